@@ -1,0 +1,243 @@
+"""What a backend is: the protocols it fills and the capabilities it declares.
+
+A backend never sees an illegal kernel: what it does not declare here, it is not given. What it declares, it is tested on.
+These are protocols, not base classes with defaults, so that nothing succeeds by being inherited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Annotated, Literal, Protocol, runtime_checkable
+
+import msgspec
+
+from portkit.errors import ContractError, SchemaError, UsageError, near_names
+from portkit.spec.forms import EXTENSIONS, FORMS, Form
+from portkit.spec.kernel import Kernel
+from portkit.spec.types import DTYPES, MAX_LANES, DType
+
+CONTRACT_VERSION = "1.0-draft"
+ENTRY_POINT_GROUP = "portkit.backends"
+ALIGNMENT = 64
+"""Every buffer starts at a multiple of this many bytes (Spec: header_c7)."""
+
+Evidence = Literal["silicon", "vendor-simulator", "third-party-emulator", "own-model", "stand-in", "compiled"]
+Subnormals = Literal["preserve", "flush"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+BASE_DTYPES = tuple(name for name, dtype in DTYPES.items() if dtype.base)
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a kernel or a launch may use at most (Spec: limit_c1 gives the least that is allowed)."""
+
+    lanes: Annotated[int, msgspec.Meta(ge=256)] = 256
+    """Lanes of one work-group."""
+    shared_bytes: Annotated[int, msgspec.Meta(ge=16 * 1024)] = 16 * 1024
+    buffers: Annotated[int, msgspec.Meta(ge=8)] = 8
+    buffer_bytes: Positive = 1 << 30
+    max_processes: Positive = 1
+    """Device processes that may be open at once; caps the suite's workers."""
+
+
+class NumericLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the device computes with floats (Spec: numeric_c3..c7)."""
+
+    strict: bool = False
+    nonfinite: bool = True
+    subnormals: dict[str, Subnormals] = {}
+    """By dtype; a float dtype that is not named preserves."""
+
+
+class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Sizes that feed the scheduler; none of them changes a result."""
+
+    workers: Positive = 1
+    vector_bytes: Positive = 16
+    vector_registers: Positive = 16
+    cache_bytes: tuple[Positive, ...] = ()
+
+
+class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that a backend declares; read from the TOML file beside it.
+
+    `lanes` are the vector lane counts above 1 (extension `vec`); `math` and `atomic` map a kind (`exp2`, `add`) to the
+    dtypes that have it natively.
+    """
+
+    name: str
+    version: str
+    vendor: str
+    evidence: Evidence
+    dtypes: tuple[str, ...] = BASE_DTYPES
+    extensions: tuple[str, ...] = ()
+    lanes: tuple[Annotated[int, msgspec.Meta(ge=2, le=MAX_LANES)], ...] = ()
+    math: dict[str, tuple[str, ...]] = {}
+    atomic: dict[str, tuple[str, ...]] = {}
+    numeric: NumericLimits = NumericLimits()
+    limits: Limits = Limits()
+    tuning: Tuning = Tuning()
+
+    def has(self, extension: str) -> bool:
+        return extension in self.extensions
+
+    def flushes(self, dtype: DType) -> bool:
+        """Whether subnormals of a float dtype may be flushed to zero."""
+        return self.numeric.subnormals.get(dtype.name, "preserve") == "flush"
+
+    def lane_counts(self) -> tuple[int, ...]:
+        """The lane counts that registers may have, 1 first."""
+        return (1, *self.lanes) if self.has("vec") else (1,)
+
+    def admits(self, form: Form, dtype: DType) -> bool:
+        """Whether the device takes this form on this dtype (the dtype of the form's first type variable)."""
+        if form.specified_only or dtype.name not in self.dtypes:
+            return False
+        if form.extension and not self.has(form.extension):
+            return False
+        declared = {"math": self.math, "atomic": self.atomic}.get(form.extension)
+        return declared is None or dtype.name in declared.get(form.kind, ())
+
+
+def load_capabilities(path: Path) -> Capabilities:
+    """Read and check a capabilities file.
+
+    Raises `SchemaError` naming the file, the field and what is allowed there.
+    """
+    try:
+        capabilities = msgspec.toml.decode(path.read_bytes(), type=Capabilities)
+    except (OSError, msgspec.DecodeError) as error:
+        raise SchemaError(f"{path.name}: {error}") from error
+    _check_names(path.name, "dtypes", capabilities.dtypes, DTYPES)
+    _check_names(path.name, "extensions", capabilities.extensions, EXTENSIONS)
+    _check_names(path.name, "numeric.subnormals", capabilities.numeric.subnormals, DTYPES)
+    for field, table in (("math", capabilities.math), ("atomic", capabilities.atomic)):
+        kinds = [f.kind for f in FORMS.values() if f.extension == field]
+        _check_names(path.name, field, table, kinds)
+        for kind, dtypes in table.items():
+            _check_names(path.name, f"{field}.{kind}", dtypes, capabilities.dtypes)
+    missing = [d for d in BASE_DTYPES if d not in capabilities.dtypes]
+    if missing:
+        raise SchemaError(f"{path.name}: dtypes lacks the base dtype {missing[0]}; every device has {BASE_DTYPES}")
+    return capabilities
+
+
+def _check_names(
+    file: str, field: str, names: Sequence[str] | dict[str, object] | dict[str, tuple[str, ...]], known: object
+) -> None:
+    allowed = list(known)  # type: ignore[call-overload]
+    for name in names:
+        if name not in allowed:
+            raise SchemaError(
+                f"{file}: {field} names {name!r}, known are {' '.join(allowed)}{near_names(name, allowed)}"
+            )
+
+
+class DeviceInfo(msgspec.Struct, frozen=True):
+    """What a report says about the device; no host names or paths."""
+
+    device: str
+    driver: str = ""
+    compiler: str = ""
+    extra: dict[str, str] = {}
+
+
+class Executable(Protocol):
+    """A compiled kernel; `source` is the generated code for failure cards."""
+
+    source: str
+
+    def release(self) -> None:
+        """Free what the driver holds for it; a second call does nothing."""
+        ...
+
+
+class Device(Protocol):
+    """An open device. One thread at a time unless `thread_safe`; every vendor exception becomes a `DeviceError`."""
+
+    info: DeviceInfo
+    thread_safe: bool
+
+    def allocate(self, size: int, align: int = ALIGNMENT) -> int:
+        """Return a handle to `size` bytes (0 is allowed). Raises `OutOfMemory`."""
+        ...
+
+    def free(self, handle: int) -> None:
+        """Give memory back. Raises `InvalidHandle`."""
+        ...
+
+    def write(self, handle: int, offset: int, data: bytes | memoryview) -> None:
+        """Copy host bytes to the buffer. Raises `InvalidHandle` for a bad handle or range."""
+        ...
+
+    def read(self, handle: int, offset: int, size: int) -> bytes:
+        """Return bytes of the buffer. Raises `InvalidHandle` for a bad handle or range."""
+        ...
+
+    def copy(self, target: int, target_offset: int, source: int, source_offset: int, size: int) -> None:
+        """Copy between buffers; the ranges do not overlap. Raises `InvalidHandle`."""
+        ...
+
+    def compile(self, kernel: Kernel) -> Executable:
+        """Compile a kernel that fits the declared capabilities. Raises `CompileError`."""
+        ...
+
+    def launch(
+        self, executable: Executable, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]
+    ) -> None:
+        """Start the kernel: the extent of each grid loop, buffer handles and scalars in header order."""
+        ...
+
+    def synchronise(self, timeout: float) -> None:
+        """Wait, at most `timeout` seconds, until all that was started is done. Raises `DeviceHang`, `DeviceLost`."""
+        ...
+
+    def reset(self) -> None:
+        """Forget every buffer and executable; the device is as just opened."""
+        ...
+
+    def close(self) -> None:
+        """Release the device; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A port: its capabilities and how to open a device."""
+
+    name: str
+    capabilities: Capabilities
+
+    def probe(self) -> str | None:
+        """Return None, or in one line why the backend cannot run on this machine. Must not raise."""
+        ...
+
+    def open(self) -> Device:
+        """Open the device. Raises `CannotRunHere`."""
+        ...
+
+
+def installed_backends() -> dict[str, EntryPoint]:
+    """Return the entry point of every installed backend by name, without importing any of them."""
+    return {point.name: point for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name)}
+
+
+def find_backend(reference: str) -> Backend:
+    """Import a backend by its installed name, or by `package.module:ATTRIBUTE`.
+
+    Raises `UsageError` for an unknown name, `ContractError` if it cannot be imported or is not a backend.
+    """
+    points = installed_backends()
+    if reference not in points and ":" not in reference:
+        known = ", ".join(points) or "none"
+        raise UsageError(f"unknown backend {reference!r}; installed: {known}{near_names(reference, points)}")
+    point = points.get(reference) or EntryPoint(reference, reference, ENTRY_POINT_GROUP)
+    try:
+        backend = point.load()
+    except Exception as error:
+        raise ContractError(f"backend {reference!r} cannot be imported: {error}") from error
+    if not isinstance(backend, Backend):
+        raise ContractError(f"{point.value} is not a backend: it lacks name, capabilities, probe or open")
+    return backend
