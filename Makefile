@@ -1,0 +1,57 @@
+# portkit: `make` lists what there is to do. Needs make and Python 3.11 or later; everything else goes into .venv, or
+# into the virtual environment that is active.
+
+PYTHON ?=
+export PYTHON
+ENV    := $(shell sh ci/setup-env --where)
+BIN    := $(ENV)/bin
+OUT    ?= out
+# Two processes: what the reference machine has. Raise it on a larger one.
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup setup-dev conform test lint types unit conform-standard scaffold docs bench clean
+
+help:  ## list these targets
+	@echo "portkit: port an accelerator by implementing twelve operations, and prove that the port conforms."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
+
+conform: setup  ## set up, conform the cpu backend (tier smoke), say where the report is and what to type next
+	@$(BIN)/portkit conform --backend cpu --tier smoke --out $(OUT)/cpu
+	@BIN=$(BIN) REPORT=$(OUT)/cpu/report.html sh ci/next-steps
+
+test: lint types unit docs conform-standard scaffold  ## everything that must be green
+
+setup:  ## make the environment that `portkit` needs
+	@sh ci/setup-env run
+
+setup-dev:  ## the same, with the tools that tests, linters and documentation need
+	@sh ci/setup-env dev
+
+lint: setup-dev  ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup-dev  ## basedpyright, strict
+	$(BIN)/basedpyright --pythonpath $(BIN)/python --warnings
+
+unit: setup-dev  ## the unit tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
+
+conform-standard: setup-dev  ## conform the cpu backend, profile core, tier standard
+	$(BIN)/portkit conform --backend cpu --profile core --tier standard --out $(OUT)/cpu-standard
+
+scaffold: setup-dev  ## make a new port from the template, conform it, break it in three ways and see each found
+	$(BIN)/python ci/check_scaffold.py
+
+docs: setup-dev  ## build the documentation site into site/, warnings as errors
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: setup-dev  ## measure start-up time against its limits
+	$(BIN)/python bench/startup.py
+
+clean:  ## remove what the other targets made, .venv and out/ included
+	rm -rf .venv out site dist build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
