@@ -1,0 +1,93 @@
+"""What a conformance case is: an id, what it covers, and how to build what it runs.
+
+A case is cheap to list and builds its kernel and inputs only when it runs. The id, with the suite version, fixes the
+inputs bit for bit on every machine; it is also the filter and the name in every report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from portkit.spec.kernel import Kernel
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from portkit.runtime.client import DeviceClient
+
+SUITE_VERSION = "1.0-draft"
+
+
+class Level(Enum):
+    """The rungs of the suite, easiest first."""
+
+    DEVICE = "device"
+    OPS = "ops"
+    KERNELS = "kernels"
+
+
+class Tier(Enum):
+    """How much is run: a case belongs to the smallest tier that includes it."""
+
+    SMOKE = "smoke"
+    STANDARD = "standard"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of the coverage table; for a cast `dtype` is the result's and `source` the operand's."""
+
+    form: str
+    dtype: str
+    lanes: int = 1
+    source: str = ""
+
+    def __str__(self) -> str:
+        dtype = f"{self.dtype}<-{self.source}" if self.source else self.dtype
+        return f"{self.form}/{dtype}" + (f"x{self.lanes}" if self.lanes > 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One launch: a kernel, its scalars, and the contents of every buffer before it, by name.
+
+    A buffer's array is one-dimensional, has the buffer's NumPy dtype and exactly its extent. Write-only buffers are
+    left out: the judge fills them with poison.
+    """
+
+    kernel: Kernel
+    scalars: Mapping[str, int | float]
+    inputs: Mapping[str, np.ndarray[Any, Any]]
+    device_check_only: bool = False
+    """The spec leaves the values open: only guard bands and inputs are checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A conformance case; exactly one of `trial` and `check` is given.
+
+    `trial` builds a launch that the judge compares with the reference. `check` talks to the device itself and raises
+    `CheckFailed` with what is wrong. `needs` are ids or id prefixes of the ladder that must have passed.
+    """
+
+    id: str
+    level: Level
+    tier: Tier
+    cells: tuple[Cell, ...] = ()
+    trial: Callable[[], Trial] | None = None
+    check: Callable[[DeviceClient], None] | None = None
+    needs: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """The case group that it runs in: the id without its last part."""
+        return self.id.rpartition("/")[0]
+
+
+class CheckFailed(Exception):
+    """A device check did not hold; the message says what was expected and what was seen."""
