@@ -54,7 +54,7 @@ def test_an_unknown_part_of_portkit_is_an_attribute_error_that_lists_the_parts()
     import portkit
 
     with pytest.raises(AttributeError, match=r"'nonsense'.*spec"):
-        _ = portkit.nonsense  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+        _ = portkit.nonsense
 
 
 def test_a_part_of_portkit_loads_on_first_use() -> None:

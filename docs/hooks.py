@@ -1,0 +1,112 @@
+"""What the site generates: op pages from the spec, the index of decisions, and a check that nothing is fetched.
+
+MkDocs calls `on_config`, `on_files` and `on_post_build` by name.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
+OPS = "spec/ops"
+DECISIONS = "decisions"
+FETCHED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=[\"']?(?:https?:)?//[^\"'> ]+")
+
+_pages: dict[str, str] = {}
+
+
+def op_pages() -> dict[str, str]:
+    """Return the Markdown of every generated spec page by file name.
+
+    Raises:
+        PluginError: portkit is not installed here, or the spec wrote no page.
+    """
+    try:
+        from portkit.spec.docs import write_pages
+    except ImportError as error:
+        raise PluginError(f"the operation pages come from portkit itself: {error}; build with `make docs`") from error
+    with tempfile.TemporaryDirectory() as folder:
+        write_pages(Path(folder))
+        pages = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.md"))}
+    if not pages:
+        raise PluginError("portkit.spec.docs.write_pages wrote no page: the site would lack the operations")
+    return pages
+
+
+def decision_records(docs: Path) -> list[tuple[str, str]]:
+    """Return (file name, title) of every decision record, newest first; a record starts with `# TITLE`."""
+    records: list[tuple[str, str]] = []
+    for path in sorted((docs / DECISIONS).glob("[0-9]*.md"), reverse=True):
+        title, _, _ = path.read_text(encoding="utf-8").partition("\n")
+        if not title.startswith("# "):
+            raise PluginError(f"{path.name}: a decision record starts with a line `# TITLE`")
+        records.append((path.name, title.removeprefix("# ").strip()))
+    return records
+
+
+def decisions_index(records: list[tuple[str, str]]) -> str:
+    """Return the Markdown of the list of decision records."""
+    rows = [f"| {name[:4]}-{name[4:6]}-{name[6:8]} | [{title}]({name}) |" for name, title in records]
+    return "\n".join(
+        [
+            "# Decisions",
+            "",
+            "What was decided, when and why. A record is not edited when a decision changes: a newer one replaces it.",
+            "",
+            "| date | record |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def chapter(nav: list[Any], title: str) -> list[Any]:
+    """Return the list of pages under *title* in the navigation of mkdocs.yml."""
+    return next(entry[title] for entry in nav if title in entry)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Generate the pages and put them into the navigation."""
+    docs = Path(config.docs_dir)
+    records = decision_records(docs)
+    ops = op_pages()
+    _pages.clear()
+    _pages.update({f"{OPS}/{name}": text for name, text in ops.items()})
+    _pages[f"{DECISIONS}/index.md"] = decisions_index(records)
+    nav: list[Any] = config.nav or []
+    chapter(nav, "The spec").append({"Operations": [f"{OPS}/{name}" for name in sorted(ops, key=index_first)]})
+    chapter(nav, "Decisions").extend(f"{DECISIONS}/{name}" for name, _ in records)
+    return config
+
+
+def index_first(name: str) -> tuple[bool, str]:
+    """Sort key that puts index.md before the other pages."""
+    return name != "index.md", name
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to the site."""
+    for uri, text in _pages.items():
+        files.append(File.generated(config, uri, content=text))
+    return files
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Refuse a site that would load anything from elsewhere.
+
+    Raises:
+        PluginError: a page loads a script, style, font or picture from another host.
+    """
+    for page in sorted(Path(config.site_dir).rglob("*.html")):
+        if found := FETCHED.search(page.read_text(encoding="utf-8")):
+            raise PluginError(f"{page.name} would fetch {found.group()}")
