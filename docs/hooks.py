@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
@@ -83,7 +83,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     _pages.clear()
     _pages.update({f"{OPS}/{name}": text for name, text in ops.items()})
     _pages[f"{DECISIONS}/index.md"] = decisions_index(records)
-    nav: list[Any] = config.nav or []
+    nav = cast("list[Any]", config["nav"])
     chapter(nav, "The spec").append({"Operations": [f"{OPS}/{name}" for name in sorted(ops, key=index_first)]})
     chapter(nav, "Decisions").extend(f"{DECISIONS}/{name}" for name, _ in records)
     return config
