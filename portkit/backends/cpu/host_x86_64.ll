@@ -1,12 +1,13 @@
 ; What the thread pool needs of an x86-64 processor.
 
+declare void @llvm.x86.sse2.pause()
 declare void @llvm.x86.sse.stmxcsr(ptr)
 declare void @llvm.x86.sse.ldmxcsr(ptr)
 
 @PLAIN_FLOAT_MODE = internal constant i64 8064 ; MXCSR 0x1f80: the value at reset
 
 define internal void @pause() alwaysinline {
-  call void asm sideeffect "pause", ""()
+  call void @llvm.x86.sse2.pause()
   ret void
 }
 

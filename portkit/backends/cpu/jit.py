@@ -16,6 +16,8 @@ import llvmlite.binding as llvm
 from portkit.backends.toolkit.llvm import CodeGenerator
 from portkit.errors import CompileError, InvalidHandle
 
+_LINK_HINT = "if symbols failed to materialize, the assembly calls a function that this process does not have"
+
 
 class LoadedCode:
     """Machine code in memory; its addresses are valid until `release`."""
@@ -63,7 +65,6 @@ class HostJit(CodeGenerator):
         """
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        llvm.initialize_native_asmparser()  # for the inline assembler of the thread pool
         try:
             llvm.check_jit_execution()
             super().__init__(_host_machine())
@@ -85,7 +86,7 @@ class HostJit(CodeGenerator):
         try:
             return LoadedCode(library.link(self._linker, f"portkit{next(self._serials)}"))
         except RuntimeError as error:
-            raise CompileError(f"LLVM could not link: {str(error).strip()}") from error
+            raise CompileError(f"LLVM could not link: {str(error).strip()}; {_LINK_HINT}") from error
 
 
 def _host_machine() -> Any:

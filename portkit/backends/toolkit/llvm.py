@@ -47,6 +47,7 @@ class CodeGenerator:
     def __init__(self, machine: Any) -> None:
         """Generate code with *machine*, an `llvmlite.binding.TargetMachine` whose target is initialised."""
         self._machine = machine
+        self._layout = str(machine.target_data)
 
     def object_code(self, text: str, effort: Effort = Effort.FULL) -> bytes:
         """Compile *text* to a relocatable object file.
@@ -70,6 +71,8 @@ class CodeGenerator:
     def _optimised(self, text: str, effort: Effort) -> Generator[Any]:
         """Parse, verify and optimise *text* in a context of its own, so that all of its memory goes with it."""
         with llvm.create_context() as context, _parse(text, context) as module:
+            module.triple = self._machine.triple
+            module.data_layout = self._layout
             self._run_passes(module, effort)
             yield module
 
