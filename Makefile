@@ -22,7 +22,7 @@ conform: setup  ## set up, conform the cpu backend (tier smoke), say where the r
 	@$(BIN)/portkit conform --backend cpu --tier smoke --out $(OUT)/cpu
 	@BIN=$(BIN) REPORT=$(OUT)/cpu/report.html sh ci/next-steps
 
-test: lint types unit docs conform-standard scaffold  ## everything that must be green
+test: lint types unit docs conform-standard scaffold  ## run every check of this project, those from lint to docs below
 
 setup:  ## make the environment that `portkit` needs
 	@sh ci/setup-env run
