@@ -1,0 +1,1 @@
+"""The `portkit` command: argument parsing and printing only; nothing imports it."""

@@ -1,0 +1,88 @@
+"""`report.html`: one self-contained page; everything that comes from outside is escaped by the template engine."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+from portkit.conformance.report.model import CellResult, Report
+from portkit.conformance.report.statement import EVIDENCE_MEANING
+from portkit.conformance.verdict import Verdict
+from portkit.spec.forms import FORMS
+from portkit.spec.types import DTYPES
+
+_MARKS = {"pass": "\N{CHECK MARK}", "unsupported": "-", "blocked": "·", "flaky": "~", "waived": "w"}
+_WRONG_MARK = "\N{MULTIPLICATION X}"
+
+
+@cache
+def pages() -> jinja2.Environment:
+    """Return the template environment; autoescape is on for every template."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("portkit.conformance.report", "pages"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+@cache
+def style() -> str:
+    """Return the one style sheet of every page."""
+    return resources.files("portkit.conformance.report").joinpath("pages/style.css").read_text()
+
+
+def worst(verdicts: list[str]) -> str:
+    """Return the most serious of some verdicts."""
+    return max(verdicts, key=lambda name: Verdict(name).severity)
+
+
+def _cell(found: list[CellResult]) -> dict[str, str]:
+    verdict = worst([c.verdict for c in found])
+    cases, elements = sum(c.cases for c in found), sum(c.elements for c in found)
+    lanes = " ".join(str(n) for n in sorted({c.lanes for c in found}))
+    return {
+        "verdict": verdict,
+        "mark": _MARKS.get(verdict, _WRONG_MARK),
+        "title": f"{verdict}: {cases} cases, {elements} elements; lanes {lanes}",
+    }
+
+
+def matrix(cells: tuple[CellResult, ...]) -> dict[str, Any]:
+    """Return forms x dtypes, lane counts and cast sources folded into one square each."""
+    grid: dict[tuple[str, str], list[CellResult]] = {}
+    for cell in cells:
+        grid.setdefault((cell.form, cell.dtype), []).append(cell)
+    dtypes = [name for name in (*DTYPES, "") if any(dtype == name for _, dtype in grid)]
+    forms = [name for name in FORMS if any(form == name for form, _ in grid)]
+    rows = [
+        {"form": form, "cells": [_cell(grid[form, d]) if (form, d) in grid else None for d in dtypes]} for form in forms
+    ]
+    return {"dtypes": [d or "any" for d in dtypes], "rows": rows}
+
+
+def error_bars(cells: tuple[CellResult, ...]) -> list[dict[str, Any]]:
+    """Return the largest error share by form and dtype, largest first, where any error is admitted."""
+    largest: dict[str, float] = {}
+    for cell in cells:
+        if cell.error_share > 0:
+            name = f"{cell.form} {cell.dtype}"
+            largest[name] = max(largest.get(name, 0.0), cell.error_share)
+    ranked = sorted(largest.items(), key=lambda item: (-item[1], item[0]))
+    return [{"name": name, "share": share, "percent": min(100.0, 100 * share)} for name, share in ranked]
+
+
+def render(report: Report) -> str:
+    """Return the report as one HTML page without any reference outside itself."""
+    return pages().get_template("report.html.j2").render(
+        report=report,
+        style=style(),
+        evidence_meaning=EVIDENCE_MEANING[report.subject.evidence],
+        verdicts=[v.value for v in Verdict if report.counts.get(v.value)],
+        matrix=matrix(report.cells),
+        errors=error_bars(report.cells),
+    )

@@ -1,0 +1,41 @@
+"""What a report may claim, by the strength of its evidence."""
+
+from __future__ import annotations
+
+from portkit.contract import Capabilities, Evidence
+
+EVIDENCE_MEANING: dict[Evidence, str] = {
+    "silicon": "ran on the chip itself",
+    "vendor-simulator": "ran on the vendor's simulator of the chip",
+    "third-party-emulator": "ran on an emulator by others",
+    "own-model": "ran on a model by the authors of the port; a common error can hide",
+    "stand-in": "ran on the host in the chip's place; says nothing about a chip",
+    "compiled": "compiled only; nothing was executed",
+}
+
+_PASSES: dict[Evidence, str] = {
+    "silicon": "conformant",
+    "vendor-simulator": "conformant",
+    "third-party-emulator": "passes on a third-party emulator",
+    "own-model": "passes on its own model",
+    "stand-in": "passes on its stand-in",
+    "compiled": "compiles",
+}
+
+
+def statement(evidence: Evidence, profile: str, tier: str, passed: bool) -> str:
+    """Return the one sentence that a report may say of its subject."""
+    if not passed:
+        return f"does not pass {profile}"
+    return f"{_PASSES[evidence]}: {profile}, {tier} tier"
+
+
+def limits(capabilities: Capabilities) -> dict[str, str]:
+    """Return what the device does not promise, for the first lines of a report."""
+    numeric = capabilities.numeric
+    flushed = [dtype for dtype, mode in numeric.subnormals.items() if mode == "flush"]
+    return {
+        "strict": "declared" if numeric.strict else "not declared: results may differ between devices",
+        "subnormals": f"flushed: {' '.join(flushed)}" if flushed else "preserved",
+        "nonfinite": "infinities and NaN" if numeric.nonfinite else "no infinities or NaN: those cases are left out",
+    }
