@@ -1,12 +1,12 @@
 """What a backend is: the protocols it fills and the capabilities it declares.
 
-A backend never sees an illegal kernel: what it does not declare here, it is not given. What it declares, it is tested on.
-These are protocols, not base classes with defaults, so that nothing succeeds by being inherited.
+A backend never sees an illegal kernel: what it does not declare here, it is not given. What it declares, it is
+tested on. These are protocols, not base classes with defaults, so that nothing succeeds by being inherited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, runtime_checkable
@@ -124,10 +124,8 @@ def load_capabilities(path: Path) -> Capabilities:
     return capabilities
 
 
-def _check_names(
-    file: str, field: str, names: Sequence[str] | dict[str, object] | dict[str, tuple[str, ...]], known: object
-) -> None:
-    allowed = list(known)  # type: ignore[call-overload]
+def _check_names(file: str, field: str, names: Iterable[str], known: Iterable[str]) -> None:
+    allowed = list(known)
     for name in names:
         if name not in allowed:
             raise SchemaError(

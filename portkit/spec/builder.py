@@ -15,7 +15,7 @@ kernel = b.build()
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -49,7 +49,7 @@ class SerialLoop:
 
     index: Reg
     carries: dict[str, Reg]
-    following: dict[str, Reg] = field(default_factory=dict)
+    following: dict[str, Reg] = field(default_factory=dict[str, Reg])
 
     def __getitem__(self, carry: str) -> Reg:
         return self.carries[carry]
@@ -229,7 +229,7 @@ class Builder:
         return self.op(name, imms=(count,))
 
     @contextmanager
-    def serial(self, count: int | Reg, **carries: Reg) -> Iterator[SerialLoop]:
+    def serial(self, count: int | Reg, **carries: Reg) -> Generator[SerialLoop]:
         """Open a serial loop with carries given their initial values; every carry needs a `next`."""
         index = self._loop("loop.serial", count)
         loop = SerialLoop(index, {name: self.op("phi.carry", init) for name, init in carries.items()})

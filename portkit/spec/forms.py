@@ -1,7 +1,7 @@
 """The op and form tables, read from v1.toml, and the signatures they carry.
 
-`Op` is closed at twelve. A *form* is an op with a suffix (`mul.hi`); everything that differs between forms is data here,
-so that parser, printer, builder, verifier and documentation share one generic reading of it.
+`Op` is closed at twelve. A *form* is an op with a suffix (`mul.hi`); everything that differs between forms is data
+here, so that parser, printer, builder, verifier and documentation share one generic reading of it.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Role(Enum):
     WORD = "word"
     GATE = "gate"
     GATE_ELSE = "gate with else"
+    CARRIES = "next values of the carries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ _OPERAND_FORMS: tuple[tuple[str, Role], ...] = (
     (r"@(?P<name>\w+)", Role.MEMORY),
     (r"\?(?P<name>if_else)", Role.GATE_ELSE),
     (r"\?(?P<name>if)", Role.GATE),
+    (r"\?(?P<name>carries)", Role.CARRIES),
     (r"(?P<name>\S+)", Role.WORD),
 )
 
@@ -132,7 +134,7 @@ def _form(name: str, entry: dict[str, Any], kind: str = "", dtype_class: str = "
     operands, _, result = entry["signature"].partition("->")
     classes = dict(entry.get("types", {}))
     if dtype_class:
-        classes["M" if "@m" in operands else "T"] = dtype_class
+        classes["M" if "@" in operands else "T"] = dtype_class
     return Form(
         name=name,
         op=Op(entry["op"]),
@@ -168,7 +170,7 @@ FORMS: dict[str, Form] = _read_forms()
 def form(name: str) -> Form:
     """Return the form called `name`; raises `SpecError` with the near names for an unknown one."""
     if name not in FORMS:
-        raise SpecError(f"unknown form {name!r}{near_names(name, FORMS)}", clause="ext_c1")
+        raise SpecError(f"unknown form {name!r}{near_names(name, FORMS)}", clause="form_c1")
     return FORMS[name]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from math import prod
 
 from portkit.errors import SpecError
@@ -14,49 +16,74 @@ MAX_GROUPS = 2**31 - 1
 
 def wrap(value: int, dtype: DType) -> int:
     """Return `value` modulo 2^bits, in the range of an integer dtype (bool passes)."""
-    return decode(dtype, value & ((1 << dtype.bits) - 1)) if dtype.is_int else value  # type: ignore[return-value]
+    return int(decode(dtype, value & ((1 << dtype.bits) - 1))) if dtype.is_int else value
 
 
-def _fold(step: Callable[[int, int], int]) -> Callable[..., int]:
-    def fold(dtype: DType, *values: int) -> int:
-        result = values[0]
-        for value in values[1:]:
-            result = step(result, value)
-        return wrap(result, dtype)
+def _fold(step: Callable[[int, int], int]) -> HostOp:
+    def fold(dtype: DType, values: Sequence[int]) -> int:
+        return wrap(reduce(step, values), dtype)
 
     return fold
 
 
-def _shift_right(dtype: DType, a: int, n: int) -> int:
+def _multiply_high(dtype: DType, values: Sequence[int]) -> int:
+    a, b = values
+    return (a * b) >> dtype.bits
+
+
+def _shift_left(dtype: DType, values: Sequence[int]) -> int:
+    a, n = values
+    return wrap(a << (n % dtype.bits), dtype)
+
+
+def _shift_right(dtype: DType, values: Sequence[int]) -> int:
+    a, n = values
     return wrap(a >> (n % dtype.bits), dtype)
 
 
-_HOST_OPS: dict[str, Callable[..., int]] = {
-    "add": lambda t, a, b: wrap(a + b, t),
-    "mul": lambda t, a, b: wrap(a * b, t),
-    "mul.hi": lambda t, a, b: (a * b) >> t.bits,
-    "mul.shl": lambda t, a, n: wrap(a << (n % t.bits), t),
+def _cast(dtype: DType, values: Sequence[int]) -> int:
+    return wrap(values[0], dtype)
+
+
+def _less(_: DType, values: Sequence[int]) -> int:
+    a, b, x, y = values
+    return x if a < b else y
+
+
+def _equal(_: DType, values: Sequence[int]) -> int:
+    a, b, x, y = values
+    return x if a == b else y
+
+
+HostOp = Callable[[DType, Sequence[int]], int]
+
+HOST_OPS: dict[str, HostOp] = {
+    "add": _fold(operator.add),
+    "mul": _fold(operator.mul),
+    "mul.hi": _multiply_high,
+    "mul.shl": _shift_left,
     "mul.shr": _shift_right,
     "reduce.max": _fold(max),
     "reduce.min": _fold(min),
     "reduce.and": _fold(int.__and__),
     "reduce.or": _fold(int.__or__),
     "reduce.xor": _fold(int.__xor__),
-    "mov.cast": lambda t, a: wrap(a, t),
-    "phi.lt": lambda t, a, b, x, y: x if a < b else y,
-    "phi.eq": lambda t, a, b, x, y: x if a == b else y,
+    "mov.cast": _cast,
+    "phi.lt": _less,
+    "phi.eq": _equal,
 }
+"""What the host computes a grid count with: the pure integer forms, each of the result dtype and its operands."""
 
 
-def _host_value(instr: Instr, known: dict[str, int]) -> int | None:
+def host_value(instr: Instr, known: Mapping[str, int]) -> int | None:
     """Return the value of a pure integer instruction of known operands, None if it is not one."""
     if instr.type is None or instr.type.lanes > 1 or instr.type.dtype.is_float:
         return None
     if instr.name == "mov.const":
         return int(decode(instr.type.dtype, instr.imms[0]))
-    if instr.name not in _HOST_OPS or any(a not in known for a in instr.args):
+    if instr.name not in HOST_OPS or any(a not in known for a in instr.args):
         return None
-    return _HOST_OPS[instr.name](instr.type.dtype, *(known[a] for a in instr.args))
+    return HOST_OPS[instr.name](instr.type.dtype, [known[a] for a in instr.args])
 
 
 def grid_counts(kernel: Kernel, scalars: Mapping[str, int | float]) -> tuple[int, ...]:
@@ -71,7 +98,7 @@ def grid_counts(kernel: Kernel, scalars: Mapping[str, int | float]) -> tuple[int
         if instr.name == "loop.grid":
             counts.append(max(0, _grid_count(instr, known)))
             continue
-        value = _host_value(instr, known)
+        value = host_value(instr, known)
         if value is not None:
             known[instr.result] = value
     if prod(counts) > MAX_GROUPS:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from portkit.errors import SpecError
-from portkit.spec.forms import Form, Role
+from portkit.spec.forms import FORMS, Form, Role
 from portkit.spec.types import BOOL, DTYPES, I32, MAX_LANES, TOKEN, DType, Type
 
 _SAME_LANES = {"phi.lt": ("T", "U"), "phi.eq": ("T", "U"), "mov.cast": ("R", "S")}
 
 
 @dataclass(slots=True)
-class _Binding:
-    """The type variables bound so far."""
+class Binding:
+    """The type variables of a form, bound so far."""
 
     form: Form
-    types: dict[str, Type] = field(default_factory=dict)
+    types: dict[str, Type] = field(default_factory=dict[str, Type])
 
     def fail(self, message: str) -> SpecError:
         return SpecError(f"{self.form.name}: {message}", clause="type_c3")
@@ -53,7 +54,18 @@ def infer(form: Form, args: Sequence[Type], mems: Sequence[DType] = (), explicit
     `args` are the register operands in text order (a `%count` register included), `mems` the element dtypes of the
     memory operands, `explicit` the written result type. Raises `SpecError` (type_c3, bits_c1) where they do not fit.
     """
-    binding = _Binding(form)
+    return _infer(form.name, tuple(args), tuple(mems), explicit)
+
+
+@lru_cache(maxsize=1 << 14)
+def _infer(name: str, args: tuple[Type, ...], mems: tuple[DType, ...], explicit: Type | None) -> Type | None:
+    binding = bind(FORMS[name], args, mems, explicit)
+    return _result(binding, len(args))
+
+
+def bind(form: Form, args: Sequence[Type], mems: Sequence[DType], explicit: Type | None) -> Binding:
+    """Return what the type variables of a form stand for; raises as `infer`."""
+    binding = Binding(form)
     if any(o.role is Role.TYPE for o in form.operands):
         if explicit is None:
             raise binding.fail("the result type is missing")
@@ -62,10 +74,10 @@ def infer(form: Form, args: Sequence[Type], mems: Sequence[DType] = (), explicit
         binding.require("M", Type(dtype), "the memory element")
     _match_registers(binding, list(args))
     _check_rules(binding)
-    return _result(binding, len(args))
+    return binding
 
 
-def _match_registers(binding: _Binding, args: list[Type]) -> None:
+def _match_registers(binding: Binding, args: list[Type]) -> None:
     places = [o for o in binding.form.operands if o.role in (Role.REGISTER, Role.REGISTERS, Role.COUNT)]
     for place in places:
         if place.role is Role.REGISTERS:
@@ -84,12 +96,12 @@ def _match_registers(binding: _Binding, args: list[Type]) -> None:
         raise binding.fail(f"{len(args)} operand(s) too many")
 
 
-def _match_count(binding: _Binding, args: list[Type]) -> None:
+def _match_count(binding: Binding, args: list[Type]) -> None:
     if args and args.pop(0) != Type(I32):
         raise binding.fail("the count is not i32")
 
 
-def _check_rules(binding: _Binding) -> None:
+def _check_rules(binding: Binding) -> None:
     types, form = binding.types, binding.form
     pair = _SAME_LANES.get(form.name)
     if pair and types[pair[0]].lanes != types[pair[1]].lanes:
@@ -107,26 +119,23 @@ def _check_rules(binding: _Binding) -> None:
         raise binding.fail(f"memory holds {memory.dtype}, the value is {value}")
 
 
-def _is_splat(source: Type, result: Type) -> bool:
-    return source.lanes == 1 and source.dtype == result.dtype and result.lanes > 1
-
-
-def _vector_type(binding: _Binding) -> Type:
+def _vector_type(binding: Binding) -> Type:
     return next(binding.types[v] for v in ("I", "V", "R", "T") if v in binding.types)
 
 
-def _result(binding: _Binding, operands: int) -> Type | None:
-    types = binding.types
-    table = {
-        "": lambda: None,
-        "i32": lambda: Type(I32),
-        "token": lambda: Type(TOKEN),
-        "elem(T)": lambda: types["T"].scalar,
-        "pack(T)": lambda: Type(types["T"].dtype, operands),
-        "MxI": lambda: Type(types["M"].dtype, types["I"].lanes),
-    }
+_RESULTS: dict[str, Callable[[dict[str, Type], int], Type | None]] = {
+    "": lambda types, operands: None,
+    "i32": lambda types, operands: Type(I32),
+    "token": lambda types, operands: Type(TOKEN),
+    "elem(T)": lambda types, operands: types["T"].scalar,
+    "pack(T)": lambda types, operands: Type(types["T"].dtype, operands),
+    "MxI": lambda types, operands: Type(types["M"].dtype, types["I"].lanes),
+}
+
+
+def _result(binding: Binding, operands: int) -> Type | None:
     pattern = binding.form.result
-    return table[pattern]() if pattern in table else types[pattern]
+    return _RESULTS[pattern](binding.types, operands) if pattern in _RESULTS else binding.types[pattern]
 
 
 def gate_type(form: Form, args: Sequence[Type], result: Type | None) -> Type:

@@ -194,6 +194,12 @@ def _check_end(head: Instr, end: Instr) -> None:
         raise SpecError(f"endloop names {named}, the innermost open loop is {head.result}", clause="endloop_c1")
 
 
+def _loop(body: tuple[Instr, ...], head: int, inside: list[int | Loop], end: int) -> Loop:
+    carries = [i for i in inside if isinstance(i, int) and body[i].name == "phi.carry"]
+    rest = [i for i in inside if isinstance(i, Loop) or body[i].name != "phi.carry"]
+    return Loop(head, tuple(carries), tuple(rest), end)
+
+
 def _block(body: tuple[Instr, ...], start: int) -> tuple[tuple[int | Loop, ...], int]:
     """Return the instructions from `start` up to the endloop that closes the enclosing loop, and its position."""
     done: list[int | Loop] = []
@@ -209,8 +215,7 @@ def _block(body: tuple[Instr, ...], start: int) -> tuple[tuple[int | Loop, ...],
                 return tuple(done), at
             head, outer = open_heads.pop()
             _check_end(body[head], body[at])
-            carries = tuple(i for i in done if isinstance(i, int) and body[i].name == "phi.carry")
-            outer.append(Loop(head, carries, tuple(i for i in done if i not in carries), at))
+            outer.append(_loop(body, head, done, at))
             done = outer
         else:
             done.append(at)

@@ -32,9 +32,9 @@ class Kind(Enum):
     TOKEN = "token"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DType:
-    """A scalar number format.
+    """A scalar number format; the set is closed, so that the name is the identity.
 
     `bits` is the width in memory; `precision` counts significand bits with the hidden one; `emax` is the largest
     exponent, `emin` the exponent of the smallest normal number. `infinities` is false where the top exponent holds
@@ -50,6 +50,12 @@ class DType:
     emin: int = 0
     infinities: bool = True
     numpy_name: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, DType) and self.name == other.name)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     @property
     def is_float(self) -> bool:
@@ -95,25 +101,35 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(getattr(ml_dtypes, name))
 
 
-def _float(name: str, bits: int, precision: int, emax: int, numpy_name: str, **extra: Any) -> DType:
-    return DType(name, Kind.FLOAT, bits, precision=precision, emax=emax, numpy_name=numpy_name, **extra)
+def _float(
+    name: str,
+    bits: int,
+    precision: int,
+    emax: int,
+    emin: int,
+    numpy_name: str,
+    *,
+    base: bool = False,
+    infinities: bool = True,
+) -> DType:
+    return DType(name, Kind.FLOAT, bits, base, precision, emax, emin, infinities, numpy_name)
 
 
 BOOL = DType("bool", Kind.BOOL, 8, base=True, numpy_name="bool_")
 I32 = DType("i32", Kind.SINT, 32, base=True, numpy_name="int32")
 U32 = DType("u32", Kind.UINT, 32, base=True, numpy_name="uint32")
-F32 = _float("f32", 32, 24, 127, "float32", emin=-126, base=True)
+F32 = _float("f32", 32, 24, 127, -126, "float32", base=True)
 I8 = DType("i8", Kind.SINT, 8, numpy_name="int8")
 U8 = DType("u8", Kind.UINT, 8, numpy_name="uint8")
 I16 = DType("i16", Kind.SINT, 16, numpy_name="int16")
 U16 = DType("u16", Kind.UINT, 16, numpy_name="uint16")
 I64 = DType("i64", Kind.SINT, 64, numpy_name="int64")
 U64 = DType("u64", Kind.UINT, 64, numpy_name="uint64")
-F16 = _float("f16", 16, 11, 15, "float16", emin=-14)
-BF16 = _float("bf16", 16, 8, 127, "bfloat16", emin=-126)
-F64 = _float("f64", 64, 53, 1023, "float64", emin=-1022)
-F8E4M3FN = _float("f8e4m3fn", 8, 4, 8, "float8_e4m3fn", emin=-6, infinities=False)
-F8E5M2 = _float("f8e5m2", 8, 3, 15, "float8_e5m2", emin=-14)
+F16 = _float("f16", 16, 11, 15, -14, "float16")
+BF16 = _float("bf16", 16, 8, 127, -126, "bfloat16")
+F64 = _float("f64", 64, 53, 1023, -1022, "float64")
+F8E4M3FN = _float("f8e4m3fn", 8, 4, 8, -6, "float8_e4m3fn", infinities=False)
+F8E5M2 = _float("f8e5m2", 8, 3, 15, -14, "float8_e5m2")
 TOKEN = DType("token", Kind.TOKEN, 0)
 
 DTYPES: dict[str, DType] = {
@@ -165,18 +181,18 @@ def parse_type(text: str) -> Type:
 
 
 def encode(dtype: DType, value: float | int | Fraction | bool) -> int:
-    """Return the bit pattern of `value` in `dtype`, floats rounded once to nearest even.
+    """Return the bit pattern of `value` in `dtype`, floats rounded once to nearest even (overflow gives infinity).
 
     Integers must be in range; NaN gives the canonical quiet NaN. Raises `SpecError` (const_c1) if out of range.
     Source: IEEE 754-2019, 4.3.1 (roundTiesToEven) and 3.4 (encodings).
     """
-    if dtype.kind is Kind.BOOL:
-        return int(bool(value))
-    if dtype.is_int:
-        if value != int(value) or not dtype.min_int <= int(value) <= dtype.max_int:
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if not dtype.is_float:
+        low, high = (0, 1) if dtype.kind is Kind.BOOL else (dtype.min_int, dtype.max_int)
+        if not finite or value != int(value) or not low <= value <= high:
             raise SpecError(f"{value} does not fit {dtype}", clause="const_c1")
         return int(value) & ((1 << dtype.bits) - 1)
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not finite:
         return _encode_nonfinite(dtype, value)
     negative = math.copysign(1.0, value) < 0 if isinstance(value, float) else value < 0
     sign = int(negative) << (dtype.bits - 1)
@@ -192,13 +208,14 @@ def _encode_nonfinite(dtype: DType, value: float) -> int:
     return sign | infinity_bits(dtype)
 
 
-def _mantissa_bits(dtype: DType) -> int:
+def mantissa_bits(dtype: DType) -> int:
+    """Return how many bits a float dtype stores of its significand."""
     return dtype.precision - 1
 
 
 def infinity_bits(dtype: DType) -> int:
     """Return the bit pattern of +inf; for a format without infinities, that of its NaN."""
-    mantissa = _mantissa_bits(dtype)
+    mantissa = mantissa_bits(dtype)
     if not dtype.infinities:
         return nan_bits(dtype)
     return ((1 << (dtype.bits - 1 - mantissa)) - 1) << mantissa
@@ -206,7 +223,7 @@ def infinity_bits(dtype: DType) -> int:
 
 def nan_bits(dtype: DType) -> int:
     """Return the bit pattern of the canonical quiet NaN."""
-    mantissa = _mantissa_bits(dtype)
+    mantissa = mantissa_bits(dtype)
     if not dtype.infinities:
         return (1 << (dtype.bits - 1)) - 1
     return infinity_bits(dtype) | (1 << (mantissa - 1))
@@ -214,7 +231,7 @@ def nan_bits(dtype: DType) -> int:
 
 def max_finite(dtype: DType) -> Fraction:
     """Return the largest finite number of a float dtype."""
-    ulp = Fraction(2) ** (dtype.emax - _mantissa_bits(dtype))
+    ulp = Fraction(2) ** (dtype.emax - mantissa_bits(dtype))
     top = (1 << dtype.precision) - 1 if dtype.infinities else (1 << dtype.precision) - 2
     return top * ulp
 
@@ -222,7 +239,7 @@ def max_finite(dtype: DType) -> Fraction:
 def _encode_magnitude(dtype: DType, value: Fraction) -> int:
     if value == 0:
         return 0
-    mantissa = _mantissa_bits(dtype)
+    mantissa = mantissa_bits(dtype)
     exponent = max(_floor_log2(value), dtype.emin)
     steps = value / Fraction(2) ** (exponent - mantissa)
     rounded = round(steps)  # Fraction.__round__ ties to even
@@ -246,7 +263,7 @@ def decode(dtype: DType, bits: int) -> float | int | bool:
         return bool(bits)
     if dtype.is_int:
         return bits - (1 << dtype.bits) if dtype.is_signed and bits >> (dtype.bits - 1) else bits
-    mantissa = _mantissa_bits(dtype)
+    mantissa = mantissa_bits(dtype)
     sign = -1.0 if bits >> (dtype.bits - 1) else 1.0
     magnitude = bits & ((1 << (dtype.bits - 1)) - 1)
     if magnitude > infinity_bits(dtype) or (not dtype.infinities and magnitude == nan_bits(dtype)):
