@@ -1,0 +1,1 @@
+"""Devices in processes of their own: the protocol, the client, and checked kernels."""
