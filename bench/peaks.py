@@ -42,7 +42,10 @@ class Width:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Limits of this machine. GB/s are 1e9 bytes per second and count 12 bytes per element of the triad."""
+    """Limits of this machine. GB/s are 1e9 bytes per second and count 12 bytes per element of the triad.
+
+    `processor_share` is the least share of its processors' time that a counted run got: 1 on a quiet machine.
+    """
 
     threads: int
     lanes: int
@@ -52,6 +55,7 @@ class Peaks:
     triad_array_bytes: int
     triad_gbs: float
     triad_streaming_gbs: float
+    processor_share: float
 
     def doubts(self) -> list[str]:
         """Return what does not fit together: a processor issues whole FMAs, and loses nothing by saving reads."""
@@ -59,6 +63,7 @@ class Peaks:
         return [
             doubt
             for doubt, found in (
+                (f"other programs took {1 - self.processor_share:.0%} of the processors", self.processor_share < 0.95),
                 (
                     f"{issued:.2f} FMA per cycle is not near 1, 2 or 4: is the machine busy?",
                     not _near_port_count(issued),
@@ -91,16 +96,20 @@ class Bench:
         self.jit = HostJit()
         self.pool = ThreadPool(self.jit, threads)
         self.width = host_width()
+        self.processor_share = 1.0  # the least that any best run got of its threads' processors
 
     def best_seconds(self, name: str, text: str, args: NDArray[np.generic], groups: int) -> float:
         """Return the least time of `RUNS` launches of the function *name* in *text*, after one to warm up."""
         with self.jit.load(self.jit.object_code(text), [name]) as code:
-            kernel, times = code.address(name), list[float]()
+            kernel, runs = code.address(name), list[tuple[float, float]]()
             for _ in range(RUNS + 1):
-                start = time.perf_counter()
+                start, used = time.perf_counter(), time.process_time()
                 self.pool.launch(kernel, args.ctypes.data, groups)
-                times.append(time.perf_counter() - start)
-        return min(times[1:])
+                runs.append((time.perf_counter() - start, time.process_time() - used))
+        seconds, processor_seconds = min(runs[1:])
+        if seconds > RUN_SECONDS / 2:
+            self.processor_share = min(self.processor_share, processor_seconds / seconds / self.pool.threads)
+        return seconds
 
     def _turns_per_second(self, name: str, text: str, args: NDArray[np.int64]) -> float:
         """Return how many loop turns all threads make together; args[0], the turns of a group, is set to fill a run."""
@@ -165,6 +174,7 @@ def measure(threads: int | None = None) -> Peaks:
         triad_array_bytes=arrays[0].nbytes,
         triad_gbs=bench.triad_gbs(arrays, streaming=False),
         triad_streaming_gbs=bench.triad_gbs(arrays, streaming=True),
+        processor_share=bench.processor_share,
     )
     bench.pool.close()
     return peaks
