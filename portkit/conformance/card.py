@@ -1,0 +1,143 @@
+"""The failure card: what an engineer needs to see of a case that did not pass, and the line that replays it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from portkit.conformance.case import Case
+from portkit.spec.kernel import Kernel
+
+if TYPE_CHECKING:
+    from portkit.reference.acceptance import Acceptance
+
+Array = np.ndarray[Any, Any]
+MAX_TEXT = 20_000
+"""Characters of kernel text and of generated source that a card keeps."""
+
+
+class Number(msgspec.Struct, frozen=True):
+    """One value, in decimal and as its bit pattern in hexadecimal."""
+
+    decimal: str
+    hex: str
+
+    def __str__(self) -> str:
+        return f"{self.decimal} ({self.hex})"
+
+
+class Mismatch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The first wrong element of a buffer.
+
+    `low` and `high` are the ends of the acceptance set, `ulp` the distance of `actual` from it, in units in the last
+    place; `inputs` the elements of the other buffers at the same index, where they have one.
+    """
+
+    buffer: str
+    element: int
+    actual: Number
+    low: Number
+    high: Number
+    may_nan: bool = False
+    ulp: float = 0.0
+    inputs: dict[str, Number] = {}
+    unwritten: bool = False
+    """The element still holds the poison that the judge put there."""
+
+
+class Card(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A failure card; text fields are empty where they do not apply."""
+
+    suspect: str
+    """The form under test, or the function of the device."""
+    replay: str
+    kernel: str = ""
+    scalars: dict[str, int | float] = {}
+    mismatch: Mismatch | None = None
+    wrong: int = 0
+    elements: int = 0
+    source: str = ""
+    detail: str = ""
+    """The vendor's own text: an exception, or the last that the device process printed."""
+
+
+def number(array: Array, index: int) -> Number:
+    """Return one element of an array for people."""
+    bits = array[index : index + 1].tobytes()
+    return Number(repr(array[index].item()), f"0x{int.from_bytes(bits, 'little'):0{2 * len(bits)}x}")
+
+
+def suspect(case: Case) -> str:
+    """Return what a case accuses: its first cell's form, or the part of the device named in its id."""
+    return str(case.cells[0]) if case.cells else case.id
+
+
+def replay_line(backend: str, case: Case) -> str:
+    """Return the command that runs one case again."""
+    return f"portkit conform --backend {backend} --case '{case.id}'"
+
+
+def clip(text: str) -> str:
+    """Return a text of at most `MAX_TEXT` characters, and say what was left out."""
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}\n... {len(text) - MAX_TEXT} characters more"
+
+
+def kernel_text(kernel: Kernel) -> str:
+    """Return the text form of a kernel, clipped."""
+    from portkit.spec.text import format as format_kernel
+
+    return clip(format_kernel(kernel))
+
+
+def mismatch(
+    name: str, index: int, actual: Array, accepted: Acceptance, inputs: Mapping[str, Array], *, unwritten: bool
+) -> Mismatch:
+    """Return the record of one wrong element."""
+    beside = {n: number(a, index) for n, a in inputs.items() if n != name and index < len(a)}
+    return Mismatch(
+        buffer=name,
+        element=index,
+        actual=number(actual, index),
+        low=number(accepted.lo, index),
+        high=number(accepted.hi, index),
+        may_nan=bool(accepted.may_nan[index]),
+        ulp=finite(accepted.distance_ulp(actual)[index]),
+        inputs=beside,
+        unwritten=unwritten,
+    )
+
+
+def finite(value: float) -> float:
+    """Return the value, the largest float in place of infinity or NaN: JSON has neither."""
+    return float(value) if np.isfinite(value) else float(np.finfo(np.float64).max)
+
+
+def render(card: Card) -> str:
+    """Return the card as text for a terminal."""
+    return "\n".join([f"suspect   {card.suspect}", *_mismatch_lines(card), *_blocks(card), f"replay    {card.replay}"])
+
+
+def _mismatch_lines(card: Card) -> Sequence[str]:
+    found = card.mismatch
+    if found is None:
+        return ()
+    accepted = str(found.low) if found.low == found.high else f"{found.low} .. {found.high}"
+    return (
+        f"element   {found.buffer}[{found.element}], the first of {card.wrong} wrong among {card.elements}",
+        *(f"input     {name}[{found.element}] = {value}" for name, value in found.inputs.items()),
+        f"actual    {found.actual}" + ("  (never written)" if found.unwritten else ""),
+        f"accepted  {accepted}" + (" or NaN" if found.may_nan else ""),
+        f"distance  {found.ulp:g} ulp outside",
+    )
+
+
+def _blocks(card: Card) -> Sequence[str]:
+    blocks = (("detail", card.detail), ("kernel", card.kernel), ("source", card.source))
+    return [f"{title}\n{_indent(text)}" for title, text in blocks if text]
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.rstrip().splitlines())
