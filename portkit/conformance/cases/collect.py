@@ -1,0 +1,23 @@
+"""All cases of a profile, in the order of the levels; the same list wherever the capabilities are the same."""
+
+from __future__ import annotations
+
+from portkit.conformance.case import Case
+from portkit.conformance.cases import device, device_launch, ops_arithmetic
+from portkit.contract import Capabilities
+from portkit.errors import UsageError, near_names
+
+PROFILES = ("core",)
+
+_SOURCES = (device.cases, device_launch.cases, ops_arithmetic.cases)
+
+
+def collect(capabilities: Capabilities, profile: str = "core") -> list[Case]:
+    """Return every case of a profile, all tiers, that the capabilities select.
+
+    Raises `UsageError` for an unknown profile.
+    """
+    if profile not in PROFILES:
+        known = ", ".join(PROFILES)
+        raise UsageError(f"unknown profile {profile!r}; known: {known}{near_names(profile, PROFILES)}")
+    return [case for source in _SOURCES for case in source(capabilities)]

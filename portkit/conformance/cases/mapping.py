@@ -1,0 +1,165 @@
+"""The kernel shape of the `ops` level: each work-item loads its operands, applies one form, stores the results.
+
+    buffer a f32[n] read
+    buffer out f32[n] write
+    scalar n i32
+    scalar groups i32
+    begin
+    g = loop.grid groups
+    l = loop.lane 64
+    i = ... g * 64 + l
+    p = phi.lt i n ...          # the last work-group is ragged
+    x = load a i if p else zero
+    ...
+    store out i y if p
+    endloop l
+    endloop g
+
+Where results are narrower than 32 bits a work-item handles several consecutive ones, so that one lane owns each 32-bit
+word; `bool` has no memory and travels as i32 0 and 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import gcd
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from portkit.conformance.case import Trial
+from portkit.conformance.cases.draws import Patterns, as_array
+from portkit.spec.builder import Builder, Mem, Reg
+from portkit.spec.kernel import Kernel, Numeric
+from portkit.spec.types import DTYPES, Type, parse_type
+
+GROUP = 64
+WORD_BYTES = 4
+
+Emit = Callable[..., Sequence[Reg] | Reg]
+"""Given the builder and the operand registers, gives the result registers."""
+
+
+def memory_dtype(type_: Type) -> str:
+    """Return the dtype that a type has in memory: i32 stands for bool."""
+    return "i32" if type_.dtype.name == "bool" else type_.dtype.name
+
+
+def repeats(outputs: Sequence[Type]) -> int:
+    """Return how many consecutive results a work-item stores so that it owns whole 32-bit words."""
+    sizes = [DTYPES[memory_dtype(t)].bytes * t.lanes for t in outputs]
+    return max(1, *(WORD_BYTES // gcd(size, WORD_BYTES) for size in sizes))
+
+
+def map_kernel(
+    name: str, operands: Sequence[str], results: Sequence[str], emit: Emit, numeric: Numeric = "fast"
+) -> Kernel:
+    """Build the kernel of a map over items: buffers `a b c ...` hold the operands, `out` or `out0 out1 ...` the results.
+
+    `operands` and `results` are types such as `f32x4`. Scalars: `n` items, `groups` work-groups of 64.
+    """
+    builder = Builder(name, numeric)
+    in_types, out_types = [parse_type(t) for t in operands], [parse_type(t) for t in results]
+    count = repeats(out_types)
+    sources = [_buffer(builder, name, t, count, "read") for name, t in zip("abcdefg", in_types, strict=False)]
+    targets = [
+        _buffer(builder, name, t, count, "write") for name, t in zip(output_names(results), out_types, strict=True)
+    ]
+    size, groups = builder.scalar("n", "i32"), builder.scalar("groups", "i32")
+    group = builder.grid(groups)
+    lane = builder.lane(GROUP)
+    item = builder.add(builder.mul(group, builder.const("i32", GROUP)), lane)
+    inside = builder.lt(item, size)
+    for part in range(count):
+        at = (
+            item
+            if count == 1
+            else builder.add(builder.mul(item, builder.const("i32", count)), builder.const("i32", part))
+        )
+        values = [load_item(builder, m, at, t, inside) for m, t in zip(sources, in_types, strict=True)]
+        given = emit(builder, *values)
+        for memory, type_, value in zip(targets, out_types, [given] if isinstance(given, Reg) else given, strict=True):
+            store_item(builder, memory, at, type_, value, inside)
+    return builder.build()
+
+
+def output_names(results: Sequence[str]) -> list[str]:
+    """Return the names of the result buffers: `out`, or `out0 out1 ...` for several."""
+    return ["out"] if len(results) == 1 else [f"out{k}" for k in range(len(results))]
+
+
+def _buffer(builder: Builder, name: str, type_: Type, count: int, access: Any) -> Mem:
+    factors = tuple(["n", *([type_.lanes * count] if type_.lanes * count > 1 else [])])
+    return builder.buffer(name, memory_dtype(type_), factors, access)
+
+
+def load_item(builder: Builder, memory: Mem, at: Reg, type_: Type, inside: Reg) -> Reg:
+    """Load the item `at` (a scalar or a whole vector) where `inside`, else zeros; bool is decoded from i32."""
+    stored = Type(DTYPES[memory_dtype(type_)], type_.lanes)
+    zero = builder.const(stored.dtype.name, 0)
+    if type_.lanes == 1:
+        value = builder.load(memory, at, gate=inside, other=zero)
+    else:
+        value = builder.load_vec(
+            memory,
+            _start(builder, at, type_),
+            type_.lanes,
+            natural_alignment(stored),
+            gate=builder.splat(inside, type_.lanes),
+            other=builder.splat(zero, type_.lanes),
+        )
+    return truth(builder, value) if type_.dtype.name == "bool" else value
+
+
+def store_item(builder: Builder, memory: Mem, at: Reg, type_: Type, value: Reg, inside: Reg) -> None:
+    """Store the item `at` (a scalar or a whole vector) where `inside`; bool is encoded as i32 0 and 1."""
+    stored = number(builder, value) if type_.dtype.name == "bool" else value
+    if type_.lanes == 1:
+        builder.store(memory, at, stored, gate=inside)
+        return
+    gate = builder.splat(inside, type_.lanes)
+    builder.store_vec(memory, _start(builder, at, type_), stored, natural_alignment(stored.type), gate=gate)
+
+
+def _start(builder: Builder, at: Reg, type_: Type) -> Reg:
+    return builder.mul(at, builder.const("i32", type_.lanes))
+
+
+def natural_alignment(type_: Type) -> int:
+    """Return the largest power of two, up to 64 bytes, at which consecutive vectors of a type all lie."""
+    size = type_.bits // 8
+    return min(size & -size, 64)
+
+
+def truth(builder: Builder, value: Reg) -> Reg:
+    """Return i32 0 and 1 as bool, lane by lane."""
+    lanes = value.type.lanes
+    return builder.lt(builder.splat(builder.const("i32", 0), lanes), value)
+
+
+def number(builder: Builder, value: Reg) -> Reg:
+    """Return bool as i32 0 and 1, lane by lane."""
+    lanes = value.type.lanes
+    yes = builder.splat(builder.const("bool", True), lanes)
+    one, zero = (builder.splat(builder.const("i32", k), lanes) for k in (1, 0))
+    return builder.eq(value, yes, one, zero)
+
+
+def map_trial(kernel: Kernel, operands: Sequence[str], results: Sequence[str], patterns: Sequence[Patterns]) -> Trial:
+    """Return a launch of a map kernel on operand patterns, repeated up to whole items."""
+    types = [parse_type(t) for t in operands]
+    count = repeats([parse_type(t) for t in results])
+    per_item = [t.lanes * count for t in types]
+    items = max((len(p) + size - 1) // size for p, size in zip(patterns, per_item, strict=True))
+    items += items % GROUP == 0  # keep the last work-group ragged
+    inputs = {
+        name: fit(type_, pattern, items * size)
+        for name, type_, pattern, size in zip("abcdefg", types, patterns, per_item, strict=False)
+    }
+    return Trial(kernel, {"n": items, "groups": (items + GROUP - 1) // GROUP}, inputs)
+
+
+def fit(type_: Type, patterns: Patterns, size: int) -> npt.NDArray[Any]:
+    """Return an array of exactly `size` elements, the patterns repeated from the start."""
+    return as_array(type_.dtype, np.resize(patterns, size))
