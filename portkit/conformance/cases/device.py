@@ -237,6 +237,10 @@ def _info(client: DeviceClient) -> None:
         raise CheckFailed("the device has no name; fill DeviceInfo.device")
 
 
+def _size_tier(size: int) -> Tier:
+    return Tier.SMOKE if size < 5000 else Tier.STANDARD
+
+
 _FIRST, _TRANSFER = ("allocate/one",), ("transfer/size_64",)
 _TABLE: tuple[tuple[str, Tier, tuple[str, ...], Check], ...] = (
     ("info/name", Tier.SMOKE, (), _info),
@@ -244,10 +248,7 @@ _TABLE: tuple[tuple[str, Tier, tuple[str, ...], Check], ...] = (
     ("allocate/zero_bytes", Tier.SMOKE, _FIRST, _allocate_zero),
     ("allocate/distinct_handles", Tier.SMOKE, _FIRST, _distinct_handles),
     ("synchronise/idle", Tier.SMOKE, (), _synchronise_idle),
-    *(
-        (f"transfer/size_{n}", Tier.SMOKE if n < 5000 else Tier.STANDARD, _FIRST, partial(_write_read, n))
-        for n in SIZES
-    ),
+    *((f"transfer/size_{n}", _size_tier(n), _FIRST, partial(_write_read, n)) for n in SIZES),
     ("transfer/offsets", Tier.SMOKE, _TRANSFER, _offsets),
     ("transfer/memoryview", Tier.SMOKE, _TRANSFER, _memoryview),
     ("transfer/last_write_wins", Tier.SMOKE, _TRANSFER, _overwrite),

@@ -12,7 +12,7 @@ from portkit.conformance.case import Case, Level, Tier
 from portkit.conformance.cases.session import SYNCHRONISE_SECONDS, buffer, buffers, expect_array, expect_error, launch
 from portkit.contract import Capabilities
 from portkit.errors import CompileError, ContractError, InvalidHandle
-from portkit.spec.builder import Builder
+from portkit.spec.builder import Builder, Reg
 from portkit.spec.kernel import Instr, Kernel
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def index_kernel(step: int = 1) -> Kernel:
     b = Builder(f"index_{step}")
     out = b.buffer("out", "i32", ("groups", LANES), "write")
     groups = b.scalar("groups", "i32")
-    g, l = b.grid(groups), b.lane(LANES)
-    i = b.add(b.mul(g, b.const("i32", LANES)), l)
+    group, lane = b.grid(groups), b.lane(LANES)
+    i = b.add(b.mul(group, b.const("i32", LANES)), lane)
     b.store(out, i, b.mul(i, b.const("i32", step)))
     return b.build()
 
@@ -155,7 +155,8 @@ def _argument_order(client: DeviceClient) -> None:
     b = Builder("arguments")
     sources = [b.buffer(f"in{k}", "f32", 1, "read") for k in range(ARGUMENTS)]
     outs = b.buffer("out", "f32", 3 * ARGUMENTS, "write")
-    floats, integers = [], []
+    floats: list[Reg] = []
+    integers: list[Reg] = []
     for k in range(ARGUMENTS):
         integers.append(b.scalar(f"i{k}", "i32"))
         floats.append(b.scalar(f"f{k}", "f32"))

@@ -1,7 +1,7 @@
 """Random bit patterns and numbers for case inputs, from the suite's own generator.
 
-A number is drawn as the bit pattern of its dtype, in a uint64 array, so that nothing here ever rounds: the same id gives
-the same bits on every machine and with every release of NumPy. `as_array` turns patterns into the buffer's dtype.
+A number is drawn as the bit pattern of its dtype, in a uint64 array, so that nothing here ever rounds: the same id
+gives the same bits on every machine and with every release of NumPy. `as_array` turns patterns into the buffer's dtype.
 """
 
 from __future__ import annotations

@@ -55,33 +55,34 @@ def repeats(outputs: Sequence[Type]) -> int:
 def map_kernel(
     name: str, operands: Sequence[str], results: Sequence[str], emit: Emit, numeric: Numeric = "fast"
 ) -> Kernel:
-    """Build the kernel of a map over items: buffers `a b c ...` hold the operands, `out` or `out0 out1 ...` the results.
+    """Build the kernel of a map over items.
 
-    `operands` and `results` are types such as `f32x4`. Scalars: `n` items, `groups` work-groups of 64.
+    Buffers `a b c ...` hold the operands, `out` or `out0 out1 ...` the results. `operands` and `results` are types such as `f32x4`. Scalars: `n` items, `groups` work-groups of 64.
     """
     builder = Builder(name, numeric)
     in_types, out_types = [parse_type(t) for t in operands], [parse_type(t) for t in results]
     count = repeats(out_types)
     sources = [_buffer(builder, name, t, count, "read") for name, t in zip("abcdefg", in_types, strict=False)]
-    targets = [
-        _buffer(builder, name, t, count, "write") for name, t in zip(output_names(results), out_types, strict=True)
-    ]
+    names = output_names(results)
+    targets = [_buffer(builder, name, t, count, "write") for name, t in zip(names, out_types, strict=True)]
     size, groups = builder.scalar("n", "i32"), builder.scalar("groups", "i32")
     group = builder.grid(groups)
     lane = builder.lane(GROUP)
     item = builder.add(builder.mul(group, builder.const("i32", GROUP)), lane)
     inside = builder.lt(item, size)
     for part in range(count):
-        at = (
-            item
-            if count == 1
-            else builder.add(builder.mul(item, builder.const("i32", count)), builder.const("i32", part))
-        )
+        at = affine(builder, item, count, part)
         values = [load_item(builder, m, at, t, inside) for m, t in zip(sources, in_types, strict=True)]
         given = emit(builder, *values)
         for memory, type_, value in zip(targets, out_types, [given] if isinstance(given, Reg) else given, strict=True):
             store_item(builder, memory, at, type_, value, inside)
     return builder.build()
+
+
+def affine(builder: Builder, index: Reg, factor: int, offset: int) -> Reg:
+    """Return index * factor + offset."""
+    scaled = index if factor == 1 else builder.mul(index, builder.const("i32", factor))
+    return scaled if offset == 0 else builder.add(scaled, builder.const("i32", offset))
 
 
 def output_names(results: Sequence[str]) -> list[str]:
@@ -90,7 +91,7 @@ def output_names(results: Sequence[str]) -> list[str]:
 
 
 def _buffer(builder: Builder, name: str, type_: Type, count: int, access: Any) -> Mem:
-    factors = tuple(["n", *([type_.lanes * count] if type_.lanes * count > 1 else [])])
+    factors: tuple[int | str, ...] = ("n", type_.lanes * count) if type_.lanes * count > 1 else ("n",)
     return builder.buffer(name, memory_dtype(type_), factors, access)
 
 

@@ -111,4 +111,5 @@ def type_text(dtype: str, lanes: int) -> str:
 
 
 def dtype_of(cell: Cell) -> DType:
+    """Return the dtype of a cell's result."""
     return DTYPES[cell.dtype]

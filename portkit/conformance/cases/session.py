@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ SYNCHRONISE_SECONDS = 20.0
 
 
 @contextmanager
-def buffer(client: DeviceClient, size: int) -> Iterator[int]:
+def buffer(client: DeviceClient, size: int) -> Generator[int]:
     """Allocate `size` bytes and free them at the end."""
     handle = client.allocate(size)
     try:
@@ -32,7 +32,7 @@ def buffer(client: DeviceClient, size: int) -> Iterator[int]:
 
 
 @contextmanager
-def buffers(client: DeviceClient, sizes: list[int]) -> Iterator[list[int]]:
+def buffers(client: DeviceClient, sizes: list[int]) -> Generator[list[int]]:
     """Allocate one buffer per size and free all of them at the end."""
     handles = [client.allocate(size) for size in sizes]
     try:
@@ -52,9 +52,10 @@ def expect_equal(actual: bytes, expected: bytes, what: str) -> None:
     raise CheckFailed(f"{what}: byte {at} of {len(expected)} is {actual[at]:#04x}, expected {expected[at]:#04x}")
 
 
-def expect_error(
-    kinds: type[PortkitError] | tuple[type[PortkitError], ...], what: str, action: Callable[[], Any]
-) -> None:
+Errors = type[PortkitError] | tuple[type[PortkitError], ...]
+
+
+def expect_error(kinds: Errors, what: str, action: Callable[[], Any]) -> None:
     """Raise `CheckFailed` unless `action` raises one of the given errors."""
     allowed = kinds if isinstance(kinds, tuple) else (kinds,)
     names = " or ".join(kind.__name__ for kind in allowed)

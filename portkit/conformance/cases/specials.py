@@ -9,7 +9,7 @@ from portkit.spec.types import DType, infinity_bits, nan_bits
 
 @cache
 def finite_specials(dtype: DType) -> tuple[int, ...]:
-    """Return the special finite values of a dtype: both zeros, subnormals, powers of two, their neighbours, extremes."""
+    """Return the special finite values of a dtype: zeros, subnormals, powers of two and neighbours, extremes."""
     if dtype.name == "bool":
         return (0, 1)
     return _float_specials(dtype) if dtype.is_float else _integer_specials(dtype)
