@@ -5,7 +5,7 @@ PortkitError                what the user asked for cannot be done; the message 
 +-- SpecError               a kernel breaks the spec; carries the clause
 |   +-- ParseError          kernel text or JSON that cannot be read; carries line and column
 |   +-- VerifyError         a well-formed kernel that breaks a rule; carries clause and instruction
-+-- InvalidKernelError      a verified kernel is not valid on these inputs (race, out of bounds, ...); Spec: valid_c1..c9
++-- InvalidKernelError      a verified kernel is not valid on these inputs (race, out of bounds, ...): valid_c1..c9
 +-- SchemaError             a capabilities file, report, journal or waiver does not fit its schema
 +-- ContractError           a backend breaks the contract (wrong type, missing function, forbidden import)
 +-- DeviceError             the device or its driver said no; the vendor's text is kept as the cause
@@ -37,6 +37,7 @@ class SpecError(PortkitError):
 
     def __init__(self, message: str, *, clause: str = "") -> None:
         super().__init__(f"{message} [{clause}]" if clause else message)
+        self.message = message
         self.clause = clause
 
 
@@ -45,10 +46,20 @@ class ParseError(SpecError):
 
     def __init__(self, message: str, *, line: int = 0, column: int = 0, source: str = "", clause: str = "") -> None:
         where = f"line {line}, column {column}: " if line else ""
-        caret = f"\n    {source}\n    {' ' * (column - 1)}^" if source and column else ""
-        super().__init__(f"{where}{message}{caret}", clause=clause)
+        super().__init__(f"{where}{message}", clause=clause)
+        self.caret = _caret(source, column) if source and column else ""
         self.line = line
         self.column = column
+
+    def __str__(self) -> str:
+        return super().__str__() + self.caret
+
+
+def _caret(source: str, column: int) -> str:
+    """Return the part of a foreign line around `column` and a caret below it; what would not print is a `?`."""
+    start = max(0, column - 60)
+    shown = "".join(c if c.isprintable() else " " if c == "\t" else "?" for c in source[start : start + 100])
+    return f"\n    {shown.rstrip()}\n    {' ' * (column - 1 - start)}^"
 
 
 class VerifyError(SpecError):

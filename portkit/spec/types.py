@@ -160,7 +160,7 @@ class Type:
         return self.dtype.name if self.lanes == 1 else f"{self.dtype.name}x{self.lanes}"
 
 
-_TYPE = re.compile(r"(bool|[iu]\d+|b?f\d+(?:e\dm\d(?:fn)?)?)(?:x(\d{1,3}))?")
+_TYPE = re.compile(r"(bool|[iu]\d+|b?f\d+(?:e\dm\d(?:fn)?)?)(?:x(\d{1,3}))?", re.ASCII)
 
 
 def parse_type(text: str) -> Type:
