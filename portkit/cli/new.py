@@ -28,7 +28,9 @@ def _check_name(name: str) -> None:
     from portkit.contract import installed_backends
 
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-        raise UsageError(f"{name!r} is not a backend name: use lower-case letters, digits and _, and start with a letter")
+        raise UsageError(
+            f"{name!r} is not a backend name: use lower-case letters, digits and _, and start with a letter"
+        )
     if name in installed_backends():
         raise UsageError(f"a backend called {name!r} is already installed; choose another name")
 

@@ -56,7 +56,9 @@ def spec(
     if not topic:
         console.print(f"portkit spec {VERSION}: {opcodes} opcodes, {base} base forms, {extension} extension forms")
         console.print(f"sha256 {digest()}\n")
-    print_table(("form", "extension", "signature"), [(r["form"], r["extension"] or "base", r["signature"]) for r in records])
+    print_table(
+        ("form", "extension", "signature"), [(r["form"], r["extension"] or "base", r["signature"]) for r in records]
+    )
     if topic:
         _print_clauses(records)
 

@@ -1,8 +1,8 @@
 """The registry: a plain folder, friendly to git, with one sub-folder for every published report.
 
-    registry/BACKEND/DATE-DIGEST/report.json      the report as it was judged
-                                 report.html      rendered again from it, never taken from outside
-                                 manifest.json    digests, and whether it is a draft
+registry/BACKEND/DATE-DIGEST/report.json      the report as it was judged
+                             report.html      rendered again from it, never taken from outside
+                             manifest.json    digests, and whether it is a draft
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MANIFEST_VERSION = "1.0-draft"
 DRAFT_ONLY = ("stand-in", "compiled")
 
 
-class Manifest(Record):
+class Manifest(Record, frozen=True):
     """What a published report is pinned by."""
 
     manifest: str
@@ -35,7 +35,7 @@ class Manifest(Record):
     statement: Text
 
 
-class Entry(Record):
+class Entry(Record, frozen=True):
     """One published report and where it lies, relative to the registry."""
 
     folder: str
@@ -85,7 +85,7 @@ def check_consistent(report: Report) -> None:
         counts[case.verdict] = counts.get(case.verdict, 0) + 1
     if counts != {name: n for name, n in report.counts.items() if n}:
         raise SchemaError("the report's counts are not those of its cases; run the suite again")
-    holds = bool(report.cases) and not any(Verdict(name).fails for name in counts)
+    holds = bool(report.cases) and all(Verdict(name).passes for name in counts)
     if report.passed != holds:
         raise SchemaError("the report's claim does not follow from its cases; run the suite again")
 
@@ -110,7 +110,9 @@ def entries(registry: Path) -> list[Entry]:
     Raises `UsageError` where there is none, `SchemaError` where a digest does not match its file.
     """
     if not registry.is_dir():
-        raise UsageError(f"{registry} is not a registry folder; make one with portkit publish OUT --registry {registry}")
+        raise UsageError(
+            f"{registry} is not a registry folder; make one with portkit publish OUT --registry {registry}"
+        )
     found = [_entry(registry, path) for path in sorted(registry.glob("*/*/manifest.json"), reverse=True)]
     if not found:
         raise UsageError(f"{registry} holds no published report; portkit publish OUT --registry {registry} files one")

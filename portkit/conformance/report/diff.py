@@ -6,7 +6,7 @@ from portkit.conformance.report.model import Record, Report
 from portkit.conformance.verdict import Verdict
 
 
-class Change(Record):
+class Change(Record, frozen=True):
     """One difference that a reader should look at; empty `before` or `after` where the case was not run."""
 
     id: str

@@ -78,11 +78,15 @@ def error_bars(cells: tuple[CellResult, ...]) -> list[dict[str, Any]]:
 
 def render(report: Report) -> str:
     """Return the report as one HTML page without any reference outside itself."""
-    return pages().get_template("report.html.j2").render(
-        report=report,
-        style=style(),
-        evidence_meaning=EVIDENCE_MEANING[report.subject.evidence],
-        verdicts=[v.value for v in Verdict if report.counts.get(v.value)],
-        matrix=matrix(report.cells),
-        errors=error_bars(report.cells),
+    return (
+        pages()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            style=style(),
+            evidence_meaning=EVIDENCE_MEANING[report.subject.evidence],
+            verdicts=[v.value for v in Verdict if report.counts.get(v.value)],
+            matrix=matrix(report.cells),
+            errors=error_bars(report.cells),
+        )
     )

@@ -30,7 +30,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every part of a report."""
 
 
-class Subject(Record):
+class Subject(Record, frozen=True):
     """What was judged."""
 
     backend: Name
@@ -42,7 +42,7 @@ class Subject(Record):
     compiler: Text = ""
 
 
-class Versions(Record):
+class Versions(Record, frozen=True):
     """What it was judged by; digests are SHA-256 in hexadecimal."""
 
     portkit: Text
@@ -50,11 +50,15 @@ class Versions(Record):
     spec_digest: Digest
     suite: Text
     suite_digest: Digest
+    backend_digest: Digest
     contract: Text
 
 
-class CaseResult(Record):
-    """The verdict of one case; `error_share` is the largest error as a share of its bound, `digest` of strict outputs."""
+class CaseResult(Record, frozen=True):
+    """The verdict of one case.
+
+    `error_share` is the largest error as a share of its bound, `digest` that of the outputs of strict kernels.
+    """
 
     id: CaseId
     verdict: Name
@@ -68,7 +72,7 @@ class CaseResult(Record):
     reason: LongText = ""
 
 
-class CellResult(Record):
+class CellResult(Record, frozen=True):
     """One cell of the coverage table: form x dtype x lane count."""
 
     form: Name
@@ -81,7 +85,7 @@ class CellResult(Record):
     error_share: float = 0.0
 
 
-class Failure(Record):
+class Failure(Record, frozen=True):
     """A failure card: text for people, line by line."""
 
     id: CaseId
@@ -90,7 +94,7 @@ class Failure(Record):
     card: LongText
 
 
-class Report(Record):
+class Report(Record, frozen=True):
     """Everything that one run found."""
 
     report: str
@@ -98,6 +102,7 @@ class Report(Record):
     versions: Versions
     profile: Name
     tier: Name
+    patterns: tuple[Text, ...]
     statement: Text
     passed: bool
     limits: dict[str, Text]
@@ -107,6 +112,7 @@ class Report(Record):
     counts: dict[Name, Count]
     levels: dict[Name, dict[Name, Count]]
     cells: tuple[CellResult, ...]
+    declared_cells: Count
     cases: tuple[CaseResult, ...]
     failures: tuple[Failure, ...] = ()
 
