@@ -17,8 +17,8 @@ How a domain plugs in, in the order in which the walk calls it:
   one elsewhere.
 
 A *mask* is None where every lane is active, else a bool array of shape (groups or 1, lanes or 1). Registers of
-inactive lanes hold junk, which nothing reads: only memory accesses, barriers, waits and merges look at the mask. So pure
-functions ignore it, and must be total: any input gives some value, without an exception or a warning.
+inactive lanes hold junk, which nothing reads: only memory accesses, barriers, waits and merges look at the mask. So
+pure functions ignore it, and must be total: any input gives some value, without an exception or a warning.
 
 All lanes of a chunk execute an instruction before any lane executes the next. A valid kernel cannot tell.
 """
@@ -43,9 +43,9 @@ Mask: TypeAlias = NDArray[np.bool_] | None
 Registers: TypeAlias = dict[str, V]
 Step: TypeAlias = Callable[[dict[str, V], Mask], None]
 
-CHUNK_ELEMENTS = 1 << 16
-"""Lanes times vector lanes of one chunk: a few registers of it fit in a second-level cache."""
-CHUNK_SHARED = 1 << 22
+CHUNK_ELEMENTS = 1 << 14
+"""Lanes times vector lanes of one chunk: arrays of 64-bit elements stay in the cache and in the allocator's pool."""
+CHUNK_SHARED = 1 << 20
 """Elements of all shared arrays of one chunk."""
 
 
