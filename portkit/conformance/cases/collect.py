@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from portkit.conformance.case import Case
-from portkit.conformance.cases import device, device_launch, ops_arithmetic
+from portkit.conformance.cases import device, device_launch, ops_arithmetic, ops_convert, ops_vector
 from portkit.contract import Capabilities
 from portkit.errors import UsageError, near_names
 
 PROFILES = ("core",)
 
-_SOURCES = (device.cases, device_launch.cases, ops_arithmetic.cases)
+_SOURCES = (device.cases, device_launch.cases, ops_convert.cases, ops_arithmetic.cases, ops_vector.cases)
 
 
 def collect(capabilities: Capabilities, profile: str = "core") -> list[Case]:

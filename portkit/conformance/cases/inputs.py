@@ -81,6 +81,11 @@ def random_values(draws: Draws, dtype: DType, count: int) -> Patterns:
     return np.where(np.arange(count) % 2 == 0, draws.bits(dtype.bits, count), mixed)
 
 
+def bit_patterns(case_id: str, dtype: DType) -> Patterns:
+    """Return uniform random bits of a dtype's width, whatever they mean."""
+    return Draws(case_id).bits(dtype.bits, RANDOM_COUNT)
+
+
 def unit_values(draws: Draws, dtype: DType, count: int) -> Patterns:
     """Return well-scaled values: floats with exponents -3 to 0, integers uniform in a small range."""
     if dtype.is_float:

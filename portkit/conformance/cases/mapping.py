@@ -22,6 +22,7 @@ word; `bool` has no memory and travels as i32 0 and 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
@@ -31,7 +32,7 @@ import numpy.typing as npt
 from portkit.conformance.case import Trial
 from portkit.conformance.cases.draws import Patterns, as_array
 from portkit.spec.builder import Builder, Mem, Reg
-from portkit.spec.kernel import Kernel, Numeric
+from portkit.spec.kernel import Access, Kernel, Numeric
 from portkit.spec.types import DTYPES, Type, parse_type
 
 GROUP = 64
@@ -57,26 +58,53 @@ def map_kernel(
 ) -> Kernel:
     """Build the kernel of a map over items.
 
-    Buffers `a b c ...` hold the operands, `out` or `out0 out1 ...` the results. `operands` and `results` are types such as `f32x4`. Scalars: `n` items, `groups` work-groups of 64.
+    Buffers `a b c ...` hold the operands, `out` or `out0 out1 ...` the results. `operands` and `results` are types such
+    as `f32x4`. Scalars: `n` items, `groups` work-groups of 64.
     """
-    builder = Builder(name, numeric)
+    frame = Frame.open(name, numeric)
+    builder = frame.builder
     in_types, out_types = [parse_type(t) for t in operands], [parse_type(t) for t in results]
     count = repeats(out_types)
-    sources = [_buffer(builder, name, t, count, "read") for name, t in zip("abcdefg", in_types, strict=False)]
+    sources = [frame.buffer(name, t, count, "read") for name, t in zip("abcdefg", in_types, strict=False)]
     names = output_names(results)
-    targets = [_buffer(builder, name, t, count, "write") for name, t in zip(names, out_types, strict=True)]
-    size, groups = builder.scalar("n", "i32"), builder.scalar("groups", "i32")
-    group = builder.grid(groups)
-    lane = builder.lane(GROUP)
-    item = builder.add(builder.mul(group, builder.const("i32", GROUP)), lane)
-    inside = builder.lt(item, size)
+    targets = [frame.buffer(name, t, count, "write") for name, t in zip(names, out_types, strict=True)]
     for part in range(count):
-        at = affine(builder, item, count, part)
-        values = [load_item(builder, m, at, t, inside) for m, t in zip(sources, in_types, strict=True)]
+        at = affine(builder, frame.item, count, part)
+        values = [load_item(builder, m, at, t, frame.inside) for m, t in zip(sources, in_types, strict=True)]
         given = emit(builder, *values)
         for memory, type_, value in zip(targets, out_types, [given] if isinstance(given, Reg) else given, strict=True):
-            store_item(builder, memory, at, type_, value, inside)
+            store_item(builder, memory, at, type_, value, frame.inside)
     return builder.build()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An open kernel over `n` items: one work-item per item, the last work-group ragged."""
+
+    builder: Builder
+    item: Reg
+    inside: Reg
+
+    @classmethod
+    def open(cls, name: str, numeric: Numeric = "fast") -> Frame:
+        """Declare the scalars `n` and `groups`, open the grid and the lane loop."""
+        builder = Builder(name, numeric)
+        size, groups = builder.scalar("n", "i32"), builder.scalar("groups", "i32")
+        group = builder.grid(groups)
+        lane = builder.lane(GROUP)
+        item = builder.add(builder.mul(group, builder.const("i32", GROUP)), lane)
+        return cls(builder, item, builder.lt(item, size))
+
+    def buffer(self, name: str, type_: Type, count: int, access: Access) -> Mem:
+        """Declare a buffer of `count` consecutive values per item."""
+        size = type_.lanes * count
+        factors: tuple[int | str, ...] = ("n", size) if size > 1 else ("n",)
+        return self.builder.buffer(name, memory_dtype(type_), factors, access)
+
+
+def geometry(items: int) -> dict[str, int | float]:
+    """Return the scalars of a launch over `items` items."""
+    return {"n": items, "groups": (items + GROUP - 1) // GROUP}
 
 
 def affine(builder: Builder, index: Reg, factor: int, offset: int) -> Reg:
@@ -90,11 +118,6 @@ def output_names(results: Sequence[str]) -> list[str]:
     return ["out"] if len(results) == 1 else [f"out{k}" for k in range(len(results))]
 
 
-def _buffer(builder: Builder, name: str, type_: Type, count: int, access: Any) -> Mem:
-    factors: tuple[int | str, ...] = ("n", type_.lanes * count) if type_.lanes * count > 1 else ("n",)
-    return builder.buffer(name, memory_dtype(type_), factors, access)
-
-
 def load_item(builder: Builder, memory: Mem, at: Reg, type_: Type, inside: Reg) -> Reg:
     """Load the item `at` (a scalar or a whole vector) where `inside`, else zeros; bool is decoded from i32."""
     stored = Type(DTYPES[memory_dtype(type_)], type_.lanes)
@@ -104,7 +127,7 @@ def load_item(builder: Builder, memory: Mem, at: Reg, type_: Type, inside: Reg) 
     else:
         value = builder.load_vec(
             memory,
-            _start(builder, at, type_),
+            start_of(builder, at, type_),
             type_.lanes,
             natural_alignment(stored),
             gate=builder.splat(inside, type_.lanes),
@@ -120,10 +143,11 @@ def store_item(builder: Builder, memory: Mem, at: Reg, type_: Type, value: Reg, 
         builder.store(memory, at, stored, gate=inside)
         return
     gate = builder.splat(inside, type_.lanes)
-    builder.store_vec(memory, _start(builder, at, type_), stored, natural_alignment(stored.type), gate=gate)
+    builder.store_vec(memory, start_of(builder, at, type_), stored, natural_alignment(stored.type), gate=gate)
 
 
-def _start(builder: Builder, at: Reg, type_: Type) -> Reg:
+def start_of(builder: Builder, at: Reg, type_: Type) -> Reg:
+    """Return the index of the first element of item `at`."""
     return builder.mul(at, builder.const("i32", type_.lanes))
 
 
@@ -158,7 +182,7 @@ def map_trial(kernel: Kernel, operands: Sequence[str], results: Sequence[str], p
         name: fit(type_, pattern, items * size)
         for name, type_, pattern, size in zip("abcdefg", types, patterns, per_item, strict=False)
     }
-    return Trial(kernel, {"n": items, "groups": (items + GROUP - 1) // GROUP}, inputs)
+    return Trial(kernel, geometry(items), inputs)
 
 
 def fit(type_: Type, patterns: Patterns, size: int) -> npt.NDArray[Any]:

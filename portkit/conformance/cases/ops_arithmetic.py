@@ -150,7 +150,7 @@ def _math(cell: Cell) -> Iterator[Plan]:
     yield _plan(cell, 1, sets, _STRICT_MATH.get(FORMS[cell.form].kind, ()))
 
 
-_STRICT_MATH = dict.fromkeys(("trunc", "recip", "sqrt"), ("special", "nonfinite", "random"))
+_STRICT_MATH: dict[str, tuple[str, ...]] = dict.fromkeys(("trunc", "recip", "sqrt"), ("special", "nonfinite", "random"))
 
 _DOMAINS: dict[str, tuple[int, int]] = {
     "recip": (-60, 60),

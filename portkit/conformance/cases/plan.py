@@ -43,6 +43,8 @@ class Plan:
     cells: tuple[Cell, ...]
     strict: tuple[str, ...] = ()
     needs: tuple[str, ...] = LAUNCH
+    build: Callable[[Plan, Numeric], Kernel] | None = None
+    """Builds the kernel where it is not the plain map of `emit`."""
 
     @property
     def name(self) -> str:
@@ -57,6 +59,8 @@ class Plan:
 @lru_cache(maxsize=256)
 def plan_kernel(plan: Plan, numeric: Numeric) -> Kernel:
     """Return the kernel of a plan, the same object for all its sets."""
+    if plan.build is not None:
+        return plan.build(plan, numeric)
     return map_kernel(plan.name, plan.operands, plan.results, plan.emit, numeric)
 
 

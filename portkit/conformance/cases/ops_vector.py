@@ -1,0 +1,179 @@
+"""Cases of the forms that build, take apart and fold vectors: splat, lane, pack, reduce.vec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from portkit.conformance.case import Case, Cell
+from portkit.conformance.cases import inputs
+from portkit.conformance.cases.cells import available, form_cells
+from portkit.conformance.cases.draws import Draws, Patterns, compose
+from portkit.conformance.cases.inputs import Operands
+from portkit.conformance.cases.mapping import (
+    Frame,
+    affine,
+    load_item,
+    repeats,
+    store_item,
+)
+from portkit.conformance.cases.plan import InputSet, Plan, dtype_of, plan_cases, type_text
+from portkit.conformance.cases.specials import finite_specials, nonfinite_specials
+from portkit.contract import Capabilities
+from portkit.spec.builder import Builder, Reg
+from portkit.spec.forms import FORMS
+from portkit.spec.kernel import Kernel, Numeric
+from portkit.spec.types import DType, Type, parse_type
+
+FOLD_COUNT = 2048
+ORDERED = ("max", "min", "and", "or", "xor")
+"""Folds whose result does not depend on the order; the others free it for floats (Spec: numeric_c2)."""
+
+
+def cases(capabilities: Capabilities) -> Iterator[Case]:
+    """Yield the cases of every declared vector form."""
+    for form, planner in _PLANNERS.items():
+        if available(FORMS[form], capabilities):
+            for cell in form_cells(FORMS[form], capabilities):
+                yield from plan_cases(planner(cell), capabilities)
+
+
+# --- splat, lane, pack --------------------------------------------------------------------------------------------
+
+
+def _splat(cell: Cell) -> Plan:
+    vector = type_text(cell.dtype, cell.lanes)
+    emit = partial(_emit_splat, cell.lanes)
+    sets: dict[str, InputSet] = {"special": inputs.everything_special}
+    return Plan(f"ops/mov.splat/{vector}", (cell.dtype,), (vector,), emit, sets, (cell,))
+
+
+def _emit_splat(lanes: int, builder: Builder, value: Reg) -> Reg:
+    return builder.splat(value, lanes)
+
+
+def _shuffle(build: Callable[[Plan, Numeric], Kernel], cell: Cell) -> Plan:
+    vector = type_text(cell.dtype, cell.lanes)
+    sets: dict[str, InputSet] = {"special": _shuffled_specials}
+    return Plan(f"ops/{cell.form}/{vector}", (vector,), (vector,), _nothing, sets, (cell,), build=build)
+
+
+def _nothing(builder: Builder, value: Reg) -> Reg:
+    del builder
+    return value
+
+
+def _shuffled_specials(case_id: str, dtypes: Sequence[DType]) -> Operands:
+    table = finite_specials(dtypes[0]) + nonfinite_specials(dtypes[0])
+    return (Draws(case_id).one_of(table, FOLD_COUNT),)
+
+
+def lane_kernel(plan: Plan, numeric: Numeric) -> Kernel:
+    """Loads a vector, stores lane k as a scalar at place lanes-1-k."""
+    frame, type_, count = _shuffle_frame(plan, numeric)
+    builder = frame.builder
+    source, target = frame.buffer("a", type_, count, "read"), frame.buffer("out", type_, count, "write")
+    for part in range(count):
+        at = affine(builder, frame.item, count, part)
+        vector = load_item(builder, source, at, type_, frame.inside)
+        for k in range(type_.lanes):
+            value = builder.op("mov.lane", vector, imms=(k,))
+            place = affine(builder, at, type_.lanes, type_.lanes - 1 - k)
+            store_item(builder, target, place, type_.scalar, value, frame.inside)
+    return builder.build()
+
+
+def pack_kernel(plan: Plan, numeric: Numeric) -> Kernel:
+    """Loads scalars, packs them in reverse, stores the vector."""
+    frame, type_, count = _shuffle_frame(plan, numeric)
+    builder = frame.builder
+    source, target = frame.buffer("a", type_, count, "read"), frame.buffer("out", type_, count, "write")
+    for part in range(count):
+        at = affine(builder, frame.item, count, part)
+        places = [affine(builder, at, type_.lanes, k) for k in reversed(range(type_.lanes))]
+        scalars = [load_item(builder, source, place, type_.scalar, frame.inside) for place in places]
+        store_item(builder, target, at, type_, builder.op("mov.pack", *scalars), frame.inside)
+    return builder.build()
+
+
+def _shuffle_frame(plan: Plan, numeric: Numeric) -> tuple[Frame, Type, int]:
+    type_ = parse_type(plan.operands[0])
+    return Frame.open(plan.name, numeric), type_, repeats([type_])
+
+
+# --- reduce.vec ---------------------------------------------------------------------------------------------------
+
+
+def _fold(cell: Cell) -> Plan:
+    vector, kind = type_text(cell.dtype, cell.lanes), FORMS[cell.form].kind
+    sets = fold_sets(kind, dtype_of(cell), cell.lanes)
+    emit = partial(_emit_fold, cell.form)
+    strict = tuple(sets) if dtype_of(cell).is_float else ()
+    return Plan(f"ops/{cell.form}/{vector}", (vector,), (cell.dtype,), emit, sets, (cell,), strict)
+
+
+def _emit_fold(form: str, builder: Builder, value: Reg) -> Reg:
+    return builder.op(form, value)
+
+
+def fold_sets(kind: str, dtype: DType, run: int) -> dict[str, InputSet]:
+    """Return the sets for folds of `run` consecutive elements by `kind`.
+
+    Sums and products of floats get small numbers, for which the exact answer is required, and well-scaled random ones;
+    special values are sprinkled one per run, so that they do not drown each other.
+    """
+    if not dtype.is_float:
+        return {"special": _shuffled_specials, "random": inputs.random}
+    sets: dict[str, InputSet] = {"special": partial(_sprinkled, kind, run, False)}
+    sets["nonfinite"] = partial(_sprinkled, kind, run, True)
+    if kind not in ORDERED:
+        sets |= {"small": partial(_exact, kind, run), "random": _cancelling}
+    return sets
+
+
+def _sprinkled(kind: str, run: int, with_nonfinite: bool, case_id: str, dtypes: Sequence[DType]) -> Operands:
+    """Ordinary values with one special value in each run at a random place (max, min: all of them special)."""
+    draws, dtype = Draws(case_id), dtypes[0]
+    table = nonfinite_specials(dtype) if with_nonfinite else finite_specials(dtype)
+    if kind in ORDERED and not with_nonfinite:
+        return (draws.one_of(table, FOLD_COUNT),)
+    values = _scaled(draws, kind, dtype, FOLD_COUNT)
+    runs = FOLD_COUNT // run
+    places = np.arange(runs) * run + draws.integers(0, run - 1, runs)
+    values[places] = draws.one_of(table, runs)
+    return (values,)
+
+
+def _scaled(draws: Draws, kind: str, dtype: DType, count: int) -> Patterns:
+    """Values near 1 for products, so that they neither overflow nor vanish."""
+    return draws.floats(dtype, -1, 0, count) if kind == "mul" else draws.floats(dtype, -4, 3, count)
+
+
+def _exact(kind: str, run: int, case_id: str, dtypes: Sequence[DType]) -> Operands:
+    """Small integers for sums; for products powers of two in pairs that keep the product in range."""
+    draws, dtype = Draws(case_id), dtypes[0]
+    if kind == "add":
+        return (inputs.small_values(draws, dtype, FOLD_COUNT, 1 if run > 64 else 4),)
+    signs, zeros = draws.bits(1, FOLD_COUNT), np.zeros(FOLD_COUNT, dtype=np.uint64)
+    exponents = draws.integers(0, 1, FOLD_COUNT // 2)
+    pairs = np.stack([exponents, -exponents], axis=1).reshape(-1)
+    return (compose(dtype, signs, pairs, zeros),)
+
+
+def _cancelling(case_id: str, dtypes: Sequence[DType]) -> Operands:
+    """Half well-scaled values, half pairs that nearly cancel."""
+    draws, dtype = Draws(case_id), dtypes[0]
+    first = draws.floats(dtype, -2, 2, FOLD_COUNT // 2)
+    minus = first ^ np.uint64(1 << (dtype.bits - 1)) ^ draws.bits(2, FOLD_COUNT // 2)
+    pairs = np.stack([first, minus], axis=1).reshape(-1)
+    return (np.concatenate([draws.floats(dtype, -1, 0, FOLD_COUNT), pairs]),)
+
+
+_PLANNERS: dict[str, Callable[[Cell], Plan]] = {
+    "mov.splat": _splat,
+    "mov.lane": partial(_shuffle, lane_kernel),
+    "mov.pack": partial(_shuffle, pack_kernel),
+    **{f"reduce.vec.{kind}": _fold for kind in ("add", "mul", "max", "min", "and", "or", "xor")},
+}
