@@ -101,7 +101,11 @@ def fault(importer: str, module: str) -> str | None:
     target = layer_of(module)
     if row_of(target) is None:
         return f"imports {module}, which is in no layer"
-    return None if target == importer or target in LAYERS[row] else f"{importer or 'portkit'} may not import {target}"
+    return (
+        None
+        if target in {"", importer} or target in LAYERS[row]
+        else f"{importer or 'portkit'} may not import {target}"
+    )
 
 
 def breaches(package: Path) -> list[str]:
@@ -170,6 +174,7 @@ ALLOWED = {
     ),
     "the judge using the reference": ("conformance/judge.py", "from portkit.reference import run\nimport pytest\n"),
     "anyone raising our errors": ("spec/types.py", "from portkit.errors import ParseError\n"),
+    "the package itself": ("cli/new.py", "import portkit\n"),
     "the version": ("conformance/report.py", "from portkit import __version__\n"),
     "numpy": ("reference/values.py", "import numpy as np\n"),
 }

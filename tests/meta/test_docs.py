@@ -1,0 +1,133 @@
+"""What the documentation shows is true: its kernels verify, its tables are those of the code, its commands exist."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from portkit.conformance.case import Level, Tier
+from portkit.conformance.report.statement import statement
+from portkit.conformance.verdict import Verdict
+from portkit.contract import Capabilities, Evidence, load_capabilities
+from portkit.spec.forms import EXTENSIONS, FORMS, Op, accuracy
+from portkit.spec.text import parse
+from portkit.spec.types import DTYPES
+from portkit.spec.verify import verify
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md"])
+CORRECTLY_ROUNDED = 0.5
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def code_blocks(text: str) -> list[str]:
+    """Indented and fenced code of a Markdown page."""
+    fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    indented = re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", text, re.MULTILINE)
+    return [*fenced, *(textwrap.dedent(block) for block in indented)]
+
+
+def first_column(text: str, heading: str) -> list[str]:
+    """The words in code style of the first column of the table whose first heading is *heading*."""
+    rows = re.findall(rf"^\| {re.escape(heading)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert len(rows) == 1, f"one table starts with {heading}"
+    return [word for row in rows[0].splitlines() for word in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+
+KERNELS = [block for path in PAGES for block in code_blocks(path.read_text(encoding="utf-8")) if "\nbegin\n" in block]
+
+
+def test_the_documentation_shows_kernels() -> None:
+    assert len(KERNELS) >= 2
+
+
+@pytest.mark.parametrize("text", KERNELS, ids=lambda text: re.findall(r"kernel (\w+)", text)[0])
+def test_a_kernel_in_the_documentation_verifies(text: str) -> None:
+    verify(parse(text))
+
+
+def test_the_capabilities_file_in_the_documentation_loads(tmp_path: Path) -> None:
+    blocks = [block for block in code_blocks(page("capabilities.md")) if block.startswith("name =")]
+    (tmp_path / "capabilities.toml").write_text(blocks[0], encoding="utf-8")
+    assert load_capabilities(tmp_path / "capabilities.toml").evidence == "stand-in"
+
+
+def test_the_capabilities_page_explains_every_field() -> None:
+    described = {name.split(".")[0] for name in first_column(page("capabilities.md"), "field")}
+    identity = {"name", "version", "vendor"}
+    assert described == set(Capabilities.__struct_fields__) - identity
+
+
+def test_the_capabilities_page_lists_every_kind_of_evidence() -> None:
+    assert first_column(page("capabilities.md"), "value") == list(get_args(Evidence))
+
+
+def test_the_capabilities_page_tells_what_a_report_may_say() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| [^|]+ \| ([^|]+) \|$", page("capabilities.md"), re.MULTILINE)
+    told = {evidence: claim for evidence, claim in rows if evidence in get_args(Evidence)}
+    claims = {evidence: statement(evidence, "core", "smoke", passed=True) for evidence in get_args(Evidence)}
+    assert told == {evidence: claim.partition(":")[0] for evidence, claim in claims.items()}
+
+
+def test_the_conformance_page_lists_every_verdict() -> None:
+    assert set(first_column(page("conformance.md"), "verdict")) == {verdict.value for verdict in Verdict}
+
+
+def test_the_conformance_page_lists_every_level_and_tier() -> None:
+    assert first_column(page("conformance.md"), "level") == [level.value for level in Level]
+    assert first_column(page("conformance.md"), "tier") == [tier.value for tier in Tier]
+
+
+def test_the_spec_page_lists_the_twelve_operations() -> None:
+    listed = re.findall(r"^(`add` .*)$", page("spec/index.md"), re.MULTILINE)[0]
+    assert re.findall(r"`(\w+)`", listed) == [op.value for op in Op]
+
+
+def stated_bounds() -> dict[tuple[str, str], float]:
+    """The accuracy table of the numerics page: (form, dtype) -> ulp."""
+    row = r"^\| ((?:`mov\.\w+`(?:, )?)+) \| ([\d.]+)(?: \(f16: ([\d.]+)\))? \|$"
+    stated: dict[tuple[str, str], float] = {}
+    for forms, bound, narrow in re.findall(row, page("spec/numerics.md"), re.MULTILINE):
+        for form in re.findall(r"`(mov\.\w+)`", forms):
+            stated |= {(form, "f32"): float(bound), (form, "f16"): float(narrow or bound)}
+    return stated
+
+
+def test_the_numerics_page_states_every_bound_of_the_spec() -> None:
+    forms = [name for name, form in FORMS.items() if form.extension == "math"]
+    bounds = {(form, dtype): accuracy(form, DTYPES[dtype]) for form in forms for dtype in ("f32", "f16")}
+    assert stated_bounds() == {key: bound for key, bound in bounds.items() if bound > CORRECTLY_ROUNDED}
+
+
+@pytest.mark.parametrize("name", ["group", "vec", "fma", "math", "atomic"])
+def test_an_extension_that_the_documentation_offers_exists(name: str) -> None:
+    assert name in EXTENSIONS
+    assert name in page("capabilities.md")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_a_page_names_only_commands_that_exist(path: Path) -> None:
+    from portkit.cli.main import app
+
+    known = {command.name for command in app.registered_commands}
+    code = [*code_blocks(path.read_text(encoding="utf-8"))]
+    inline = re.findall(r"`(portkit [a-z][^`]*)`", path.read_text(encoding="utf-8"))
+    used = {match for block in [*code, *inline] for match in re.findall(r"^portkit ([a-z]+)", block, re.MULTILINE)}
+    assert used <= known
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_a_page_names_only_make_targets_that_exist(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    text = path.read_text(encoding="utf-8")
+    used = set(re.findall(r"`make ([a-z-]+)`|^ {4}make ([a-z-]+)", text, re.MULTILINE))
+    assert {name for pair in used for name in pair if name} <= targets
