@@ -2,8 +2,8 @@
 
 Philox4x32-10: a block of four words is a function of a 64-bit key and a 128-bit counter, so any part of a stream can be
 computed on its own. Key and upper half of the counter are the first 16 bytes of the SHA-256 of the text; the lower half
-counts blocks. Source: J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3",
-SC 2011.
+counts blocks. Source: J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel Random Numbers: As Easy as 1, 2,
+3", SC 2011.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Stream:
         first, end = self._position // 4, -(-(self._position + count) // 4)
         blocks = np.arange(first, end, dtype=np.uint64)
         high = [np.full_like(blocks, word) for word in self._high]
-        words = philox(np.stack((blocks & _MASK, blocks >> 32, *high)), self._key).reshape(-1)
+        counters = np.stack((blocks & np.uint64(_MASK), blocks >> np.uint64(32), *high))
+        words = philox(counters, self._key).reshape(-1)
         start = self._position - 4 * first
         self._position += count
         return words[start : start + count]
