@@ -86,8 +86,8 @@ class Assembler:
         self._shared.append(shared)
         self.memories[name] = shared
 
-    def append(self, instr: Instr, explicit: Type | None) -> None:
-        """Add an instruction whose `type` is yet to be derived; `explicit` is the written result type."""
+    def append(self, instr: Instr, explicit: Type | None) -> Type | None:
+        """Add an instruction, derive its type and return it; `explicit` is the written result type."""
         if len(self._body) >= MAX_INSTRUCTIONS:
             raise SpecError(f"a kernel has at most {MAX_INSTRUCTIONS} instructions", clause="limit_c2")
         for name in instr.reads:
@@ -103,6 +103,7 @@ class Assembler:
                 raise SpecError(f"{instr.name} gives a {inferred}: name it, as in `x = ...`", clause="form_c1")
             self.types[self._claim(instr.result)] = inferred
         self._body.append(instr if inferred is None else replace(instr, type=inferred))
+        return inferred
 
     def register(self, name: str) -> str:
         """Return `name`; raises `SpecError` (name_c1) if it is not a register or scalar defined so far."""

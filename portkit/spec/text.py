@@ -164,7 +164,7 @@ class _Parser:
 
     def _buffer(self) -> None:
         name, dtype, extent = self.line.take("a name"), self.line.take("a dtype"), self._extent()
-        access = self._choice("read, write or readwrite", get_args(Access), "header_c5")
+        access = self._choice("read, write or readwrite", get_args(Access), "text_c1")
         self._at(1, self.kernel.buffer, name, dtype, extent, access)
 
     def _scalar(self) -> None:
@@ -179,7 +179,7 @@ class _Parser:
 
     def _numeric(self) -> None:
         numerics: tuple[Numeric, ...] = get_args(Numeric)
-        word = self._choice("strict or fast", numerics, "numeric_c2")
+        word = self._choice("strict or fast", numerics, "text_c1")
         self.kernel.numeric = "strict" if word == "strict" else "fast"
 
     def _choice(self, what: str, known: tuple[T, ...], clause: str) -> T:
