@@ -17,7 +17,7 @@ def line_count(path: Path) -> int:
 
 
 def python_files() -> list[Path]:
-    folders = (ROOT / name for name in ("portkit", "tests", "ci", "bench"))
+    folders = (ROOT / name for name in ("portkit", "tests", "ci", "bench", "examples"))
     return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 
