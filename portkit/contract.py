@@ -17,6 +17,7 @@ from portkit.errors import ContractError, SchemaError, UsageError, near_names
 from portkit.spec.forms import EXTENSIONS, FORMS, Form
 from portkit.spec.kernel import Kernel
 from portkit.spec.types import DTYPES, MAX_LANES, DType
+from portkit.spec.uses import uses
 
 CONTRACT_VERSION = "1.0-draft"
 ENTRY_POINT_GROUP = "portkit.backends"
@@ -92,13 +93,38 @@ class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (1, *self.lanes) if self.has("vec") else (1,)
 
     def admits(self, form: Form, dtype: DType) -> bool:
-        """Whether the device takes this form on this dtype (the dtype of the form's first type variable)."""
+        """Whether the device takes this form on this dtype (that of its operands, else of its memory, else of its result)."""
         if form.specified_only or dtype.name not in self.dtypes:
             return False
         if form.extension and not self.has(form.extension):
             return False
         declared = {"math": self.math, "atomic": self.atomic}.get(form.extension)
         return declared is None or dtype.name in declared.get(form.kind, ())
+
+
+def unsupported(kernel: Kernel, capabilities: Capabilities) -> list[str]:
+    """Return in words what a verified kernel needs and the device does not declare; an empty list if it fits.
+
+    Spec: ext_c1, limit_c1, numeric_c3.
+    """
+    needs, limits = uses(kernel), capabilities.limits
+    reasons = ["numeric strict is not declared"] if needs.strict and not capabilities.numeric.strict else []
+    sizes = (
+        ("lanes", needs.lanes, limits.lanes),
+        ("bytes of shared memory", needs.shared_bytes, limits.shared_bytes),
+        ("buffers", needs.buffers, limits.buffers),
+    )
+    reasons += [f"{used} {what} are more than the declared {most}" for what, used, most in sizes if used > most]
+    reasons += [f"dtype {name} is not declared" for name in sorted(needs.dtypes.difference(capabilities.dtypes))]
+    missing = sorted(needs.extensions.difference(capabilities.extensions))
+    reasons += [f"extension {name} is not declared" for name in missing]
+    reasons += [f"{n} lanes are not declared" for n in sorted(needs.vectors.difference(capabilities.lanes))]
+    for use in sorted(needs.forms):
+        form = FORMS[use.form]
+        known = use.dtype in capabilities.dtypes and form.extension not in missing
+        if known and not capabilities.admits(form, DTYPES[use.dtype]):
+            reasons.append(f"{use.form} on {use.dtype} is not declared")
+    return reasons
 
 
 def load_capabilities(path: Path) -> Capabilities:
