@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 from portkit.conformance.case import Case
-from portkit.conformance.cases import device, device_launch, ops_arithmetic, ops_convert, ops_vector
+from portkit.conformance.cases import (
+    device,
+    device_launch,
+    ops_arithmetic,
+    ops_atomic,
+    ops_control,
+    ops_convert,
+    ops_group,
+    ops_memory,
+    ops_vector,
+    ops_vector_memory,
+)
 from portkit.contract import Capabilities
 from portkit.errors import UsageError, near_names
 
 PROFILES = ("core",)
 
-_SOURCES = (device.cases, device_launch.cases, ops_convert.cases, ops_arithmetic.cases, ops_vector.cases)
+_SOURCES = (
+    device.cases,
+    device_launch.cases,
+    ops_memory.cases,
+    ops_convert.cases,
+    ops_arithmetic.cases,
+    ops_control.cases,
+    ops_vector.cases,
+    ops_vector_memory.cases,
+    ops_group.cases,
+    ops_atomic.cases,
+)
+"""In the order of bring-up."""
 
 
 def collect(capabilities: Capabilities, profile: str = "core") -> list[Case]:

@@ -32,9 +32,8 @@ class Draws:
         return (halves[0::2] << np.uint64(32)) | halves[1::2]
 
     def integers(self, low: int, high: int, count: int) -> Integers:
-        """Return `count` integers in [low, high]; the modulo bias is below 2^-32 for the ranges used here."""
-        span = np.uint64(high - low + 1)
-        return (self.words(count) % span).astype(np.int64) + np.int64(low)
+        """Return `count` integers in [low, high], at most 2^32 different ones."""
+        return self._stream.integers(low, high, count)
 
     def one_of(self, values: Sequence[int] | Patterns, count: int) -> Patterns:
         """Return `count` picks from `values`, as patterns."""

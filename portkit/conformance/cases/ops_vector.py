@@ -18,6 +18,7 @@ from portkit.conformance.cases.mapping import (
     load_item,
     repeats,
     store_item,
+    unchanged,
 )
 from portkit.conformance.cases.plan import InputSet, Plan, dtype_of, plan_cases, type_text
 from portkit.conformance.cases.specials import finite_specials, nonfinite_specials
@@ -57,12 +58,7 @@ def _emit_splat(lanes: int, builder: Builder, value: Reg) -> Reg:
 def _shuffle(build: Callable[[Plan, Numeric], Kernel], cell: Cell) -> Plan:
     vector = type_text(cell.dtype, cell.lanes)
     sets: dict[str, InputSet] = {"special": _shuffled_specials}
-    return Plan(f"ops/{cell.form}/{vector}", (vector,), (vector,), _nothing, sets, (cell,), build=build)
-
-
-def _nothing(builder: Builder, value: Reg) -> Reg:
-    del builder
-    return value
+    return Plan(f"ops/{cell.form}/{vector}", (vector,), (vector,), unchanged, sets, (cell,), build=build)
 
 
 def _shuffled_specials(case_id: str, dtypes: Sequence[DType]) -> Operands:
