@@ -163,10 +163,8 @@ def resume(path: Path, header: Header) -> Journal:
     for field in _MUST_MATCH:
         then, now = getattr(journal.header, field), getattr(header, field)
         if then != now:
-            what = field.replace("_", " ")
-            raise UsageError(
-                f"cannot resume {path.name}: its {what} is {_short(then)}, now it is {_short(now)}; run without --resume"
-            )
+            what = f"{field.replace('_', ' ')} is {_short(then)}, now it is {_short(now)}"
+            raise UsageError(f"cannot resume {path.name}: its {what}; run without --resume")
     data = path.read_bytes()
     os.truncate(path, data.rfind(b"\n") + 1)
     return journal
