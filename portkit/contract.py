@@ -93,7 +93,7 @@ class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (1, *self.lanes) if self.has("vec") else (1,)
 
     def admits(self, form: Form, dtype: DType) -> bool:
-        """Whether the device takes this form on this dtype (that of its operands, else of its memory, else of its result)."""
+        """Whether the device takes this form on this dtype: that of its operands, else memory, else result."""
         if form.specified_only or dtype.name not in self.dtypes:
             return False
         if form.extension and not self.has(form.extension):

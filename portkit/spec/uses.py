@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from portkit.spec.assemble import written_type
 from portkit.spec.infer import bind
 from portkit.spec.kernel import Kernel
-from portkit.spec.assemble import written_type
 from portkit.spec.types import TOKEN, Type
 
 _SUBJECTS = ("T", "M", "R", "V")
