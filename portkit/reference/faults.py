@@ -11,14 +11,7 @@ from numpy.typing import NDArray
 from portkit.errors import InvalidKernelError
 from portkit.reference.engine import Chunk
 from portkit.spec.kernel import Instr
-
-
-def describe(instr: Instr) -> str:
-    """Return one line that says which instruction is meant: result, form and operands."""
-    words = [instr.name, *instr.mems, *instr.args, *(str(i) for i in instr.imms)]
-    words += ["if", instr.gate] if instr.gate else []
-    words += ["else", instr.other] if instr.other else []
-    return (f"{instr.result} = " if instr.result else "") + " ".join(words)
+from portkit.spec.text import format_instr
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +40,17 @@ class Site:
         found = {name: _element(values, shape, at) for name, values in details.items()}
         where = -1 if address is None else _element(address, shape, at)
         group, lane = chunk.first + at[0], at[1]
-        text = message.format(group=group, lane=lane, address=where, **found)
+        return self.error(clause, message.format(group=group, lane=lane, address=where, **found), group, lane, where)
+
+    def error(self, clause: str, message: str, group: int, lane: int, address: int = -1) -> InvalidKernelError:
+        """Return the error for one access; an address of -1 means that none is involved."""
         return InvalidKernelError(
-            f"instruction {self.position} `{describe(self.instr)}`: {text}",
+            f"instruction {self.position} `{format_instr(self.instr)}`: {message}",
             clause=clause,
             instruction=self.position,
             group=group,
             lane=lane,
-            address=where,
+            address=address,
         )
 
 

@@ -30,11 +30,18 @@ class Memory:
     data: Array
     extent: int
     copies: int = 1
+    is_shared: bool = False
 
     @classmethod
     def of(cls, declared: Buffer | Shared, extent: int, copies: int = 1) -> Memory:
         """Return zeroed memory for a declaration."""
-        return cls(declared.name, np.zeros(max(1, extent * copies), declared.dtype.numpy), extent, copies)
+        return cls(
+            declared.name,
+            np.zeros(max(1, extent * copies), declared.dtype.numpy),
+            extent,
+            copies,
+            isinstance(declared, Shared),
+        )
 
     def place(self, site: Site, chunk: Chunk, address: Integers, live: Mask) -> Integers:
         """Return positions in `data` of element addresses, of shape (groups or 1, lanes or 1, elements of one access).

@@ -10,7 +10,7 @@ the vector's lanes; tokens are i64.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,11 @@ from portkit.reference import engine, numerics, pure
 from portkit.reference.engine import Chunk, Mask
 from portkit.reference.faults import Site
 from portkit.reference.memory import Integers, Memory, allocate, live_only
-from portkit.spec.forms import FORMS
 from portkit.spec.kernel import Instr, Kernel, Scalar
 from portkit.spec.types import Type
 
 Array: TypeAlias = NDArray[Any]
+Use: TypeAlias = Literal["read", "write", "atomic"]
 
 
 def run(kernel: Kernel, scalars: Mapping[str, int | float], buffers: Mapping[str, Array]) -> dict[str, Array]:
@@ -72,7 +72,7 @@ class Values:
         return self._bind_pure(instr)
 
     def effect(self, position: int, instr: Instr) -> Callable[..., Array | None]:
-        return _EFFECTS[instr.name](self, Site(position, instr))
+        return getattr(self, _EFFECTS[instr.name.removesuffix(instr.form.kind)])(Site(position, instr))
 
     # --- memory ---------------------------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class Values:
 
         def load(mask: Mask, index: Array, gate: Array | None = None, other: Array | None = None) -> Array:
             address = expand(index)
-            place = self.locate(site, name, address, _live(mask, gate, address.ndim))
+            place = self.locate(site, name, address, _live(mask, gate, address.ndim), "read")
             value = self.memories[name].read(place)
             return value if gate is None or other is None else numerics.select(gate, value, other)
 
@@ -96,7 +96,7 @@ class Values:
         def store(mask: Mask, index: Array, value: Array, gate: Array | None = None) -> None:
             address = expand(index)
             live = _live(mask, gate, address.ndim)
-            place = self.locate(site, name, address, live)
+            place = self.locate(site, name, address, live, "write")
             self.memories[name].write(place, value, live)
 
         return store
@@ -108,7 +108,7 @@ class Values:
 
         def store(mask: Mask, index: Array, value: Array, gate: Array | None = None) -> None:
             live = _live(mask, gate, 2)
-            place = self.locate(site, name, index, live)
+            place = self.locate(site, name, index, live, "atomic")
             every = np.ones((self.chunk.groups, self.chunk.lanes), np.bool_)
             place, value = live_only(every if live is None else every & live, place, value)
             step.at(self.memories[name].data, place, value)
@@ -122,16 +122,19 @@ class Values:
 
         def copy(mask: Mask, to: Array, start: Array) -> Array:
             live = _live(mask, None, 3)
-            places = [
-                self.locate(site, name, at[..., None].astype(np.int64) + offsets, live)
-                for name, at in ((target, to), (source, start))
-            ]
-            self.memories[target].write(places[0], self.memories[source].read(places[1]), live)
-            return np.zeros((1, 1), np.int64)
+            to, start = (at[..., None].astype(np.int64) + offsets for at in (to, start))
+            read = self.locate(site, source, start, live, "read")
+            written = self.locate(site, target, to, live, "write")
+            self.memories[target].write(written, self.memories[source].read(read), live)
+            return self.issue(site, mask, written, read)
 
         return copy
 
-    def locate(self, site: Site, name: str, address: Integers, live: Mask) -> Integers:
+    def issue(self, site: Site, mask: Mask, written: Integers, read: Integers) -> Array:
+        """Return the token of a copy between the given places of the two memories' data."""
+        return np.zeros((1, 1), np.int64)
+
+    def locate(self, site: Site, name: str, address: Integers, live: Mask, use: Use) -> Integers:
         """Return where the live element addresses are in a memory's data; raises `InvalidKernelError` (valid_c3)."""
         return self.memories[name].place(site, self.chunk, address, live)
 
@@ -146,8 +149,16 @@ class Values:
 
         return fold_group
 
-    def bind_nothing(self, site: Site) -> Callable[..., None]:
-        """fence, barrier and wait: all lanes are at one instruction at any time, and copies are done."""
+    def bind_fence(self, site: Site) -> Callable[..., None]:
+        """fence: all lanes are at one instruction at any time."""
+        return lambda *_: None
+
+    def bind_barrier(self, site: Site) -> Callable[..., None]:
+        """barrier: all lanes are at one instruction at any time."""
+        return lambda *_: None
+
+    def bind_wait(self, site: Site) -> Callable[..., None]:
+        """wait.token: copies are done at once."""
         return lambda *_: None
 
 
@@ -181,25 +192,19 @@ def _expander(form: str, type_: Type | None) -> Callable[[Array], Integers]:
 
 _ATOMIC_STEPS: dict[str, np.ufunc] = {"add": np.add, "max": np.maximum, "min": np.minimum}
 
-_FAMILIES: dict[str, Callable[[Values, Site], Callable[..., Array | None]]] = {
-    "reduce.group.": Values.bind_group,
-    "store.atomic.": Values.bind_atomic,
+_EFFECTS: dict[str, str] = {
+    "load": "bind_load",
+    "load.vec": "bind_load",
+    "load.gather": "bind_load",
+    "load.async": "bind_async",
+    "store": "bind_store",
+    "store.vec": "bind_store",
+    "store.scatter": "bind_store",
+    "store.atomic.": "bind_atomic",
+    "reduce.group.": "bind_group",
+    "fence.group": "bind_fence",
+    "fence.device": "bind_fence",
+    "barrier": "bind_barrier",
+    "wait.token": "bind_wait",
 }
-_EFFECTS: dict[str, Callable[[Values, Site], Callable[..., Array | None]]] = {
-    "load": Values.bind_load,
-    "load.vec": Values.bind_load,
-    "load.gather": Values.bind_load,
-    "load.async": Values.bind_async,
-    "store": Values.bind_store,
-    "store.vec": Values.bind_store,
-    "store.scatter": Values.bind_store,
-    "fence.group": Values.bind_nothing,
-    "fence.device": Values.bind_nothing,
-    "barrier": Values.bind_nothing,
-    "wait.token": Values.bind_nothing,
-    **{
-        name: _FAMILIES[name.removesuffix(form.kind)]
-        for name, form in FORMS.items()
-        if form.kind and form.effect != "pure"
-    },
-}
+"""By form, or by family (the form without its kind): the method that binds it, by name so that subclasses override."""
