@@ -1,0 +1,161 @@
+"""Loads, stores, asynchronous copies and atomic stores as LLVM instructions.
+
+A closed gate makes no access: scalar accesses branch around it, vectors use the masked intrinsics, and the address of a
+gated vector access is computed without `inbounds`, because it may lie anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from portkit.backends.toolkit.llvm_code import PARALLEL, Code, Value, mangle, memory_element_of, splat, vector
+from portkit.backends.toolkit.llvm_forms import Forms
+from portkit.spec.kernel import Instr, Kernel
+from portkit.spec.types import DType
+
+_ATOMIC_FLOATS = {"add": "fadd", "max": "fmaximum", "min": "fminimum"}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One memory instruction with its operands as values; `other` is what a closed gate gives."""
+
+    instr: Instr
+    dtype: DType
+    args: tuple[Value, ...]
+    gate: Value | None
+    other: Value | None
+
+    @property
+    def bytes(self) -> int:
+        return self.dtype.bytes
+
+
+class Memory:
+    """Emits the memory forms; `bases` are the addresses of buffers and shared arrays by name."""
+
+    def __init__(self, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> None:
+        self.forms = forms
+        self.code: Code = forms.code
+        self.kernel = kernel
+        self.bases = bases
+
+    def emit(self, instr: Instr, args: tuple[Value, ...], gate: Value | None, other: Value | None) -> Value | None:
+        """Write a memory instruction; the result is None for a store, and for the token of a copy."""
+        access = Access(instr, self.kernel.memories[instr.mems[0]].dtype, args, gate, other)
+        if instr.name in _MASKED and gate is not None:
+            return _MASKED[instr.name](self, access)
+        if gate is not None:
+            return self.code.when(gate, lambda: _PLAIN[instr.name](self, access), other)
+        return _PLAIN[instr.name](self, access)
+
+    def address(self, mem: str, index: Value, *, anywhere: bool = False) -> Value:
+        """Return the address of an element, or of one for each lane of the index."""
+        base, element = self.bases[mem], memory_element_of(self.kernel.memories[mem].dtype)
+        inbounds = "" if anywhere else "inbounds "
+        return self.code.define(f"getelementptr {inbounds}{element}, {base}, {index}", base.element, index.lanes, mem)
+
+    # --- plain accesses -------------------------------------------------------------------------------------------
+
+    def load(self, access: Access) -> Value:
+        return self._load(access, access.bytes, 1)
+
+    def load_vec(self, access: Access) -> Value:
+        lanes = access.instr.type.lanes if access.instr.type else 1
+        return self._load(access, access.instr.imms[0], lanes)
+
+    def _load(self, access: Access, align: int, lanes: int) -> Value:
+        address, element = self.address(access.instr.mems[0], access.args[0]), memory_element_of(access.dtype)
+        text = f"load {vector(element, lanes)}, {address}, align {align}, {PARALLEL}"
+        return self.code.define(text, element, lanes, access.instr.result)
+
+    def store(self, access: Access) -> None:
+        self._store(access, access.bytes)
+
+    def store_vec(self, access: Access) -> None:
+        self._store(access, access.instr.imms[0])
+
+    def _store(self, access: Access, align: int) -> None:
+        address = self.address(access.instr.mems[0], access.args[0])
+        self.code.do(f"store {access.args[1]}, {address}, align {align}, {PARALLEL}")
+
+    def copy(self, access: Access) -> None:
+        """Copy at once, which async_c1 allows."""
+        target, source = (self.address(*pair) for pair in zip(access.instr.mems, access.args, strict=True))
+        name = f"llvm.memcpy.{mangle(target.element)}.{mangle(source.element)}.i64"
+        ends = ", ".join(f"{end.element} align {access.bytes} {end.text}" for end in (target, source))
+        self.code.do(f"call void @{name}({ends}, i64 {access.instr.imms[0] * access.bytes}, i1 false)")
+
+    # --- masked accesses ------------------------------------------------------------------------------------------
+
+    def masked_load(self, access: Access) -> Value:
+        return self._masked("load", access, access.instr.imms[0], access.other)
+
+    def masked_store(self, access: Access) -> None:
+        self._masked("store", access, access.instr.imms[0])
+
+    def gather(self, access: Access) -> Value:
+        lanes, element = access.args[0].lanes, memory_element_of(access.dtype)
+        return self._masked("gather", access, access.bytes, access.other or Value("poison", element, lanes))
+
+    def scatter(self, access: Access) -> None:
+        self._masked("scatter", access, access.bytes)
+
+    def _masked(self, name: str, access: Access, align: int, other: Value | None = None) -> Value:
+        """Call a masked intrinsic; a load gives `other` where the mask is closed."""
+        address = self.address(access.instr.mems[0], access.args[0], anywhere=access.gate is not None)
+        where = f"{address.type} align {align} {address.text}"
+        value = other or access.args[1]
+        mask = access.gate or splat(Value("true", "i1"), value.lanes)
+        name = f"@llvm.masked.{name}.{mangle(value.element, value.lanes)}.{mangle(address.element, address.lanes)}"
+        if other is None:
+            self.code.do(f"call void {name}({value}, {where}, {mask})")
+            return value
+        return self.code.define(f"call {value.type} {name}({where}, {mask}, {value})", value.element, value.lanes)
+
+    # --- atomic stores --------------------------------------------------------------------------------------------
+
+    def atomic(self, access: Access) -> None:
+        """Fold the value into memory indivisibly; which element a lane meets first is open (Spec: atomic_c1)."""
+        kind, dtype = access.instr.form.kind, access.dtype
+        address = self.address(access.instr.mems[0], access.args[0])
+        if dtype.is_float and dtype.bits < 32:
+            self._swap_until_done(kind, dtype, address, access.args[1])
+            return
+        of_int = kind if kind == "add" or dtype.is_signed else f"u{kind}"
+        operation = _ATOMIC_FLOATS[kind] if dtype.is_float else of_int
+        self.code.do(f"atomicrmw {operation} {address}, {access.args[1]} monotonic, align {access.bytes}")
+
+    def _swap_until_done(self, kind: str, dtype: DType, address: Value, value: Value) -> None:
+        """Repeat compute and compare-and-swap, for a format that the processor cannot add."""
+        code, before = self.code, self.code.block
+        again, done = code.fresh("again"), code.fresh("done")
+        first = code.define(f"load atomic {value.type}, {address} monotonic, align {dtype.bytes}", value.element)
+        code.jump(again)
+        code.start(again)
+        old = code.phi(first, before)
+        new = self.forms.step(kind, dtype, old, value)
+        swap = f"cmpxchg {address}, {old}, {new} monotonic monotonic, align {dtype.bytes}"
+        both = code.define(swap, f"{{ {value.type}, i1 }}")
+        code.feed(old, code.define(f"extractvalue {both}, 0", value.element))
+        code.branch(code.define(f"extractvalue {both}, 1", "i1"), done, again)
+        code.start(done)
+
+
+_PLAIN: dict[str, Callable[[Memory, Access], Value | None]] = {
+    "load": Memory.load,
+    "load.vec": Memory.load_vec,
+    "load.gather": Memory.gather,
+    "load.async": Memory.copy,
+    "store": Memory.store,
+    "store.vec": Memory.store_vec,
+    "store.scatter": Memory.scatter,
+    **{f"store.atomic.{kind}": Memory.atomic for kind in _ATOMIC_FLOATS},
+}
+_MASKED: dict[str, Callable[[Memory, Access], Value | None]] = {
+    "load.vec": Memory.masked_load,
+    "load.gather": Memory.gather,
+    "store.vec": Memory.masked_store,
+    "store.scatter": Memory.scatter,
+}
