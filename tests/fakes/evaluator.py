@@ -23,6 +23,7 @@ MEMORY = 1 << 32
 OPS: dict[str, Callable[..., Array]] = {
     "add": lambda a, b: a + b,
     "mul": lambda a, b: a * b,
+    "mul.hi": lambda a, b: (a.astype(np.int64) * b >> 32).astype(a.dtype),
     "reduce.max": lambda *a: np.maximum.reduce(a),
     "reduce.min": lambda *a: np.minimum.reduce(a),
     "reduce.and": lambda *a: np.bitwise_and.reduce(a),
