@@ -210,29 +210,29 @@ class Builder:
 
     # --- loops ----------------------------------------------------------------------------------------------------
 
-    def grid(self, count: int | Reg) -> Reg:
+    def grid(self, count: int | Reg, name: str = "") -> Reg:
         """Open a grid loop and return its index; it is closed by `build`."""
-        return self._open("loop.grid", count)
+        return self._open("loop.grid", count, name)
 
-    def lane(self, count: int) -> Reg:
+    def lane(self, count: int, name: str = "") -> Reg:
         """Open a lane loop and return its index; it is closed by `build`."""
-        return self._open("loop.lane", count)
+        return self._open("loop.lane", count, name)
 
-    def _open(self, name: str, count: int | Reg) -> Reg:
-        index = self._loop(name, count)
+    def _open(self, form: str, count: int | Reg, name: str) -> Reg:
+        index = self._loop(form, count, name)
         self._nest.append(index)
         return index
 
-    def _loop(self, name: str, count: int | Reg) -> Reg:
+    def _loop(self, form: str, count: int | Reg, name: str = "") -> Reg:
         if isinstance(count, Reg):
-            return self.op(name, count)
-        return self.op(name, imms=(count,))
+            return self.op(form, count, result=name)
+        return self.op(form, imms=(count,), result=name)
 
     @contextmanager
     def serial(self, count: int | Reg, **carries: Reg) -> Generator[SerialLoop]:
         """Open a serial loop with carries given their initial values; every carry needs a `next`."""
         index = self._loop("loop.serial", count)
-        loop = SerialLoop(index, {name: self.op("phi.carry", init) for name, init in carries.items()})
+        loop = SerialLoop(index, {name: self._carry(name, init) for name, init in carries.items()})
         yield loop
         missing = loop.carries.keys() ^ loop.following.keys()
         if missing:
@@ -241,6 +241,9 @@ class Builder:
             )
         pairs = tuple((loop.carries[name].name, loop.following[name].name) for name in loop.carries)
         self._body.append(Instr("endloop", args=(index.name,), carries=pairs))
+
+    def _carry(self, name: str, init: Reg) -> Reg:
+        return self.op("phi.carry", init, result="" if name in self._names else name)
 
     def build(self) -> Kernel:
         """Close the nest and return the kernel."""

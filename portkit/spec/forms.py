@@ -23,7 +23,9 @@ _TABLE: dict[str, Any] = tomllib.loads(_SOURCE.decode())
 
 VERSION: str = _TABLE["version"]
 CLAUSES: dict[str, str] = _TABLE["clauses"]
+OPCODES: dict[str, str] = _TABLE["opcodes"]
 EXTENSIONS: dict[str, str] = _TABLE["extensions"]
+ACCURACY: dict[str, dict[str, float | str]] = _TABLE["accuracy"]
 CLASSES: dict[str, tuple[str, ...]] = {name: tuple(members) for name, members in _TABLE["classes"].items()}
 
 
@@ -190,6 +192,6 @@ def accuracy(form_name: str, dtype: DType) -> float:
 
     Source: Muller, "On the definition of ulp(x)", 2005; the table `accuracy` of the spec.
     """
-    entry = _TABLE["accuracy"].get(form_name, {"default": "exact"})
+    entry = ACCURACY.get(form_name, {"default": "exact"})
     bound = entry.get(dtype.name, entry["default"])
     return 0.5 if bound == "exact" else float(bound)
