@@ -6,6 +6,8 @@ from portkit.conformance.case import Case
 from portkit.conformance.cases import (
     device,
     device_launch,
+    kernels_loops,
+    kernels_shared,
     ops_arithmetic,
     ops_atomic,
     ops_control,
@@ -31,6 +33,8 @@ _SOURCES = (
     ops_vector_memory.cases,
     ops_group.cases,
     ops_atomic.cases,
+    kernels_loops.cases,
+    kernels_shared.cases,
 )
 """In the order of bring-up."""
 

@@ -23,7 +23,10 @@ Data = Callable[[str], tuple[Scalars, Arrays]]
 
 @dataclass(frozen=True)
 class KernelCase:
-    """A row of a table of cases: `build` is shared by rows that differ in data only."""
+    """A row of a table of cases: `build` is shared by rows that differ in data only.
+
+    `requires` names the extensions and dtypes without which the row is left out.
+    """
 
     id: str
     build: Build
@@ -32,6 +35,7 @@ class KernelCase:
     tier: Tier = Tier.STANDARD
     numeric: Numeric = "fast"
     needs: tuple[str, ...] = LAUNCH
+    requires: tuple[str, ...] = ()
 
     def case(self) -> Case:
         """Return the conformance case."""
@@ -52,7 +56,8 @@ def _trial(build: Build, data: Data, numeric: Numeric, case_id: str) -> Trial:
 
 
 def rows_to_cases(rows: Iterable[KernelCase], capabilities: Capabilities) -> Iterator[Case]:
-    """Yield the cases of rows, strict ones only where the device declares strict."""
+    """Yield the cases of the rows that the device declares; strict ones only where it declares strict."""
+    declared = {*capabilities.dtypes, *capabilities.extensions}
     for row in rows:
-        if row.numeric == "fast" or capabilities.numeric.strict:
+        if declared.issuperset(row.requires) and (row.numeric == "fast" or capabilities.numeric.strict):
             yield row.case()

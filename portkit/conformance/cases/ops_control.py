@@ -108,7 +108,7 @@ def grid_kernel(numeric: Numeric) -> Kernel:
 
 def _grid_data(size: int, case_id: str) -> tuple[Scalars, Arrays]:
     del case_id
-    return {"n": size, "total": ((size + 63) >> 6) * 2 - (size < 100)}, {}
+    return {"n": size, "total": max(0, ((size + 63) >> 6) * 2 - (size < 100))}, {}
 
 
 def lane_kernel(shape: tuple[int, ...], numeric: Numeric) -> Kernel:
