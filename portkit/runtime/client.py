@@ -128,7 +128,6 @@ class _Life:
     """What is known about the running process."""
 
     process: DeviceProcess
-    ready: p.Ready
     number: int
     opened: p.Opened | None = None
 
@@ -160,6 +159,7 @@ class DeviceClient:
         self._lock = threading.RLock()
         self._kernels = _Kernels()
         self._life: _Life | None = None
+        self._ready: p.Ready | None = None
         self._lives = 0
         self._memory = memory.SharedMemory(memory.create()) if shared_memory else None
         self._owned = _Owned(os.getpid(), self._memory)
@@ -184,8 +184,9 @@ class DeviceClient:
         self._lives += 1
         self.restarts = self._lives - 1
         try:
-            ready = process.exchange(p.Hello(p.PROTOCOL_VERSION), self.start_timeout)
-            life = _Life(process, _checked(ready, p.Ready), self._lives)
+            reply = process.exchange(p.Hello(p.PROTOCOL_VERSION), self.start_timeout)
+            self._ready = _checked(reply, p.Ready)
+            life = _Life(process, self._lives)
             if self._memory and self._memory.size:
                 _checked(process.exchange(p.Map(self._memory.size), self.timeout), p.Done)
         except BaseException:
@@ -238,23 +239,28 @@ class DeviceClient:
 
     # --- the backend ----------------------------------------------------------------------------------------------
 
+    def _loaded(self) -> p.Ready:
+        """Return what the first process said of the backend; it is the same for every life."""
+        with self._lock:
+            if self._ready is None:
+                self._running()
+            assert self._ready is not None
+            return self._ready
+
     @property
     def name(self) -> str:
         """The backend's name."""
-        with self._lock:
-            return self._running().ready.name
+        return self._loaded().name
 
     @property
     def capabilities(self) -> Capabilities:
         """What the backend declares."""
-        with self._lock:
-            return self._running().ready.capabilities
+        return self._loaded().capabilities
 
     @property
     def backend_digest(self) -> str:
         """The SHA-256 of the backend's files, in hexadecimal."""
-        with self._lock:
-            return self._running().ready.digest
+        return self._loaded().digest
 
     @property
     def info(self) -> DeviceInfo:

@@ -1,0 +1,31 @@
+"""The identity of the suite: what fixes the cases, their inputs, and what is expected of them."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import portkit
+from portkit.conformance.case import SUITE_VERSION
+
+_SOURCES = (
+    "conformance/case.py",
+    "conformance/cases",
+    "conformance/judge.py",
+    "conformance/expectation.py",
+    "reference",
+)
+
+
+@cache
+def suite_digest() -> str:
+    """Return the SHA-256, in hexadecimal, over the suite's version and the files that cases and verdicts come from."""
+    home = Path(portkit.__file__).parent
+    digest = hashlib.sha256(SUITE_VERSION.encode())
+    for source in _SOURCES:
+        path = home / source
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(f"{file.relative_to(home).as_posix()}\0{file.stat().st_size}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

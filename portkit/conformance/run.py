@@ -1,0 +1,355 @@
+"""Run the suite on a backend: select the cases, climb the ladder, share the rest among workers, count the journal.
+
+    result = run_suite(RunOptions("cpu", out=Path("out/cpu")))
+    sys.exit(result.exit_code)
+
+The rungs of the ladder run in this process. What is left runs in pytest with xdist, in a process of its own with nothing
+but portkit's plugin, so that neither the current folder's tests nor installed plugins change a verdict.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from portkit import __version__
+from portkit.conformance import journal as journals
+from portkit.conformance.case import SUITE_VERSION, Case, Tier
+from portkit.conformance.digest import suite_digest
+from portkit.conformance.journal import Entry, Follower, Header
+from portkit.conformance.judge import CASE_SECONDS
+from portkit.conformance.ladder import Ladder
+from portkit.conformance.plugin import LIFELINE_VARIABLE, PLAN_SUFFIX
+from portkit.conformance.select import select
+from portkit.conformance.verdict import ExitCode, Verdict
+from portkit.conformance.waivers import Waiver, load_waivers, stale
+from portkit.conformance.worker import Plan, Worker, suite_of, write_plan
+from portkit.contract import CONTRACT_VERSION, Capabilities
+from portkit.errors import (
+    CannotRunHere,
+    ContractError,
+    DeviceError,
+    PortkitError,
+    SchemaError,
+    UsageError,
+)
+from portkit.runtime.client import DeviceClient
+from portkit.runtime.process import environment
+from portkit.spec import forms
+
+IN_PROCESS = 24
+"""So few cases are judged in this process: starting workers would take longer."""
+GROUP_SIZES = (10, 50)
+_POLL_SECONDS = 0.02
+_ENDING_SECONDS = 5.0
+_CODES: tuple[tuple[type[PortkitError], ExitCode], ...] = (
+    (UsageError, ExitCode.USAGE),
+    (SchemaError, ExitCode.USAGE),
+    (CannotRunHere, ExitCode.CANNOT_RUN_HERE),
+    (DeviceError, ExitCode.NOT_PASSED),
+    (ContractError, ExitCode.NOT_PASSED),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: the newest entry, and how many cases are done of how many."""
+
+    entry: Entry
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What to run and where to write.
+
+    `patterns` are ids, prefixes or globs; `workers` None means one per processor, at most what the backend declares;
+    `seconds` is the time limit of one case; `suite` names another suite than portkit's own (`package.module:FUNCTION`).
+    """
+
+    backend: str
+    out: Path
+    profile: str = "core"
+    tier: Tier = Tier.SMOKE
+    patterns: tuple[str, ...] = ()
+    resume: bool = False
+    workers: int | None = None
+    waivers: Path | None = None
+    seconds: float = CASE_SECONDS
+    suite: str = ""
+    on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended: its exit code, why if it is not a matter of verdicts, and how often each verdict was given."""
+
+    exit_code: ExitCode
+    message: str = ""
+    journal: Path | None = None
+    counts: Mapping[Verdict, int] = field(default_factory=dict[Verdict, int])
+    stale_waivers: tuple[Waiver, ...] = ()
+    seconds: float = 0.0
+
+
+def run_suite(options: RunOptions) -> RunResult:
+    """Run the suite; never raises for what goes wrong in it.
+
+    The journal is `options.out / "journal.jsonl"`.
+    """
+    started = time.perf_counter()
+    run = _Run(options)
+    try:
+        run.run()
+        message = ""
+    except KeyboardInterrupt:
+        return run.result(ExitCode.INTERRUPTED, "interrupted; go on with --resume", started)
+    except PortkitError as error:
+        code = next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.HARNESS_ERROR)
+        return run.result(code, str(error), started)
+    finally:
+        run.client.kill()
+    return run.result(None, message, started)
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def exit_code(entries: Sequence[Entry], stale_waivers: Sequence[Waiver] = ()) -> ExitCode:
+    """Return the exit code of a complete run; one in which nothing was judged has not passed."""
+    worst = max((entry.verdict.meaning.exit for entry in entries), default=ExitCode.NOT_PASSED)
+    judged = any(entry.verdict is not Verdict.UNSUPPORTED for entry in entries)
+    return worst if worst or (judged and not stale_waivers) else ExitCode.NOT_PASSED
+
+
+class _Run:
+    """One run, from options to journal."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self.options = options
+        self.out = options.out.absolute()
+        self.path = self.out / "journal.jsonl"
+        self.client = DeviceClient(options.backend, timeout=options.seconds)
+        self.waivers: tuple[Waiver, ...] = ()
+        self.entries: dict[str, Entry] = {}
+        self.total = 0
+        self.began = False
+
+    def run(self) -> None:
+        options = self.options
+        if options.waivers is not None:
+            self.waivers = load_waivers(options.waivers, datetime.datetime.now(datetime.UTC).date())
+        self.client.require()
+        cases = self._select(self.client.capabilities)
+        self.total = len(cases)
+        self._begin(self._header())
+        left = [case for case in cases if case.id not in self.entries]
+        left = self._climb(Ladder(cases), left)
+        self.client.kill()  # the workers may be all that the device admits
+        if left:
+            self._share(left)
+        missing = [case for case in left if case.id not in self.entries]
+        if missing:
+            self._share(missing)  # a worker that dies takes its group along; once more, as --resume would
+        self._give_up([case for case in missing if case.id not in self.entries])
+
+    def _select(self, capabilities: Capabilities) -> list[Case]:
+        cases = select(
+            suite_of(self.options.suite)(capabilities, self.options.profile), self.options.tier, self.options.patterns
+        )
+        if not cases:
+            raise UsageError(f"no case of tier {self.options.tier.value} is selected; try a larger tier")
+        return cases
+
+    def _header(self) -> Header:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return Header(
+            journal=journals.JOURNAL_VERSION,
+            portkit=__version__,
+            spec=forms.VERSION,
+            spec_digest=forms.digest(),
+            suite=SUITE_VERSION,
+            suite_digest=suite_digest(),
+            contract=CONTRACT_VERSION,
+            backend=self.client.name,
+            backend_digest=self.client.backend_digest,
+            capabilities=self.client.capabilities,
+            info=self.client.info,
+            profile=self.options.profile,
+            tier=self.options.tier.value,
+            patterns=self.options.patterns,
+            started=now,
+        )
+
+    def _begin(self, header: Header) -> None:
+        if self.options.resume and self.path.exists():
+            self.entries = dict(journals.resume(self.path, header).entries)
+        else:
+            journals.create(self.path, header)
+        self.began = True
+
+    def _record(self, entry: Entry) -> None:
+        self.entries[entry.id] = entry
+        self.options.on_progress(Progress(entry, len(self.entries), self.total))
+
+    # --- in this process ------------------------------------------------------------------------------------------
+
+    def _climb(self, ladder: Ladder, left: Sequence[Case]) -> list[Case]:
+        """Judge the rungs, and all cases if they are few; returns what is left to share, without what is blocked."""
+        worker = Worker(self.client, self.path, self.waivers, self.options.seconds)
+        todo = {case.id for case in left}
+        rungs = [case for case in ladder.rungs if case.id in todo]
+        others = [case for case in left if case.id not in {rung.id for rung in rungs}]
+        try:
+            for case in rungs:
+                self._step(worker, ladder, case)
+            few = len(others) <= IN_PROCESS
+            shared: list[Case] = []
+            for case in others:
+                if few or ladder.blocked(case, self.entries):
+                    self._step(worker, ladder, case)
+                else:
+                    shared.append(case)
+            return shared
+        finally:
+            worker.writer.close()
+
+    def _step(self, worker: Worker, ladder: Ladder, case: Case) -> None:
+        blocked = ladder.blocked(case, self.entries)
+        self._record(worker.judge(case) if blocked is None else worker.write(blocked))
+
+    def _give_up(self, missing: Sequence[Case]) -> None:
+        if not missing:
+            return
+        worker = Worker(self.client, self.path, self.waivers, self.options.seconds)
+        for case in missing:
+            reason = f"the worker that judged it ended, twice; see {self._log().name}"
+            self._record(worker.write(Entry(case.id, Verdict.ERROR, case.level.value, reason=reason)))
+        worker.writer.close()
+
+    # --- in workers -----------------------------------------------------------------------------------------------
+
+    def _share(self, cases: Sequence[Case]) -> None:
+        """Judge cases in pytest's workers, following the journal."""
+        capabilities = self.client.capabilities
+        workers = self._workers(capabilities, len(cases))
+        folder = self.out / "work"
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = Plan(
+            backend=self.options.backend,
+            capabilities=capabilities,
+            profile=self.options.profile,
+            journal=str(self.path),
+            groups=_groups([case.id for case in cases], workers),
+            waivers=self.waivers,
+            seconds=self.options.seconds,
+            suite=self.options.suite,
+        )
+        self.client.kill()
+        write_plan(folder / f"suite{PLAN_SUFFIX}", plan)
+        (folder / "pytest.ini").write_text("[pytest]\n")
+        follower = Follower(self.path)
+        try:
+            self._pytest(folder, workers, follower)
+            shutil.rmtree(folder)
+        finally:
+            follower.close()
+
+    def _workers(self, capabilities: Capabilities, cases: int) -> int:
+        wanted = self.options.workers or processors()
+        return max(1, min(wanted, capabilities.limits.max_processes, -(-cases // GROUP_SIZES[0])))
+
+    def _log(self) -> Path:
+        return self.out / "pytest.log"
+
+    def _pytest(self, folder: Path, workers: int, follower: Follower) -> None:
+        life, lifeline = os.pipe()
+        variables = {
+            **{k: v for k, v in environment().items() if not k.startswith("PYTEST_")},
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            LIFELINE_VARIABLE: str(life),
+        }
+        try:
+            with self._log().open("ab") as log:
+                process = subprocess.Popen(
+                    _command(folder, workers),
+                    cwd=folder,
+                    env=variables,
+                    pass_fds=[life],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            try:
+                self._follow(process, follower)
+            finally:
+                _end(process)
+        finally:
+            os.close(life)
+            os.close(lifeline)
+
+    def _follow(self, process: subprocess.Popen[bytes], follower: Follower) -> None:
+        running = True
+        while running:
+            running = process.poll() is None
+            for entry in follower.new_entries():
+                if entry.id not in self.entries:
+                    self._record(entry)
+            if running:
+                time.sleep(_POLL_SECONDS)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def result(self, code: ExitCode | None, message: str, started: float) -> RunResult:
+        entries = list(self.entries.values())
+        unneeded = tuple(stale(self.waivers, entries)) if code is None else ()
+        if unneeded:
+            message = f"the waiver of {unneeded[0].cases} is not needed any more: its cases pass; take it out"
+        return RunResult(
+            exit_code=exit_code(entries, unneeded) if code is None else code,
+            message=message,
+            journal=self.path if self.began else None,
+            counts=Counter(entry.verdict for entry in entries),
+            stale_waivers=unneeded,
+            seconds=time.perf_counter() - started,
+        )
+
+
+def _groups(ids: Sequence[str], workers: int) -> tuple[tuple[str, ...], ...]:
+    """Return the ids in groups of 10 to 50, small enough that every worker gets several."""
+    least, most = GROUP_SIZES
+    size = min(most, max(least, len(ids) // (8 * workers)))
+    return tuple(tuple(ids[k : k + size]) for k in range(0, len(ids), size))
+
+
+def _command(folder: Path, workers: int) -> list[str]:
+    options = ["-q", "-p", "portkit.conformance.plugin", "-p", "no:cacheprovider", "--noconftest"]
+    options += ["-c", str(folder / "pytest.ini"), "--rootdir", str(folder), "--tb=short", "--no-header"]
+    if workers > 1:
+        options += ["-p", "xdist", "-n", str(workers), "--dist", "worksteal", "--max-worker-restart", "1000"]
+    return [sys.executable, "-P", "-m", "pytest", *options, str(folder / f"suite{PLAN_SUFFIX}")]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End pytest and its workers if they still run: first asking, then not."""
+    if process.poll() is not None:
+        return
+    try:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(_ENDING_SECONDS)
+    except (subprocess.TimeoutExpired, ProcessLookupError, KeyboardInterrupt):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,103 @@
+"""What one worker does: judge the cases it is given, one after the other, and write each outcome to the journal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from portkit.conformance.case import Case
+from portkit.conformance.cases.collect import collect
+from portkit.conformance.journal import Entry, JournalWriter
+from portkit.conformance.judge import CASE_SECONDS, judge_case, model_of
+from portkit.conformance.waivers import Waiver, apply
+from portkit.contract import Capabilities
+from portkit.errors import HarnessError
+from portkit.runtime.client import DeviceClient
+
+Collect = Callable[[Capabilities, str], Sequence[Case]]
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the workers of a run share; `groups` are the case ids of each test item."""
+
+    backend: str
+    capabilities: Capabilities
+    profile: str
+    journal: str
+    groups: tuple[tuple[str, ...], ...]
+    waivers: tuple[Waiver, ...] = ()
+    seconds: float = CASE_SECONDS
+    suite: str = ""
+    """`package.module:FUNCTION` to collect from instead of portkit's own suite."""
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan for the workers to read."""
+    path.write_bytes(msgspec.json.encode(plan))
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan that `write_plan` wrote."""
+    return msgspec.json.decode(path.read_bytes(), type=Plan)
+
+
+def suite_of(reference: str) -> Collect:
+    """Return the function that collects a suite; portkit's own for an empty reference."""
+    if not reference:
+        return collect
+    module, _, name = reference.partition(":")
+    return getattr(__import__(module, fromlist=[name]), name)
+
+
+class Worker:
+    """Judges cases on one device process; every outcome goes to the journal as soon as it is known."""
+
+    def __init__(self, client: DeviceClient, journal: Path, waivers: Sequence[Waiver], seconds: float) -> None:
+        self.client = client
+        self.writer = JournalWriter(journal)
+        self.waivers = waivers
+        self.seconds = seconds
+        self.model = model_of(client.capabilities)
+        self._parent = os.getppid()
+
+    def judge(self, case: Case) -> Entry:
+        """Judge one case and write its entry."""
+        return self.write(judge_case(case, self.client, self.model, seconds=self.seconds))
+
+    def write(self, entry: Entry) -> Entry:
+        """Write an entry, waived if a waiver covers it."""
+        if os.getppid() != self._parent:
+            os._exit(1)  # whoever asked is gone, and may already be resuming this very journal
+        final = apply(self.waivers, entry)
+        self.writer.append(final)
+        return final
+
+    def close(self) -> None:
+        """Close the journal and end the device process."""
+        self.writer.close()
+        self.client.kill()
+
+
+class PlannedWorker:
+    """A worker that knows its cases by id, from a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.cases = {case.id: case for case in suite_of(plan.suite)(plan.capabilities, plan.profile)}
+        client = DeviceClient(plan.backend, timeout=plan.seconds)
+        self.worker = Worker(client, Path(plan.journal), plan.waivers, plan.seconds)
+
+    def run(self, ids: Iterable[str]) -> None:
+        """Judge the cases of one group. Raises `HarnessError` for an id that the suite does not have."""
+        for case_id in ids:
+            if case_id not in self.cases:
+                raise HarnessError(
+                    f"this process collects no case {case_id}: the suite depends on something but its input"
+                )
+            self.worker.judge(self.cases[case_id])
+
+    def close(self) -> None:
+        """Close the journal and end the device process."""
+        self.worker.close()
