@@ -1,0 +1,1 @@
+"""The suite: cases, the judge, the run, mutants and reports."""

@@ -5,17 +5,17 @@ between the buffers lie allocations of their own with the same pattern. After th
 read back. A write just past the end of a buffer always hits its tail; a write before its beginning, or far outside, is
 caught where the device places allocations near each other, or faults.
 
-What is in the buffers: those that the kernel only writes start as poison. An element that still holds poison afterwards,
-though the spec accepts that value, may not have been written at all: the case is launched again with another poison.
-The reference starts from the same poison, so elements that a kernel leaves alone on purpose are accepted.
+What is in the buffers: those that the kernel only writes start as poison. An element that still holds poison
+afterwards, though the spec accepts that value, may not have been written at all: the case is launched again with another
+poison. The reference starts from the same poison, so elements that a kernel leaves alone on purpose are accepted.
 """
 
 from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -118,16 +118,10 @@ def _confirmed(attempt: Attempt, client: DeviceClient) -> Finding:
         again = attempt.run()
         if again.verdict is Verdict.PASS:
             reason = f"{first.verdict.value} at first, then passed: {first.reason}"
-            return _replaced(first, verdict=Verdict.FLAKY, reason=reason)
+            return replace(first, verdict=Verdict.FLAKY, reason=reason)
     if first.verdict is not Verdict.PASS:
         client.kill()  # it may have damaged its process; the next case starts with a fresh one
     return first
-
-
-def _replaced(found: Finding, **changes: Any) -> Finding:
-    from dataclasses import replace
-
-    return replace(found, **changes)
 
 
 def _failed_call(error: DeviceError | ContractError, client: DeviceClient) -> Finding:
@@ -274,8 +268,7 @@ class _Launch:
         if tally.mismatch is None:
             first = int(wrong[0])
             unwritten = name not in self.trial.inputs and _is_poison(actual[first : first + 1], poison)
-            inputs = {n: a for n, a in self.trial.inputs.items()}
-            tally.mismatch = mismatch(name, first, actual, accepted, inputs, unwritten=unwritten)
+            tally.mismatch = mismatch(name, first, actual, accepted, self.trial.inputs, unwritten=unwritten)
 
     def _holds_poison(self, name: str, actual: Array, poison: int) -> bool:
         if name in self.trial.inputs or not len(actual):
