@@ -1,9 +1,10 @@
 """The checks run: the values run, with every access, barrier and copy held against the rules of validity.
 
 Races are found by slots (see `races`), and so are reads of shared memory that nobody wrote. An asynchronous copy
-accesses its bytes at issue and again at wait, and between the two its bytes are marked: any access to the target and any
-write to the source is a fault. Tokens are the number of the copy among those of its lane, so that waiting in issue order
-means counting. What the verifier proves of every kernel, such as that atomic stores stand alone, is not checked again.
+accesses its bytes at issue and again at wait, and between the two its bytes are marked: any access to the target and
+any write to the source is a fault. Tokens are the number of the copy among those of its lane, so that waiting in issue
+order means counting. What the verifier proves of every kernel, such as that atomic stores stand alone, is not checked
+again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from portkit.reference import engine
 from portkit.reference.engine import Chunk, Mask
 from portkit.reference.faults import Site
 from portkit.reference.memory import Integers, Memory, allocate, live_only
-from portkit.reference.races import Conflict, Packing, Places, Slots, Stamps
+from portkit.reference.races import Packing, Places, Slots, Stamps
 from portkit.reference.values import Use, Values
 from portkit.spec.forms import Op
 from portkit.spec.geometry import grid_counts
@@ -40,6 +41,17 @@ def check(kernel: Kernel, scalars: Mapping[str, int | float], buffers: Mapping[s
     """
     memories = allocate(kernel, scalars, buffers)
     engine.run(kernel, _Checks(kernel, memories, prod(grid_counts(kernel, scalars))), scalars)
+
+
+@dataclass(frozen=True, slots=True)
+class _Accesses:
+    """The live accesses of one executed instruction: where in the memory's data, and by whom."""
+
+    site: Site
+    memory: Memory
+    places: Places
+    stamps: Stamps
+    use: Use
 
 
 @dataclass(slots=True)
@@ -95,11 +107,9 @@ class _Checks(Values):
             self._check_alignment(site, name, address, live)
         if site.instr.name == "store.scatter":
             self._check_scatter(site, address, live)
-        if use == "atomic":
-            if self.memories[name].is_shared:  # atomic stores stand alone, so nobody has written what they change
-                self._check_written(site, name, *self._accesses(place, live))
-        elif name in self._written_to:
-            self._track(site, name, place, live, use)
+        memory = self.memories[name]
+        if memory.is_shared or name in self._written_to:
+            self._track(_Accesses(site, memory, *self._live(place, live), use))
         return place
 
     def _check_alignment(self, site: Site, name: str, address: Integers, live: Mask) -> None:
@@ -112,7 +122,7 @@ class _Checks(Values):
             raise site.fault(self.chunk, "valid_c7", bad, message, first)
 
     def _check_scatter(self, site: Site, address: Integers, live: Mask) -> None:
-        apart: Integers = np.arange(-address.shape[-1], 0)  # no two alike, and no address
+        apart = np.arange(-int(address.shape[-1]), 0)  # no two alike, and no address
         own = address if live is None else np.where(live, address, apart)
         ordered = np.sort(own, axis=-1)
         twice = ordered[..., 1:] == ordered[..., :-1]
@@ -120,53 +130,47 @@ class _Checks(Values):
             message = "lane {lane} of group {group} scatters two elements to address {address}"
             raise site.fault(self.chunk, "store_c2", twice, message, ordered[..., 1:])
 
-    def _track(self, site: Site, name: str, place: Integers, live: Mask, use: Use) -> None:
-        places, own = self._accesses(place, live)
-        slots = self._slots[name]
-        if use == "read" and self.memories[name].is_shared:
-            self._check_written(site, name, places, own)
-        if name in self._marks:
-            self._check_marks(site, name, places, own, use)
-        found = slots.read(places, own) if use == "read" else slots.write(places, own)
+    def _track(self, these: _Accesses) -> None:
+        slots = self._slots[these.memory.name]
+        if these.memory.is_shared and these.use != "write":
+            self._check_written(these, slots)
+        if these.memory.name in self._marks:
+            self._check_marks(these)
+        if these.use == "atomic":  # atomic stores stand alone on their memory, and do not race with each other
+            return
+        act = slots.read if these.use == "read" else slots.write
+        found = act(these.places, these.stamps)
         if found is not None:
             other = f"which {self._packing.name(found.other)} {'wrote' if found.other_wrote else 'read'}"
-            verb = "reads" if use == "read" else "writes"
-            raise self._error(
-                site, "valid_c1", name, places, own, found, f"{verb} {{}}, {other} without a barrier between"
-            )
+            raise self._error(these, "valid_c1", found.access, f"{other}, and no barrier orders the two")
 
-    def _accesses(self, place: Integers, live: Mask) -> tuple[Places, Stamps]:
+    def _live(self, place: Integers, live: Mask) -> tuple[Places, Stamps]:
         """Return the place and the stamp of every live access, in order of group, lane and element."""
         stamps = self._stamps if place.ndim == 2 else self._stamps[..., None]
         places, own = live_only(live, place, stamps)
         return places.reshape(-1).astype(np.intp, copy=False), own.reshape(-1)
 
-    def _check_written(self, site: Site, name: str, places: Places, own: Stamps) -> None:
-        written = self._slots[name].writer.take(places) != 0
-        if not written.all():
-            found = Conflict(int(written.argmin()), 0)
-            raise self._error(site, "valid_c4", name, places, own, found, "reads {}, which nobody has written")
+    def _check_written(self, these: _Accesses, slots: Slots) -> None:
+        unwritten = slots.writer.take(these.places) == 0
+        if unwritten.any():
+            raise self._error(these, "valid_c4", int(unwritten.argmax()), "which nobody has written")
 
-    def _check_marks(self, site: Site, name: str, places: Places, own: Stamps, use: Use) -> None:
+    def _check_marks(self, these: _Accesses) -> None:
         """Raise where an access meets a copy under way: any access its target, a write its source."""
-        is_source = not self.memories[name].is_shared
-        if is_source and use == "read":
+        if these.use == "read" and not these.memory.is_shared:
             return
-        marked = self._marks[name].take(places) != 0
+        marked = self._marks[these.memory.name].take(these.places) != 0
         if marked.any():
-            found = Conflict(int(marked.argmax()), 0)
-            verb, end = "reads" if use == "read" else "writes", "source" if is_source else "target"
-            text = f"{verb} {{}}, the {end} of a copy that is not waited yet"
-            raise self._error(site, "valid_c6", name, places, own, found, text)
+            end = "target" if these.memory.is_shared else "source"
+            raise self._error(these, "valid_c6", int(marked.argmax()), f"the {end} of a copy that is not waited yet")
 
-    def _error(
-        self, site: Site, clause: str, name: str, places: Places, own: Stamps, found: Conflict, text: str
-    ) -> InvalidKernelError:
-        stamp = int(own[found.access])
+    def _error(self, these: _Accesses, clause: str, access: int, reason: str) -> InvalidKernelError:
+        stamp = int(these.stamps[access])
         group, lane = self._packing.group(stamp), self._packing.lane(stamp)
-        address = int(places[found.access]) % self.memories[name].extent
-        message = f"lane {lane} of group {group} " + text.format(f"{name}[{address}]")
-        return site.error(clause, message, group, lane, address)
+        address = int(these.places[access]) % these.memory.extent
+        verb = "reads" if these.use == "read" else "writes"
+        message = f"lane {lane} of group {group} {verb} {these.memory.name}[{address}], {reason}"
+        return these.site.error(clause, message, group, lane, address)
 
     # --- cooperation ----------------------------------------------------------------------------------------------
 
@@ -213,7 +217,7 @@ class _Checks(Values):
         return tokens
 
     def _mark(self, name: str, place: Integers, active: Bools, change: int) -> tuple[Places, Stamps]:
-        places, own = self._accesses(place, active[..., None])
+        places, own = self._live(place, active[..., None])
         if name in self._marks:
             np.add.at(self._marks[name], places, change)
         return places, own
