@@ -6,8 +6,8 @@ read back. A write just past the end of a buffer always hits its tail; a write b
 caught where the device places allocations near each other, or faults.
 
 What is in the buffers: those that the kernel only writes start as poison. An element that still holds poison
-afterwards, though the spec accepts that value, may not have been written at all: the case is launched again with another
-poison. The reference starts from the same poison, so elements that a kernel leaves alone on purpose are accepted.
+afterwards, though the spec accepts that value, may not have been written at all: the case is launched again with
+another poison. The reference starts from the same poison, so what a kernel leaves alone on purpose is accepted.
 """
 
 from __future__ import annotations

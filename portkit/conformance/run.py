@@ -3,13 +3,13 @@
     result = run_suite(RunOptions("cpu", out=Path("out/cpu")))
     sys.exit(result.exit_code)
 
-The rungs of the ladder run in this process. What is left runs in pytest with xdist, in a process of its own with nothing
-but portkit's plugin, so that neither the current folder's tests nor installed plugins change a verdict.
+The rungs of the ladder run in this process. What is left runs in pytest with xdist, in a process of its own with
+nothing but portkit's plugin, so that neither the current folder's tests nor installed plugins change a verdict.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import shutil
 import signal
@@ -150,7 +150,7 @@ class _Run:
     def run(self) -> None:
         options = self.options
         if options.waivers is not None:
-            self.waivers = load_waivers(options.waivers, datetime.datetime.now(datetime.UTC).date())
+            self.waivers = load_waivers(options.waivers, dt.datetime.now(dt.UTC).date())
         self.client.require()
         cases = self._select(self.client.capabilities)
         self.total = len(cases)
@@ -166,15 +166,14 @@ class _Run:
         self._give_up([case for case in missing if case.id not in self.entries])
 
     def _select(self, capabilities: Capabilities) -> list[Case]:
-        cases = select(
-            suite_of(self.options.suite)(capabilities, self.options.profile), self.options.tier, self.options.patterns
-        )
+        options = self.options
+        cases = select(suite_of(options.suite)(capabilities, options.profile), options.tier, options.patterns)
         if not cases:
-            raise UsageError(f"no case of tier {self.options.tier.value} is selected; try a larger tier")
+            raise UsageError(f"no case of tier {options.tier.value} is selected; try a larger tier")
         return cases
 
     def _header(self) -> Header:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         return Header(
             journal=journals.JOURNAL_VERSION,
             portkit=__version__,

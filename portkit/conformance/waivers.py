@@ -12,7 +12,7 @@ taken out when the device is repaired.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -34,14 +34,14 @@ class Waiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cases: Text
     reason: Text
     link: Annotated[str, msgspec.Meta(pattern=r"^https?://")]
-    expires: datetime.date
+    expires: dt.date
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     waiver: tuple[Waiver, ...] = ()
 
 
-def load_waivers(path: Path, today: datetime.date) -> tuple[Waiver, ...]:
+def load_waivers(path: Path, today: dt.date) -> tuple[Waiver, ...]:
     """Read a waiver file.
 
     Raises `SchemaError` naming the field, or the waiver that has expired.
