@@ -103,7 +103,7 @@ def _index() -> str:
             "# Operations",
             "",
             f"Version {VERSION} has **{opcodes} opcodes, {base} base forms and {extension} extension forms**.",
-            "Every device has the base forms; it declares the extensions that it has, and is tested on what it declares.",
+            "Every device has the base forms, declares the extensions that it has, and is tested on what it declares.",
             "",
             *_table(["operation", "base forms", "extension forms"], rows),
             "Every rule has a number: [the rules](clauses.md).",
