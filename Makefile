@@ -47,7 +47,7 @@ scaffold: setup-dev  ## make a new port from the template, conform it, break it 
 	$(BIN)/python ci/check_scaffold.py
 
 docs: setup-dev  ## build the documentation site into site/, warnings as errors
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: setup-dev  ## measure start-up time against its limits
 	$(BIN)/python bench/startup.py

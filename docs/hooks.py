@@ -14,6 +14,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
@@ -84,14 +86,17 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     _pages.update({f"{OPS}/{name}": text for name, text in ops.items()})
     _pages[f"{DECISIONS}/index.md"] = decisions_index(records)
     nav = cast("list[Any]", config["nav"])
-    chapter(nav, "The spec").append({"Operations": [f"{OPS}/{name}" for name in sorted(ops, key=index_first)]})
+    chapter(nav, "The spec").append({"Operations": [f"{OPS}/{name}" for name in reading_order(ops)]})
     chapter(nav, "Decisions").extend(f"{DECISIONS}/{name}" for name, _ in records)
     return config
 
 
-def index_first(name: str) -> tuple[bool, str]:
-    """Sort key that puts index.md before the other pages."""
-    return name != "index.md", name
+def reading_order(names: Iterable[str]) -> list[str]:
+    """Return page names in the order of the spec: the overview, the operations, then the reference tables."""
+    from portkit.spec.forms import Op
+
+    order = {f"{name}.md": place for place, name in enumerate(["index", *(op.value for op in Op)])}
+    return sorted(names, key=lambda name: (order.get(name, len(order)), name))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
