@@ -13,8 +13,8 @@ How a domain plugs in, in the order in which the walk calls it:
 - `scalar(scalar, value)` once per launch scalar.
 - per chunk of groups: `begin(chunk)`, the functions bound above in the order of the kernel, `end(chunk)`.
 - per serial loop: `count(position, mask, value)` turns its count operand into the trips of each lane, `integers`
-  makes its index, and `merge(mask, new, old)` gives a carry its next value in the lanes of the mask and keeps the old
-  one elsewhere.
+  makes its index, `merge(mask, new, old)` gives a carry its next value in the lanes of the mask and keeps the old
+  one elsewhere, and `leave(position, carries)` gives what the carries read as after a loop that had a count operand.
 
 A *mask* is None where every lane is active, else a bool array of shape (groups or 1, lanes or 1). Registers of
 inactive lanes hold junk, which nothing reads: only memory accesses, barriers, waits and merges look at the mask. So
@@ -88,6 +88,10 @@ class Domain(Protocol[V]):
 
     def merge(self, mask: NDArray[np.bool_], new: V, old: V) -> V:
         """Return `new` in the lanes of the mask and `old` elsewhere."""
+        ...
+
+    def leave(self, position: int, carries: list[V]) -> list[V]:
+        """Return the carries of the serial loop at `position` after its last trip."""
         ...
 
     def begin(self, chunk: Chunk) -> None:
@@ -206,6 +210,9 @@ class _Program(Generic[V]):
                     assert active is not None
                     values = [domain.merge(active, v, registers[c]) for c, v in zip(carries, values, strict=True)]
                 registers.update(zip(carries, values, strict=True))
+            if not head.imms:
+                last = domain.leave(loop.head, [registers[carry] for carry in carries])
+                registers.update(zip(carries, last, strict=True))
 
         return iterate
 

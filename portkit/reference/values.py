@@ -68,6 +68,9 @@ class Values:
     def merge(self, mask: NDArray[np.bool_], new: Array, old: Array) -> Array:
         return numerics.select(mask if new.ndim == 2 else mask[..., None], new, old)
 
+    def leave(self, position: int, carries: list[Array]) -> list[Array]:
+        return carries
+
     def pure(self, position: int, instr: Instr) -> Callable[..., Array]:
         return self._bind_pure(instr)
 
