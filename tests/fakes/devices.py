@@ -7,13 +7,15 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from portkit.contract import DeviceInfo
+import msgspec
+
+from portkit.contract import DeviceInfo, NumericLimits
 from portkit.errors import CompileError, DeviceHang, DeviceLost, OutOfMemory
 from portkit.spec.kernel import Kernel
 from tests.fakes import fenv
-from tests.fakes.evaluator import Evaluator, FakeBackend, Program
+from tests.fakes.evaluator import CAPABILITIES, Evaluator, FakeBackend, Program
 
 
 def _sleep_for_ever() -> None:
@@ -54,6 +56,8 @@ class FaultyByName(Evaluator):
         last = self.buffers[buffers[-1]]
         if name.startswith("wrong") or (name.startswith("flaky") and self.launches == 1):
             last[0] ^= 1
+        if name.startswith("stray"):
+            self.buffers[buffers[-1] + 1][0] ^= 1
         if name.startswith("clobber"):
             self.buffers[buffers[0]][0] ^= 1
         if name.startswith("overrun"):
@@ -126,7 +130,7 @@ class ShortRead(Evaluator):
 class WrongInfo(Evaluator):
     """Describes itself with a dict."""
 
-    info: Any = {"device": "x"}
+    info: ClassVar[Any] = {"device": "x"}
 
 
 class ExitsOnOpen(Evaluator):
@@ -143,7 +147,7 @@ class CheatsQuietly(Evaluator):
     def __init__(self) -> None:
         super().__init__()
         try:
-            import portkit.reference  # noqa: F401, PLC0415
+            import portkit.reference  # noqa: F401
         except Exception:  # noqa: BLE001
             self.info = DeviceInfo("honest")
 
@@ -153,10 +157,10 @@ class CheatsByPath(Evaluator):
 
     def __init__(self) -> None:
         super().__init__()
-        import importlib.util  # noqa: PLC0415
-        from pathlib import Path  # noqa: PLC0415
+        import importlib.util
+        from pathlib import Path
 
-        import portkit  # noqa: PLC0415
+        import portkit
 
         path = Path(portkit.__file__).parent / "reference" / "__init__.py"
         spec = importlib.util.spec_from_file_location("harmless", path)
@@ -172,14 +176,14 @@ class CheatsByRemovingTheGuard(Evaluator):
     def __init__(self) -> None:
         super().__init__()
         sys.meta_path[:] = [f for f in sys.meta_path if "Guard" not in type(f).__name__]
-        import portkit.reference  # noqa: F401, PLC0415
+        import portkit.reference  # noqa: F401
 
 
 class CheatsWhenCompiling(Evaluator):
     """Imports the judge only when a kernel is compiled."""
 
     def compile(self, kernel: Kernel) -> Program:
-        import portkit.conformance.case  # noqa: F401, PLC0415
+        import portkit.conformance.case  # noqa: F401
 
         return super().compile(kernel)
 
@@ -202,6 +206,7 @@ class StartsAChild(Evaluator):
 
 GOOD = FakeBackend(Evaluator)
 FAULTY = FakeBackend(FaultyByName)
+STRICT = FakeBackend(FaultyByName, msgspec.structs.replace(CAPABILITIES, numeric=NumericLimits(strict=True)))
 NOTHING = FakeBackend(DoesNothing)
 FLUSHES = FakeBackend(FlushesItself)
 HANGS = FakeBackend(HangsOnSynchronise)
