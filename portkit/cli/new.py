@@ -7,7 +7,7 @@ import keyword
 import re
 import shutil
 import tempfile
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 
 import typer
@@ -18,7 +18,7 @@ from portkit.errors import UsageError
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
-class Route(str, Enum):
+class Route(StrEnum):
     """The ways to port that have a template."""
 
     LLVM = "llvm"

@@ -1,0 +1,198 @@
+"""Run one kernel from a file on a backend, alone or against the reference.
+
+Kernels and inputs from outside are hostile: the text is verified, and what runs without the reference's checks gets
+index checks first, so that it cannot read or write beyond its buffers.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from portkit.conformance.case import Case, Level, Tier, Trial
+from portkit.conformance.journal import Entry
+from portkit.conformance.judge import judge_case
+from portkit.contract import unsupported
+from portkit.errors import InvalidKernelError, UsageError, near_names
+from portkit.reference.checks import check
+from portkit.reference.generator import stream
+from portkit.runtime.checked import add_index_checks, first_violation, report_buffer
+from portkit.runtime.client import DeviceClient
+from portkit.spec.geometry import grid_counts
+from portkit.spec.jsonform import from_json
+from portkit.spec.kernel import Buffer, Kernel
+from portkit.spec.text import format as format_kernel
+from portkit.spec.text import parse
+from portkit.spec.types import DType
+from portkit.spec.verify import verify
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Scalars: TypeAlias = Mapping[str, int | float]
+MAX_FILE_BYTES = 64 << 20
+DEFAULT_SCALAR = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A launch without comparison: buffers afterwards by name, times in seconds, and the generated source."""
+
+    outputs: dict[str, Array]
+    compile_seconds: float
+    launch_seconds: float
+    source: str
+
+
+def load_kernel(path: Path) -> Kernel:
+    """Read a kernel from its text or JSON form and verify it.
+
+    Raises `UsageError` for a file that cannot be read, `SpecError` for what is in it.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UsageError(f"{path} has more than {MAX_FILE_BYTES} bytes; not a kernel")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if content.lstrip().startswith(b"{"):
+        kernel = from_json(content)
+    else:
+        kernel = parse(content.decode("utf-8", errors="replace"))
+    verify(kernel)
+    return kernel
+
+
+def complete_scalars(kernel: Kernel, given: Mapping[str, str]) -> dict[str, int | float]:
+    """Return a value for each scalar of the kernel; those not given are 256, or 1.0 for f32.
+
+    Raises `UsageError` for a name that the kernel does not have, or a value that is no number of the scalar's dtype.
+    """
+    known = {s.name: s.dtype for s in kernel.scalars}
+    for name in given:
+        if name not in known:
+            raise UsageError(f"kernel {kernel.name} has no scalar {name!r}{near_names(name, known)}")
+    return {
+        name: _number(name, given[name], dtype) if name in given else (1.0 if dtype.is_float else DEFAULT_SCALAR)
+        for name, dtype in known.items()
+    }
+
+
+def _number(name: str, text: str, dtype: DType) -> int | float:
+    try:
+        value = float(text) if dtype.is_float else int(text, 0)
+    except ValueError as error:
+        raise UsageError(f"{name}={text} is not a number of dtype {dtype}") from error
+    if dtype.is_int and not dtype.min_int <= value <= dtype.max_int:
+        raise UsageError(f"{name}={text} does not fit {dtype}")
+    return value
+
+
+def make_inputs(kernel: Kernel, scalars: Scalars, given: Mapping[str, Array], seed: str) -> dict[str, Array]:
+    """Return the contents of every buffer that is read: as given, or random and fixed by the seed.
+
+    Random floats lie in [-1, 1), random integers in 0 to the least extent - 1, so that they can serve as indices.
+    Raises `UsageError` for arrays that do not fit.
+    """
+    extents = {b.name: b.extent.evaluate(scalars) for b in kernel.buffers}
+    wrong = next((name for name, extent in extents.items() if extent < 0), None)
+    if wrong is not None:
+        raise UsageError(f"buffer {wrong} has the extent {extents[wrong]}; give larger scalars with --set")
+    for name in given:
+        if name not in extents:
+            raise UsageError(f"kernel {kernel.name} has no buffer {name!r}{near_names(name, extents)}")
+    least = max(1, min(extents.values(), default=1))
+    return {
+        b.name: _fitting(b, given[b.name], extents[b.name])
+        if b.name in given
+        else _random(b.dtype, extents[b.name], least, f"{seed}:{b.name}")
+        for b in kernel.buffers
+        if b.access != "write" or b.name in given
+    }
+
+
+def _fitting(buffer: Buffer, array: Array, extent: int) -> Array:
+    if array.dtype != buffer.dtype.numpy or array.size != extent:
+        raise UsageError(
+            f"buffer {buffer.name} is {extent} x {buffer.dtype}, the array given is {array.size} x {array.dtype}"
+        )
+    return np.ascontiguousarray(array).reshape(-1)
+
+
+def _random(dtype: DType, extent: int, below: int, seed: str) -> Array:
+    numbers = stream(seed)
+    if dtype.is_float:
+        return (2.0 * numbers.floats(extent) - 1.0).astype(dtype.numpy)
+    return numbers.integers(0, min(below, dtype.max_int), extent).astype(dtype.numpy)
+
+
+def load_inputs(path: Path) -> dict[str, Array]:
+    """Read arrays by buffer name from a `.npz` file; pickled objects are refused.
+
+    Raises `UsageError` for a file that is not one.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        raise UsageError(f"{path} is not a .npz file of plain arrays: {error}") from error
+
+
+def run_against_reference(kernel: Kernel, scalars: Scalars, inputs: Mapping[str, Array], client: DeviceClient) -> Entry:
+    """Run a kernel and judge it as the suite would; returns the outcome with its failure card.
+
+    Raises `InvalidKernelError` where the kernel is not valid on these inputs: then no device owes it anything.
+    """
+    _require_support(kernel, client)
+    check(kernel, scalars, _with_outputs(kernel, scalars, inputs))
+    trial = Trial(kernel, scalars, inputs)
+    case = Case(f"run/{kernel.name}", Level.KERNELS, Tier.FULL, trial=lambda: trial)
+    return judge_case(case, client)
+
+
+def run_alone(kernel: Kernel, scalars: Scalars, inputs: Mapping[str, Array], client: DeviceClient) -> Ran:
+    """Run a kernel with index checks and return its buffers.
+
+    Raises `InvalidKernelError` where it accesses memory outside of its buffers and the device could report it.
+    """
+    _require_support(kernel, client)
+    checked = add_index_checks(kernel, client.capabilities, scalars)
+    before = _with_outputs(kernel, scalars, inputs)
+    operands = [array.tobytes() for array in before.values()]
+    report = report_buffer(kernel, checked)
+    if report is not None:
+        operands.append(bytes(report.dtype.bytes))
+    values = [scalars[s.name] for s in kernel.scalars]
+    ran = client.execute(checked, grid_counts(kernel, scalars), operands, values, want_source=True)
+    if report is not None:
+        _raise_violation(kernel, int.from_bytes(ran.outputs.pop(), "little"))
+    outputs = {n: np.frombuffer(o, a.dtype) for (n, a), o in zip(before.items(), ran.outputs, strict=True)}
+    return Ran(outputs, ran.compile_seconds, ran.launch_seconds, ran.source)
+
+
+def _require_support(kernel: Kernel, client: DeviceClient) -> None:
+    reasons = unsupported(kernel, client.capabilities)
+    if reasons:
+        raise UsageError(f"backend {client.reference} does not declare what kernel {kernel.name} needs: {reasons[0]}")
+
+
+def _with_outputs(kernel: Kernel, scalars: Scalars, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return every buffer before the launch; those that are only written start as zeros."""
+    zeros = {b.name: np.zeros(b.extent.evaluate(scalars), b.dtype.numpy) for b in kernel.buffers}
+    return {name: inputs.get(name, array) for name, array in zeros.items()}
+
+
+def _raise_violation(kernel: Kernel, report: int) -> None:
+    instr = first_violation(kernel, report)
+    if instr is None:
+        return
+    position = kernel.body.index(instr)
+    text = format_kernel(replace(kernel, body=(instr,))).splitlines()[-1].strip()
+    raise InvalidKernelError(
+        f"instruction {position} `{text}` accesses memory outside its buffer; the access was not made",
+        clause="valid_c3",
+        instruction=position,
+    )
