@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf, nan, pi
+from math import inf, log, nan, pi
 
 from portkit.backends.toolkit.llvm_code import Code, Value
 
@@ -17,14 +17,15 @@ from portkit.backends.toolkit.llvm_code import Code, Value
 class Format:
     """The layout of f32 or f64, and polynomials that are good enough for it.
 
-    `exp2`: (2^f - 1)/f for |f| <= 1/2; `log2`: log2((1+s)/(1-s))/s in s^2 for (1+s)/(1-s) between sqrt(1/2) and sqrt(2).
+    `exp2`: (2^f - 1)/f for |f| <= 1/2; `atanh`: (2 atanh(s)/s - 2)/s^2 in s^2 for (1+s)/(1-s) between sqrt(1/2) and
+    sqrt(2).
     """
 
     integer: str
     mantissa: int
     bias: int
     exp2: tuple[float, ...]
-    log2: tuple[float, ...]
+    atanh: tuple[float, ...]
 
 
 # fmt: off
@@ -33,15 +34,15 @@ _FORMATS = {
         "i32", 23, 127,
         exp2=(0.6931471824645996, 0.24022650718688965, 0.055503569543361664, 0.009618083015084267, 0.0013390863314270973,
               0.00015453163359779865),
-        log2=(2.885390043258667, 0.9617988467216492, 0.5767151713371277, 0.4317176938056946),
+        atanh=(0.6666668653488159, 0.3998878002166748, 0.29579949378967285),
     ),
     "double": Format(
         "i64", 52, 1023,
         exp2=(0.6931471805599453, 0.24022650695910072, 0.055504108664821625, 0.00961812910762848, 0.001333355814640647,
               0.00015403530393370734, 1.5252733841556773e-05, 1.3215486808705563e-06, 1.0178057087733941e-07,
               7.0548973041554995e-09, 4.4558179083360645e-10, 2.5729324177362305e-11),
-        log2=(2.8853900817779268, 0.9617966939259754, 0.5770780163556934, 0.41219858307348606, 0.3205989045353651,
-              0.26230754806401313, 0.22198980761494067, 0.1911392479842068, 0.19133171202266566),
+        atanh=(0.666666666666667, 0.39999999999899505, 0.28571428625975487, 0.2222221113479508, 0.18182889125261723,
+               0.15331721600556042, 0.14616449685043406),
     ),
 }
 # sin(r)/r = 1 + r^2 (..) and cos(r) = 1 - r^2/2 + r^4 (..) in r^2, for |r| <= pi/4.
@@ -99,7 +100,10 @@ def exp2(code: Code, x: Value) -> Value:
 
 
 def log2(code: Code, x: Value) -> Value:
-    """Split x into 2^e and m between sqrt(1/2) and sqrt(2); log2(m) = s P(s^2) with s = (m-1)/(m+1)."""
+    """Split x into 2^e and 1+f between sqrt(1/2) and sqrt(2); with s = f/(f+2), ln(1+f) = 2 atanh(s).
+
+    As 2s = f - s f, that is f - s (f - s^2 P(s^2)), where the error of s counts for little.
+    """
     form, op = _FORMATS[x.element], code.op
     subnormal = code.compare("fcmp olt", x, 2.0 ** (1 - form.bias))
     normal = code.select(subnormal, op("fmul", x, 2.0**form.mantissa), x)
@@ -107,9 +111,11 @@ def log2(code: Code, x: Value) -> Value:
     root = code.reinterpret(code.like(x, 0.5**0.5), form.integer, x.lanes)
     exponent = op("ashr", op("sub", bits, root), form.mantissa)
     scaled = code.convert("bitcast", op("sub", bits, op("shl", exponent, form.mantissa)), x.element)
-    excess = op("fsub", scaled, 1.0)
-    s = op("fdiv", excess, op("fadd", excess, 2.0))
-    small = op("fmul", s, _polynomial(code, op("fmul", s, s), form.log2))
+    f = op("fsub", scaled, 1.0)
+    s = op("fdiv", f, op("fadd", f, 2.0))
+    square = op("fmul", s, s)
+    correction = op("fmul", s, op("fsub", f, op("fmul", square, _polynomial(code, square, form.atanh))))
+    small = op("fmul", op("fsub", f, correction), 1 / log(2))
     shift = code.select(subnormal, code.like(exponent, -form.mantissa), 0)
     whole = code.convert("sitofp", op("add", exponent, shift), x.element)
     return _log2_special(code, x, op("fadd", whole, small))
