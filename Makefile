@@ -20,7 +20,8 @@ help:  ## list these targets
 
 conform: setup  ## set up, conform the cpu backend (tier smoke), say where the report is and what to type next
 	@$(BIN)/portkit conform --backend cpu --tier smoke --out $(OUT)/cpu
-	@BIN=$(BIN) REPORT=$(OUT)/cpu/report.html sh ci/next-steps
+	@[ "$(BIN)" != .venv/bin ] || [ -n "$$VIRTUAL_ENV" ] || \
+		echo "To type portkit as above, activate its environment first:  . .venv/bin/activate"
 
 test: lint types unit docs conform-standard scaffold  ## run every check of this project, those from lint to docs below
 
