@@ -6,7 +6,9 @@ from portkit.conformance.case import Case
 from portkit.conformance.cases import (
     device,
     device_launch,
+    kernels_index,
     kernels_loops,
+    kernels_math,
     kernels_shared,
     ops_arithmetic,
     ops_atomic,
@@ -34,7 +36,9 @@ _SOURCES = (
     ops_group.cases,
     ops_atomic.cases,
     kernels_loops.cases,
+    kernels_index.cases,
     kernels_shared.cases,
+    kernels_math.cases,
 )
 """In the order of bring-up."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -18,8 +19,9 @@ from portkit.spec.types import DType, encode
 
 Operands = tuple[Patterns, ...]
 
-CROSS_LIMIT = 4096
-"""Largest full cross product; beyond it (three operands) a random sample of this many is taken."""
+CROSS_LIMIT = 12_000
+"""Largest full cross product: every pair of special values; beyond it (three operands) a random sample is taken."""
+SAMPLE_COUNT = 4096
 RANDOM_COUNT = 1200
 SMALL_COUNT = 512
 SMALL_LIMIT = 8
@@ -27,18 +29,18 @@ SMALL_LIMIT = 8
 
 
 def special(case_id: str, dtypes: Sequence[DType]) -> Operands:
-    """Return the full cross product of the finite special values (sampled above `CROSS_LIMIT`)."""
+    """Return the full cross product of the finite special values (sampled where it is too large)."""
     return cross(case_id, [finite_specials(d) for d in dtypes])
 
 
 def nonfinite(case_id: str, dtypes: Sequence[DType]) -> Operands:
     """Return the combinations of special values in which at least one operand is infinite or NaN."""
     lists = [finite_specials(d)[::3] + nonfinite_specials(d) for d in dtypes]
-    operands = cross(case_id, lists, limit=4 * CROSS_LIMIT)
+    operands = cross(case_id, lists)
     hit = np.zeros(operands[0].shape, dtype=bool)
     for dtype, operand in zip(dtypes, operands, strict=True):
         hit |= np.isin(operand, np.array(nonfinite_specials(dtype), dtype=np.uint64))
-    return tuple(operand[hit][:CROSS_LIMIT] for operand in operands)
+    return tuple(operand[hit] for operand in operands)
 
 
 def everything_special(case_id: str, dtypes: Sequence[DType]) -> Operands:
@@ -46,12 +48,11 @@ def everything_special(case_id: str, dtypes: Sequence[DType]) -> Operands:
     return cross(case_id, [finite_specials(d) + nonfinite_specials(d) for d in dtypes])
 
 
-def cross(case_id: str, lists: Sequence[Sequence[int]], limit: int = CROSS_LIMIT) -> Operands:
-    """Return the full cross product of lists of patterns, or a random sample of `limit` where it is larger."""
-    total = int(np.prod([len(values) for values in lists]))
-    if total > limit:
+def cross(case_id: str, lists: Sequence[Sequence[int]]) -> Operands:
+    """Return the full cross product of lists of patterns, or a random sample where it is above `CROSS_LIMIT`."""
+    if prod(len(values) for values in lists) > CROSS_LIMIT:
         draws = Draws(case_id)
-        return tuple(draws.one_of(values, limit) for values in lists)
+        return tuple(draws.one_of(values, SAMPLE_COUNT) for values in lists)
     rows = np.array(list(product(*lists)), dtype=np.uint64)
     return tuple(np.ascontiguousarray(column) for column in rows.T)
 
