@@ -5,22 +5,24 @@
 ; so a worker either sees the gate closed or is waited for, and a worker that wakes too late costs the launcher nothing.
 ; The same argument, with `sleepers` and `waiting`, covers both condition variables.
 
+%job = type {         ; written only while the gate is closed and nobody is active
+  ptr,                ; 0 kernel
+  ptr,                ; 1 args
+  i64,                ; 2 groups
+  ptr,                ; 3 scratch          one block per thread
+  i64,                ; 4 stride           bytes from one thread's block to the next
+  i64,                ; 5 threads          the launcher is thread 0
+  i64                 ; 6 spins            pauses before a thread blocks
+}
 %pool = type {
-  ptr,               ;  0 kernel           the job: written only while the gate is closed and nobody is active
-  ptr,               ;  1 args
-  i64,               ;  2 groups
-  ptr,               ;  3 scratch          one block per thread
-  i64,               ;  4 stride           bytes from one thread's block to the next
-  i64,               ;  5 threads          the launcher is thread 0
-  i64,               ;  6 spins            pauses before a thread blocks
-  [72 x i8],
-  i64, [120 x i8],   ;  8 gate             each contended word has 128 bytes to itself
-  i64, [120 x i8],   ; 10 next             the first group not yet handed out
-  i64, [120 x i8],   ; 12 active           workers inside the open job
-  i64, i64, [112 x i8], ; 14 sleepers, 15 waiting
-  [128 x i8],        ; 17 mutex
-  [128 x i8],        ; 18 work             signalled when the gate opens
-  [128 x i8]         ; 19 done             signalled when the last active worker leaves
+  %job, [72 x i8],
+  i64, [120 x i8],    ; 2 gate             each contended word has 128 bytes to itself
+  i64, [120 x i8],    ; 4 next             the first group not yet handed out
+  i64, [120 x i8],    ; 6 active           workers inside the open job
+  i64, i64, [112 x i8], ; 8 sleepers, 9 waiting
+  [128 x i8],         ; 11 mutex
+  [128 x i8],         ; 12 work            signalled when the gate opens
+  [128 x i8]          ; 13 done            signalled when the last active worker leaves
 }
 
 declare i32 @pthread_mutex_init(ptr, ptr)
@@ -32,9 +34,9 @@ declare i32 @pthread_cond_broadcast(ptr)
 declare i64 @llvm.umax.i64(i64, i64)
 
 define void @open(ptr %pool) {
-  %mutex = getelementptr %pool, ptr %pool, i64 0, i32 17
-  %work = getelementptr %pool, ptr %pool, i64 0, i32 18
-  %done = getelementptr %pool, ptr %pool, i64 0, i32 19
+  %mutex = getelementptr %pool, ptr %pool, i64 0, i32 11
+  %work = getelementptr %pool, ptr %pool, i64 0, i32 12
+  %done = getelementptr %pool, ptr %pool, i64 0, i32 13
   call i32 @pthread_mutex_init(ptr %mutex, ptr null)
   call i32 @pthread_cond_init(ptr %work, ptr null)
   call i32 @pthread_cond_init(ptr %done, ptr null)
@@ -58,21 +60,17 @@ end:
 ; Hand out groups until none is left: each claim takes 1/(2 threads) of what remains, so late chunks are small.
 define internal void @work(ptr %pool, i64 %thread) {
 start:
-  %kernel = load ptr, ptr %pool
-  %args.p = getelementptr %pool, ptr %pool, i64 0, i32 1
-  %args = load ptr, ptr %args.p
-  %groups.p = getelementptr %pool, ptr %pool, i64 0, i32 2
-  %groups = load i64, ptr %groups.p
-  %scratch.p = getelementptr %pool, ptr %pool, i64 0, i32 3
-  %blocks = load ptr, ptr %scratch.p
-  %stride.p = getelementptr %pool, ptr %pool, i64 0, i32 4
-  %stride = load i64, ptr %stride.p
+  %job = load %job, ptr %pool
+  %kernel = extractvalue %job %job, 0
+  %args = extractvalue %job %job, 1
+  %groups = extractvalue %job %job, 2
+  %blocks = extractvalue %job %job, 3
+  %stride = extractvalue %job %job, 4
+  %threads = extractvalue %job %job, 5
   %offset = mul i64 %stride, %thread
   %scratch = getelementptr i8, ptr %blocks, i64 %offset
-  %threads.p = getelementptr %pool, ptr %pool, i64 0, i32 5
-  %threads = load i64, ptr %threads.p
   %shares = shl i64 %threads, 1
-  %next = getelementptr %pool, ptr %pool, i64 0, i32 10
+  %next = getelementptr %pool, ptr %pool, i64 0, i32 4
   br label %look
 look:
   %first = load atomic i64, ptr %next monotonic, align 8
@@ -99,7 +97,7 @@ end:
 
 ; True when the gate is open for a job other than `last`, or says stop.
 define internal i1 @ready(ptr %pool, i64 %last) alwaysinline {
-  %gate.p = getelementptr %pool, ptr %pool, i64 0, i32 8
+  %gate.p = getelementptr %pool, ptr %pool, i64 0, i32 2
   %gate = load atomic i64, ptr %gate.p seq_cst, align 8
   %odd = trunc i64 %gate to i1
   %new = icmp ne i64 %gate, %last
@@ -109,9 +107,9 @@ define internal i1 @ready(ptr %pool, i64 %last) alwaysinline {
 
 define internal void @sleep(ptr %pool, i64 %last) noinline {
 start:
-  %mutex = getelementptr %pool, ptr %pool, i64 0, i32 17
-  %work = getelementptr %pool, ptr %pool, i64 0, i32 18
-  %sleepers = getelementptr %pool, ptr %pool, i64 0, i32 14
+  %mutex = getelementptr %pool, ptr %pool, i64 0, i32 11
+  %work = getelementptr %pool, ptr %pool, i64 0, i32 12
+  %sleepers = getelementptr %pool, ptr %pool, i64 0, i32 8
   call i32 @pthread_mutex_lock(ptr %mutex)
   atomicrmw add ptr %sleepers, i64 1 seq_cst, align 8
   br label %check
@@ -128,7 +126,7 @@ awake:
 }
 
 define internal void @wake(ptr %pool, ptr %condition) noinline {
-  %mutex = getelementptr %pool, ptr %pool, i64 0, i32 17
+  %mutex = getelementptr %pool, ptr %pool, i64 0, i32 11
   call i32 @pthread_mutex_lock(ptr %mutex)
   call i32 @pthread_cond_broadcast(ptr %condition)
   call i32 @pthread_mutex_unlock(ptr %mutex)
@@ -139,11 +137,11 @@ define internal void @wake(ptr %pool, ptr %condition) noinline {
 define void @worker(ptr %pool, i64 %thread) {
 start:
   call void @plain_float_mode()
-  %gate.p = getelementptr %pool, ptr %pool, i64 0, i32 8
-  %active = getelementptr %pool, ptr %pool, i64 0, i32 12
-  %waiting.p = getelementptr %pool, ptr %pool, i64 0, i32 15
-  %done = getelementptr %pool, ptr %pool, i64 0, i32 19
-  %spins.p = getelementptr %pool, ptr %pool, i64 0, i32 6
+  %gate.p = getelementptr %pool, ptr %pool, i64 0, i32 2
+  %active = getelementptr %pool, ptr %pool, i64 0, i32 6
+  %waiting.p = getelementptr %pool, ptr %pool, i64 0, i32 9
+  %done = getelementptr %pool, ptr %pool, i64 0, i32 13
+  %spins.p = getelementptr %job, ptr %pool, i64 0, i32 6
   %spins = load i64, ptr %spins.p
   br label %idle
 idle:
@@ -189,9 +187,12 @@ end:
 ; Run groups [0, groups) of `kernel` on all threads and return when each has been executed. One launch at a time.
 define void @launch(ptr %pool, ptr %kernel, ptr %args, i64 %groups) {
 start:
-  %mode = call i64 @swap_float_mode()
-  %threads.p = getelementptr %pool, ptr %pool, i64 0, i32 5
-  %threads = load i64, ptr %threads.p
+  %mode = call i64 @get_float_mode()
+  call void @plain_float_mode()
+  %job = load %job, ptr %pool
+  %scratch = extractvalue %job %job, 3
+  %threads = extractvalue %job %job, 5
+  %spins = extractvalue %job %job, 6
   %alone = icmp eq i64 %threads, 1
   %small = icmp sle i64 %groups, 1
   %direct = or i1 %alone, %small
@@ -200,37 +201,32 @@ serial:
   %some = icmp sgt i64 %groups, 0
   br i1 %some, label %run, label %end
 run:
-  %scratch.p = getelementptr %pool, ptr %pool, i64 0, i32 3
-  %scratch = load ptr, ptr %scratch.p
   call void %kernel(ptr %args, i64 0, i64 %groups, ptr %scratch)
   br label %end
 publish:
-  store ptr %kernel, ptr %pool
-  %args.p = getelementptr %pool, ptr %pool, i64 0, i32 1
-  store ptr %args, ptr %args.p
-  %groups.p = getelementptr %pool, ptr %pool, i64 0, i32 2
-  store i64 %groups, ptr %groups.p
-  %next = getelementptr %pool, ptr %pool, i64 0, i32 10
+  %with.kernel = insertvalue %job %job, ptr %kernel, 0
+  %with.args = insertvalue %job %with.kernel, ptr %args, 1
+  %published = insertvalue %job %with.args, i64 %groups, 2
+  store %job %published, ptr %pool
+  %next = getelementptr %pool, ptr %pool, i64 0, i32 4
   store atomic i64 0, ptr %next monotonic, align 8
-  %gate.p = getelementptr %pool, ptr %pool, i64 0, i32 8
+  %gate.p = getelementptr %pool, ptr %pool, i64 0, i32 2
   %gate = load i64, ptr %gate.p
   %open = add i64 %gate, 1
   store atomic i64 %open, ptr %gate.p seq_cst, align 8
-  %sleepers.p = getelementptr %pool, ptr %pool, i64 0, i32 14
+  %sleepers.p = getelementptr %pool, ptr %pool, i64 0, i32 8
   %sleepers = load atomic i64, ptr %sleepers.p seq_cst, align 8
   %asleep = icmp ne i64 %sleepers, 0
   br i1 %asleep, label %rouse, label %take_part
 rouse:
-  %work = getelementptr %pool, ptr %pool, i64 0, i32 18
+  %work = getelementptr %pool, ptr %pool, i64 0, i32 12
   call void @wake(ptr %pool, ptr %work)
   br label %take_part
 take_part:
   call void @work(ptr %pool, i64 0)
   %closed = add i64 %gate, 2
   store atomic i64 %closed, ptr %gate.p seq_cst, align 8
-  %active.p = getelementptr %pool, ptr %pool, i64 0, i32 12
-  %spins.p = getelementptr %pool, ptr %pool, i64 0, i32 6
-  %spins = load i64, ptr %spins.p
+  %active.p = getelementptr %pool, ptr %pool, i64 0, i32 6
   br label %look
 look:
   %round = phi i64 [ 0, %take_part ], [ %round.next, %rest ]
@@ -255,10 +251,10 @@ end:
 ; Block until no worker is active.
 define internal void @await(ptr %pool) noinline {
 start:
-  %mutex = getelementptr %pool, ptr %pool, i64 0, i32 17
-  %done = getelementptr %pool, ptr %pool, i64 0, i32 19
-  %active.p = getelementptr %pool, ptr %pool, i64 0, i32 12
-  %waiting = getelementptr %pool, ptr %pool, i64 0, i32 15
+  %mutex = getelementptr %pool, ptr %pool, i64 0, i32 11
+  %done = getelementptr %pool, ptr %pool, i64 0, i32 13
+  %active.p = getelementptr %pool, ptr %pool, i64 0, i32 6
+  %waiting = getelementptr %pool, ptr %pool, i64 0, i32 9
   call i32 @pthread_mutex_lock(ptr %mutex)
   store atomic i64 1, ptr %waiting seq_cst, align 8
   br label %check
@@ -277,20 +273,14 @@ finished:
 
 ; Make every worker return.
 define void @stop(ptr %pool) {
-  %gate = getelementptr %pool, ptr %pool, i64 0, i32 8
-  %work = getelementptr %pool, ptr %pool, i64 0, i32 18
+  %gate = getelementptr %pool, ptr %pool, i64 0, i32 2
+  %work = getelementptr %pool, ptr %pool, i64 0, i32 12
   store atomic i64 -1, ptr %gate seq_cst, align 8
   call void @wake(ptr %pool, ptr %work)
   ret void
 }
 
-; Enter the plain float mode (round to nearest even, subnormals kept, no traps), whatever some library left behind.
-define internal i64 @swap_float_mode() {
-  %before = call i64 @get_float_mode()
-  call void @plain_float_mode()
-  ret i64 %before
-}
-
+; Round to nearest even, keep subnormals, trap nothing, whatever mode some library left behind.
 define internal void @plain_float_mode() {
   %plain = load i64, ptr @PLAIN_FLOAT_MODE
   call void @set_float_mode(i64 %plain)

@@ -30,8 +30,8 @@ _EXPORTS = ("open", "spin", "worker", "launch", "stop")
 _STRIDE_UNIT = 128  # no two threads share a cache line, nor a pair that is prefetched together
 
 
-class _PoolRecord(ctypes.Structure):
-    """The first words of `%pool` in pool.ll; the rest is touched by native code only."""
+class _JobRecord(ctypes.Structure):
+    """`%job` of pool.ll, with which `%pool` begins; the rest of that is touched by native code only."""
 
     _fields_: ClassVar = [
         ("kernel", ctypes.c_void_p),
@@ -91,7 +91,7 @@ class ThreadPool:
         self._code = jit.load(jit.object_code(native_text(platform.machine())), _EXPORTS)
         self._pages = _Pages(mmap.PAGESIZE)
         self._scratch: _Pages | None = None
-        self._record = _PoolRecord.from_buffer(self._pages.memory)
+        self._record = _JobRecord.from_buffer(self._pages.memory)
         self._record.threads = self.threads
         self._record.spins = round(spin_us / self._pause_us())
         self._launch = _LAUNCH_ENTRY(self._code.address("launch"))
