@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import textwrap
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from portkit.conformance.case import Level, Tier
 from portkit.conformance.report.statement import statement
 from portkit.conformance.verdict import Verdict
+from portkit.conformance.waivers import load_waivers
 from portkit.contract import Capabilities, Evidence, load_capabilities
 from portkit.spec.forms import EXTENSIONS, FORMS, Op, accuracy
 from portkit.spec.text import parse
@@ -131,3 +133,34 @@ def test_a_page_names_only_make_targets_that_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     used = set(re.findall(r"`make ([a-z-]+)`|^ {4}make ([a-z-]+)", text, re.MULTILINE))
     assert {name for pair in used for name in pair if name} <= targets
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_a_page_uses_only_options_that_exist(path: Path) -> None:
+    from typer.main import get_command
+
+    from portkit.cli.main import app
+
+    commands = vars(get_command(app))["commands"]
+    for line in "\n".join(code_blocks(path.read_text(encoding="utf-8"))).splitlines():
+        for part in line.partition("#")[0].split("&&"):
+            if found := re.match(r"\s*portkit ([a-z]+) (.*)", part):
+                known = {option for parameter in commands[found[1]].params for option in parameter.opts}
+                assert set(re.findall(r"(?<!\S)--[a-z-]+", found[2])) <= known, part
+
+
+def test_the_waiver_in_the_documentation_loads(tmp_path: Path) -> None:
+    blocks = [block for block in code_blocks(page("conformance.md")) if block.startswith("[[waiver]]")]
+    (tmp_path / "waivers.toml").write_text(blocks[0], encoding="utf-8")
+    assert len(load_waivers(tmp_path / "waivers.toml", dt.date(2026, 1, 1))) == 1
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_a_case_that_a_page_names_is_in_the_suite(path: Path) -> None:
+    from portkit.conformance.cases.collect import collect
+    from portkit.conformance.select import matches
+    from portkit.contract import find_backend
+
+    named = set(re.findall(r"(?<![/(])\b(?:device|ops|kernels)/[\w.*]+(?:/[\w.*]+)*", path.read_text(encoding="utf-8")))
+    ids = [case.id for case in collect(find_backend("cpu").capabilities, "core")] if named else []
+    assert [name for name in named if not any(matches(name, found) for found in ids)] == []
