@@ -1,0 +1,160 @@
+"""Patterns, the ladder and waivers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from portkit.conformance.case import Case, Level, Tier
+from portkit.conformance.journal import Entry
+from portkit.conformance.ladder import Ladder
+from portkit.conformance.select import matches, select
+from portkit.conformance.verdict import Verdict
+from portkit.conformance.waivers import apply, load_waivers, stale
+from portkit.errors import HarnessError, SchemaError, UsageError
+
+TODAY = dt.date(2026, 11, 22)
+
+
+def case(case_id: str, *needs: str, tier: Tier = Tier.SMOKE) -> Case:
+    return Case(case_id, Level.OPS, tier, needs=needs)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("ops/add", "ops/add/f32/special", "ops/addx/f32"),
+        ("ops/add/", "ops/add/f32/special", "ops/mul/f32"),
+        ("ops/add/f32", "ops/add/f32", "ops/add/f32x4"),
+        ("ops/*/f32/*", "ops/mul/f32/random", "ops/mul/f32x2/random"),
+        ("*/special", "ops/mul.hi/u32/special", "ops/mul.hi/u32/special2"),
+        ("ops/m?l", "ops/mul", "ops/mul/f32"),
+    ],
+)
+def test_a_pattern_is_an_id_a_prefix_of_whole_parts_or_a_glob(pattern: str, yes: str, no: str) -> None:
+    assert matches(pattern, yes)
+    assert not matches(pattern, no)
+
+
+CASES = [case("a/one"), case("a/two", tier=Tier.STANDARD), case("b/three", tier=Tier.FULL)]
+
+
+def ids(cases: list[Case]) -> list[str]:
+    return [c.id for c in cases]
+
+
+def test_a_tier_includes_the_smaller_ones() -> None:
+    assert ids(select(CASES, Tier.SMOKE, ())) == ["a/one"]
+    assert ids(select(CASES, Tier.STANDARD, ())) == ["a/one", "a/two"]
+    assert ids(select(CASES, Tier.FULL, ())) == ["a/one", "a/two", "b/three"]
+
+
+def test_an_exact_id_is_selected_from_any_tier() -> None:
+    assert ids(select(CASES, Tier.SMOKE, ("b/three",))) == ["b/three"]
+    assert ids(select(CASES, Tier.SMOKE, ("a",))) == ["a/one"]
+
+
+def test_a_pattern_that_means_no_case_is_a_usage_error_with_near_ids() -> None:
+    with pytest.raises(UsageError, match="did you mean a/one"):
+        select(CASES, Tier.FULL, ("a/on",))
+
+
+def test_a_pattern_that_means_only_larger_tiers_selects_nothing() -> None:
+    assert select(CASES, Tier.SMOKE, ("b",)) == []
+
+
+# --- the ladder ---------------------------------------------------------------------------------------------------
+
+
+def entries(**verdicts: Verdict) -> dict[str, Entry]:
+    return {name: Entry(name, verdict, "ops") for name, verdict in verdicts.items()}
+
+
+def test_rungs_stand_above_what_they_need() -> None:
+    ladder = Ladder([case("top", "mid"), case("mid", "low"), case("low"), case("free")])
+    assert ids(ladder.rungs) == ["low", "mid"]
+
+
+def test_a_case_is_blocked_by_a_rung_that_did_not_pass() -> None:
+    ladder = Ladder([case("top", "mid"), case("mid")])
+    blocked = ladder.blocked(case("top", "mid"), entries(mid=Verdict.CRASH))
+    assert blocked is not None
+    assert (blocked.verdict, blocked.reason) == (Verdict.BLOCKED, "needs mid, whose verdict is crash")
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.WAIVED, Verdict.UNSUPPORTED])
+def test_a_rung_that_holds_blocks_nobody(verdict: Verdict) -> None:
+    ladder = Ladder([case("top", "mid"), case("mid")])
+    assert ladder.blocked(case("top", "mid"), entries(mid=verdict)) is None
+
+
+def test_what_is_not_part_of_the_run_is_not_asked_for() -> None:
+    assert Ladder([case("top", "mid")]).blocked(case("top", "mid"), {}) is None
+
+
+def test_cases_that_need_each_other_are_our_error() -> None:
+    with pytest.raises(HarnessError, match="circle"):
+        Ladder([case("a", "b"), case("b", "a")])
+
+
+# --- waivers ------------------------------------------------------------------------------------------------------
+
+WAIVER = """
+[[waiver]]
+cases = "ops/mul"
+reason = "erratum 17"
+link = "https://example.com/17"
+expires = {expires}
+"""
+
+
+def waiver_file(folder: Path, text: str) -> Path:
+    path = folder / "waivers.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_waiver_covers_what_did_not_pass_and_keeps_what_it_was(tmp_path: Path) -> None:
+    waivers = load_waivers(waiver_file(tmp_path, WAIVER.format(expires="2026-11-22")), TODAY)
+    waived = apply(waivers, Entry("ops/mul/f32", Verdict.FAIL, "ops", reason="wrong"))
+    assert (waived.verdict, waived.waived) == (Verdict.WAIVED, Verdict.FAIL)
+    assert "erratum 17" in waived.reason
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.ERROR, Verdict.UNSUPPORTED])
+def test_a_waiver_does_not_cover(tmp_path: Path, verdict: Verdict) -> None:
+    waivers = load_waivers(waiver_file(tmp_path, WAIVER.format(expires="2026-11-22")), TODAY)
+    assert apply(waivers, Entry("ops/mul/f32", verdict, "ops")).verdict is verdict
+    assert apply(waivers, Entry("ops/add/f32", Verdict.FAIL, "ops")).verdict is Verdict.FAIL
+
+
+def test_a_waiver_whose_cases_all_pass_is_stale(tmp_path: Path) -> None:
+    waivers = load_waivers(waiver_file(tmp_path, WAIVER.format(expires="2027-01-01")), TODAY)
+    good, bad = Entry("ops/mul/a", Verdict.PASS, "ops"), Entry("ops/mul/b", Verdict.WAIVED, "ops")
+    assert stale(waivers, [good]) == list(waivers)
+    assert stale(waivers, [good, bad]) == []
+    assert stale(waivers, []) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (WAIVER.format(expires="2026-11-21"), "ended on 2026-11-21; renew it"),
+        (WAIVER.format(expires='"soon"'), "expires"),
+        (WAIVER.format(expires="2027-01-01").replace("erratum 17", ""), "reason"),
+        (WAIVER.format(expires="2027-01-01").replace("https", "see"), "link"),
+        (WAIVER.format(expires="2027-01-01") + "scope = 3", "scope"),
+        ("[[waiver]]\ncases = 'x'", "reason"),
+        ("not toml", "waivers.toml"),
+    ],
+)
+def test_a_waiver_file_that_does_not_fit_is_refused_by_field(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        load_waivers(waiver_file(tmp_path, text), TODAY)
+
+
+def test_a_waiver_file_that_is_missing_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match="cannot be read"):
+        load_waivers(tmp_path / "none.toml", TODAY)
