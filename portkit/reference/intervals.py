@@ -254,18 +254,22 @@ def _as_members(x: Interval, kind: int) -> Origin:
 
 def flushed(x: Value, dtype: DType) -> Value:
     """Return `x` widened to both zeros wherever it may be subnormal (Spec: numeric_c7)."""
-    if not isinstance(x, Interval):
-        assert not isinstance(x, Choices)
-        tiny = is_subnormal(x, dtype)
-        if not tiny.any():
-            return x
-        x = interval(x)
-    else:
+    if isinstance(x, Interval):
         smallest = dtype.numpy.type(2.0**dtype.emin)
         tiny = ((x.hi > 0) & (x.lo < smallest)) | ((x.lo < 0) & (x.hi > -smallest))
-    zero = np.zeros_like(x.lo)
-    lo = np.where(tiny, lower(x.lo, -zero), x.lo)
-    return Interval(lo, np.where(tiny, upper(x.hi, zero), x.hi), x.nan)
+    else:
+        assert not isinstance(x, Choices)
+        tiny = is_subnormal(x, dtype)
+    if not tiny.any():
+        return x
+    known = interval(x)
+    zero, origin = np.zeros_like(known.lo), known.named()
+    return Interval(
+        np.where(tiny, lower(known.lo, -zero), known.lo),
+        np.where(tiny, upper(known.hi, zero), known.hi),
+        known.nan,
+        Origin(np.where(tiny, 0, origin.name), origin.rest, origin.kind),
+    )
 
 
 def open_nonfinite(x: Value) -> Value:

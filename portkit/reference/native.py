@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from portkit.reference import elementary, numerics
 from portkit.reference.elementary import RELATIVE_ERROR, Scaled
-from portkit.reference.intervals import hull, lower, may_be_minus_zero, may_be_plus_zero, may_be_zero, upper
-from portkit.reference.planes import Array, Bools, Interval, Value, interval, settle
+from portkit.reference.intervals import hull, lower, may_be_minus_zero, may_be_plus_zero, upper
+from portkit.reference.planes import Array, Bools, Interval, Value, settle
 from portkit.reference.rounding import two_sum
 from portkit.reference.ulp import Float64, ulp
 from portkit.spec.forms import accuracy
@@ -90,31 +90,31 @@ def _floor(head: Float64, tail: Float64, can_halve: Bools, dtype: DType) -> Floa
 # --- over intervals -----------------------------------------------------------------------------------------------
 
 
-def _joined(ends: tuple[Interval, Interval], dtype: DType, nan: Bools) -> Interval:
-    """Return the hull of what the ends admit, the end nearer to zero widened where one ulp is larger beyond it.
+def _joined(kind: str, low: Array, high: Array, dtype: DType, nan: Bools) -> Interval:
+    """Return the hull of what both ends admit, the end nearer to zero widened where one ulp is larger beyond it.
 
     Within one binade the ends suffice. Where the values between them reach into larger binades, the set of the first
     value there begins up to twice as far from it.
     """
-    both = hull(*ends)
+    both, error = hull(_at(kind, low, dtype), _at(kind, high, dtype)), accuracy(f"mov.{kind}", dtype)
     near = np.where(np.abs(both.lo) < np.abs(both.hi), both.lo, both.hi).astype(np.float64)
     far = np.where(np.abs(both.lo) < np.abs(both.hi), both.hi, both.lo).astype(np.float64)
     crosses = (ulp(near, dtype) != ulp(far, dtype)) & np.isfinite(near) & (near != 0)
-    extra = np.where(crosses, 8.0 * ulp(near, dtype), 0.0)
+    extra = np.where(crosses, 2.0 * error * ulp(near, dtype), 0.0)
     moved = np.where(near > 0, near - extra, near + extra).astype(dtype.numpy)
     return Interval(lower(both.lo, moved), upper(both.hi, moved), both.nan | nan)
 
 
 def _rising(kind: str, x: Interval, dtype: DType) -> Interval:
     """exp2 over an interval."""
-    return _joined((_at(kind, x.lo, dtype), _at(kind, x.hi, dtype)), dtype, x.nan)
+    return _joined(kind, x.lo, x.hi, dtype, x.nan)
 
 
 def _rising_from_zero(kind: str, x: Interval, dtype: DType) -> Interval:
     """log2, sqrt over an interval: NaN below zero."""
     below = (x.lo < 0) & ~np.isnan(x.lo)
     lo = np.where(below & (x.hi >= 0), -np.zeros_like(x.lo), x.lo)
-    return _joined((_at(kind, lo, dtype), _at(kind, x.hi, dtype)), dtype, x.nan | below)
+    return _joined(kind, lo, x.hi, dtype, x.nan | below)
 
 
 def _falling_from_zero(kind: str, x: Interval, dtype: DType) -> Interval:
@@ -125,7 +125,7 @@ def _falling_from_zero(kind: str, x: Interval, dtype: DType) -> Interval:
 
 def _falling_by_sign(kind: str, x: Interval, dtype: DType) -> Interval:
     """recip over an interval: each side of zero falls, with a pole on either side of it."""
-    result = _joined((_at(kind, x.lo, dtype), _at(kind, x.hi, dtype)), dtype, x.nan)
+    result = _joined(kind, x.lo, x.hi, dtype, x.nan)
     infinity = np.full_like(result.lo, np.inf)
     spans = (x.lo < 0) & (x.hi > 0)
     result = Interval(np.where(spans, -infinity, result.lo), np.where(spans, infinity, result.hi), result.nan)
@@ -141,12 +141,12 @@ def _with_poles(result: Interval, x: Interval, all_zero: NDArray[Any]) -> Interv
 
 def _waves(kind: str, x: Interval, dtype: DType) -> Interval:
     """sin over an interval: between its ends it may pass an extreme."""
-    result = _joined((_at(kind, x.lo, dtype), _at(kind, x.hi, dtype)), dtype, x.nan)
+    result = _joined(kind, x.lo, x.hi, dtype, x.nan)
     lo, hi = x.lo.astype(np.float64) / np.pi, x.hi.astype(np.float64) / np.pi
     far = ~((np.abs(lo) < _SINE_KNOWN) & (np.abs(hi) < _SINE_KNOWN))
     peak = far | (np.floor(hi / 2 - 0.25 + 1e-9) != np.floor(lo / 2 - 0.25 - 1e-9))
     trough = far | (np.floor(hi / 2 + 0.25 + 1e-9) != np.floor(lo / 2 + 0.25 - 1e-9))
-    most = np.full_like(result.lo, 1.0 + accuracy(f"mov.{kind}", dtype) * float(ulp(np.float64(1.0), dtype)))  # type: ignore[arg-type]
+    most = np.full_like(result.lo, 1.0 + accuracy(f"mov.{kind}", dtype) * 2.0 ** (1 - dtype.precision))
     point = x.lo == x.hi
     infinite = np.isinf(x.lo) | np.isinf(x.hi)
     hi_end = np.where(peak & ~point, upper(result.hi, most), result.hi)

@@ -99,7 +99,9 @@ def rebuild(x: Value, parts: tuple[Array, ...]) -> Value:
 
 
 def each(function: Callable[[Array], Array], x: Value) -> Value:
-    """Apply a function that moves elements about to every plane."""
+    """Apply a function that moves elements about to every plane; what is moved keeps its identity."""
+    if isinstance(x, Interval):
+        x.named()
     return rebuild(x, tuple(function(plane) for plane in planes(x)))
 
 

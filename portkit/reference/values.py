@@ -107,7 +107,7 @@ class Values:
     def bind_atomic(self, site: Site) -> Callable[..., None]:
         """store.atomic.KIND, in lane order (Spec: atomic_c1)."""
         name = site.instr.mems[0]
-        step = _ATOMIC_STEPS[site.instr.form.kind]
+        step = ATOMIC_STEPS[site.instr.form.kind]
 
         def store(mask: Mask, index: Array, value: Array, gate: Array | None = None) -> None:
             live = _live(mask, gate, 2)
@@ -193,7 +193,7 @@ def _expander(form: str, type_: Type | None) -> Callable[[Array], Integers]:
 
 # --- forms with an effect -----------------------------------------------------------------------------------------
 
-_ATOMIC_STEPS: dict[str, np.ufunc] = {"add": np.add, "max": np.maximum, "min": np.minimum}
+ATOMIC_STEPS: dict[str, np.ufunc] = {"add": np.add, "max": np.maximum, "min": np.minimum}
 
 _EFFECTS: dict[str, str] = {
     "load": "bind_load",
