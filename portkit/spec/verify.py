@@ -178,8 +178,10 @@ class _Walk:
         free = instr.form.effect == "pure" or name in ("loop.grid", "loop.lane", "endloop")
         if not free and (self.closed or position < self.body_start):
             raise SpecError(f"only pure instructions stand outside the body, not {name}", clause="nest_c2")
-        if name == "endloop" and position < self.body_start and self.first_lane < position:
-            raise SpecError("only pure instructions stand before the innermost lane loop", clause="nest_c2")
+        if name == "endloop" and position < self.body_start:
+            raise SpecError(
+                "a loop closes before the innermost lane loop opens: that is not one nest", clause="nest_c1"
+            )
         if name == "phi.carry":
             frame = self.frames[-1] if self.frames else None
             if frame is None or not frame.serial or frame.started:
@@ -316,8 +318,6 @@ class _Walk:
         elif frame.head.name == "loop.lane":
             self.tokens.finish()
             self.closed = True
-        elif not self.closed:
-            raise SpecError("a grid loop has a lane loop inside", clause="nest_c1")
 
 
 _EFFECTS = {
