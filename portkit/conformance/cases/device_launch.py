@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from portkit.conformance.case import Case, Level, Tier
+from portkit.conformance.case import Case, CheckFailed, Level, Tier
 from portkit.conformance.cases.session import SYNCHRONISE_SECONDS, buffer, buffers, expect_array, expect_error, launch
 from portkit.contract import Capabilities
-from portkit.errors import CompileError, ContractError, InvalidHandle
+from portkit.errors import DeviceHang, DeviceLost, InvalidHandle, PortkitError
 from portkit.spec.builder import Builder, Reg
-from portkit.spec.kernel import Instr, Kernel
+from portkit.spec.kernel import Kernel
 
 if TYPE_CHECKING:
     from portkit.runtime.client import DeviceClient
@@ -223,13 +224,18 @@ def _one_buffer_twice(client: DeviceClient) -> None:
 
 
 def _compile_error(client: DeviceClient) -> None:
-    """A form that this version only specifies is refused, and the device still works."""
+    """A broken kernel is refused with an error, not with a crash, and the device still works."""
     kernel = index_kernel()
-    end = next(k for k, instr in enumerate(kernel.body) if instr.name == "store")
-    body = (*kernel.body[:end], Instr("barrier.grid"), *kernel.body[end:])
-    illegal = Kernel("illegal", kernel.buffers, kernel.scalars, kernel.shared, body)
-    expect_error((CompileError, ContractError), "compiling barrier.grid", lambda: client.compile(illegal))
-    _index(1, client)
+    body = tuple(replace(i, args=("nowhere", *i.args[1:])) if i.name == "store" else i for i in kernel.body)
+    broken = Kernel("broken", kernel.buffers, kernel.scalars, kernel.shared, body)
+    try:
+        client.compile(broken)
+    except (DeviceLost, DeviceHang) as error:
+        raise CheckFailed(f"a store to an undefined index ended the device: {error}") from error
+    except PortkitError:
+        _index(1, client)
+        return
+    raise CheckFailed("a store to an undefined index was compiled")
 
 
 def _freed_argument(client: DeviceClient) -> None:

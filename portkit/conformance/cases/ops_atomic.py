@@ -79,8 +79,16 @@ def _data(dtype: DType, bins: int, values: str, case_id: str) -> tuple[Scalars, 
 
 def _values(draws: Draws, dtype: DType, kind: str, count: int) -> Patterns:
     if kind == "small":
-        return inputs.small_values(draws, dtype, count, 2)
+        return _sparse(draws, dtype, count)
     if kind == "random":
         return draws.floats(dtype, -3, 3, count) if dtype.is_float else draws.bits(dtype.bits, count)
     table = finite_specials(dtype) if kind == "special" else finite_specials(dtype) + nonfinite_specials(dtype)
     return draws.one_of(table, count)
+
+
+def _sparse(draws: Draws, dtype: DType, count: int) -> Patterns:
+    """-1, 0 and 1, mostly 0 where the precision is short: sums stay exact in any order while they are below 2^p."""
+    values = inputs.small_values(draws, dtype, count, 1)
+    if dtype.is_float and (1 << dtype.precision) < ITEMS:
+        values[draws.integers(0, 7, count) != 0] = 0
+    return values

@@ -153,7 +153,7 @@ def _exact(kind: str, run: int, case_id: str, dtypes: Sequence[DType]) -> Operan
     if kind == "add":
         return (inputs.small_values(draws, dtype, FOLD_COUNT, 1 if run > 64 else 4),)
     signs, zeros = draws.bits(1, FOLD_COUNT), np.zeros(FOLD_COUNT, dtype=np.uint64)
-    exponents = draws.integers(0, 1, FOLD_COUNT // 2)
+    exponents = draws.integers(0, 3, FOLD_COUNT // 2) // 3
     pairs = np.stack([exponents, -exponents], axis=1).reshape(-1)
     return (compose(dtype, signs, pairs, zeros),)
 
