@@ -1,7 +1,7 @@
 """C = A @ B in f32, written by hand in the twelve ops.
 
 A work-group of one lane owns a block of rows and a panel of columns of C. For each block of k it packs its panel of B
-into shared memory, tile by tile, so that the inner loop reads it in order; A is read where it lies. The inner loop holds
+into shared memory, tile by tile, so that the inner loop reads it in order; A is read in place. The inner loop holds
 a register tile of `rows` x `vectors` accumulators as loop carries: one vector load of B for each column vector, one
 scalar load and one splat of A for each row, one `mul.add` for each accumulator. The order of every sum is fixed, so all
 devices agree to the last bit.
@@ -28,6 +28,7 @@ class Blocking:
     depth: int = 256
     panel: int = 256
     row_blocks: int = 2
+    unroll: int = 2
 
     @property
     def tile_columns(self) -> int:
@@ -95,19 +96,27 @@ class _Gemm:
         start = [b.load_vec(self.out, place, block.lanes) for place in places]
         a_rows = [self.scaled(b.add(row, self.i32(r)), self.k, first_k) for r in range(block.rows)]
         packed_tile = self.scaled(column_tile, block.depth * block.tile_columns)
-        with b.serial(block.depth, **{f"s{i}": value for i, value in enumerate(start)}) as step:
-            at = self.scaled(step.index, block.tile_columns, packed_tile)
-            columns = [
-                b.load_vec(self.packed, b.add(at, self.i32(v * block.lanes)), block.lanes, align=4 * block.lanes)
-                for v in range(block.vectors)
-            ]
-            for r, a_row in enumerate(a_rows):
-                a = b.splat(b.load(self.left, b.add(a_row, step.index)), block.lanes)
-                for v, vector in enumerate(columns):
-                    name = f"s{r * block.vectors + v}"
-                    step.next(**{name: b.fma(a, vector, step[name])})
+        sums = [f"s{i}" for i in range(len(places))]
+        with b.serial(block.depth // block.unroll, **dict(zip(sums, start, strict=True))) as step:
+            first = self.scaled(step.index, block.unroll)
+            totals = [step[name] for name in sums]
+            for u in range(block.unroll):
+                totals = self.rank_one(totals, a_rows, packed_tile, b.add(first, self.i32(u)))
+            step.next(**dict(zip(sums, totals, strict=True)))
         for i, place in enumerate(places):
-            b.store_vec(self.out, place, step[f"s{i}"])
+            b.store_vec(self.out, place, step[sums[i]])
+
+    def rank_one(self, totals: list[Reg], a_rows: list[Reg], packed_tile: Reg, k: Reg) -> list[Reg]:
+        """Return the register tile with the product of one column of A and one row of B added."""
+        b, block = self.b, self.block
+        at = self.scaled(k, block.tile_columns, packed_tile)
+        columns = [
+            b.load_vec(self.packed, b.add(at, self.i32(v * block.lanes)), block.lanes, align=4 * block.lanes)
+            for v in range(block.vectors)
+        ]
+        rows = [b.splat(b.load(self.left, b.add(a_row, k)), block.lanes) for a_row in a_rows]
+        products = [(a, column) for a in rows for column in columns]
+        return [b.fma(a, column, total) for (a, column), total in zip(products, totals, strict=True)]
 
     def c_index(self, row: Reg, r: int, column: Reg, v: int) -> Reg:
         base = self.scaled(self.b.add(row, self.i32(r)), self.n, column)
@@ -121,7 +130,8 @@ def gemm(m: int, n: int, k: int, blocking: Blocking | None = None) -> Kernel:
     """
     block = blocking or Blocking()
     cuts = ((m, block.rows * block.row_blocks, "m"), (n, block.panel, "n"), (k, block.depth, "k"))
-    for size, step, name in (*cuts, (block.panel, block.tile_columns, "panel")):
+    inner = ((block.panel, block.tile_columns, "panel"), (block.depth, block.unroll, "depth"))
+    for size, step, name in (*cuts, *inner):
         if size % step:
             raise UsageError(f"{name} = {size} is not a multiple of its block, {step}; choose another Blocking")
     return _Gemm(m, n, k, block).build()
