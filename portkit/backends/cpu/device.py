@@ -23,6 +23,7 @@ from portkit.spec.kernel import Kernel
 
 # The feature that converts f16 to and from f32; the empty name says that every processor of the family can.
 _HALF_FEATURES = {"x86_64": "f16c", "AMD64": "f16c", "aarch64": "", "arm64": ""}
+_MANY_LANES = 32
 
 
 class _Buffer:
@@ -130,7 +131,7 @@ class CpuDevice:
         """Compile a kernel that fits the capabilities."""
         self._check_open()
         printed = print_kernel(kernel, self._target)
-        code = self._jit.load(self._jit.object_code(printed.text, Effort.FULL))
+        code = self._jit.load(self._jit.object_code(printed.text, _effort(kernel)))
         executable = CpuExecutable(kernel, printed, code)
         self._executables.add(executable)
         return executable
@@ -203,6 +204,11 @@ def _scalar_word(is_float: bool, value: float) -> bytes:
         return struct.pack("<f4x", value) if is_float else struct.pack("<i4x", int(value))
     except (OverflowError, struct.error) as error:
         raise DeviceError(f"scalar {value} is out of range") from error
+
+
+def _effort(kernel: Kernel) -> Effort:
+    """Return how hard to optimise: the lane loops of a small work-group are not worth vectorising."""
+    return Effort.QUICK if 1 < kernel.lanes < _MANY_LANES else Effort.FULL
 
 
 def _host_target() -> Target:

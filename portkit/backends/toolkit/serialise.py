@@ -127,7 +127,8 @@ class _Serialiser:
                 yield from self._outside(item.body)
 
     def _operands(self, instr: Instr, following: Mapping[str, str]) -> set[str]:
-        if is_group_reduction(instr) and not self.single:
+        """Return what must be shared for a result to be; the index of a loop around regions is, whatever its count."""
+        if instr.name == "loop.serial" or (is_group_reduction(instr) and not self.single):
             return set()
         return {*instr.reads, following.get(instr.result, instr.result)}
 
