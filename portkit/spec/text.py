@@ -174,7 +174,7 @@ class _Parser:
     def _shared(self) -> None:
         name, dtype, extent = self.line.take("a name"), self.line.take("a dtype"), self._extent()
         if len(extent) != 1 or isinstance(extent[0], str):
-            self.line.fail("the extent of a shared array is one literal", "header_c3", 3)
+            self.line.fail("the extent of a shared array is one literal", "header_c3", 4)
         self._at(1, self.kernel.shared, name, dtype, extent[0])
 
     def _numeric(self) -> None:
