@@ -24,7 +24,7 @@ class SharedMemory:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.size = 0
-        self.view = memoryview(b"")
+        self.view = memoryview(bytearray())
         self._mapping: mmap.mmap | None = None
 
     def grow(self, size: int) -> None:
@@ -47,4 +47,4 @@ class SharedMemory:
         if mapping is not None:
             with contextlib.suppress(BufferError):  # somebody holds a slice: the mapping is freed when the slice is
                 mapping.close()
-        self.view, self.size = memoryview(b""), 0
+        self.view, self.size = memoryview(bytearray()), 0

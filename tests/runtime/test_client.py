@@ -86,6 +86,14 @@ def test_the_functions_of_a_device_work_one_by_one(device: DeviceClient) -> None
         device.read(handles[0], 0, 1)
 
 
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_a_transfer_of_no_bytes_may_be_the_first(shared_memory: bool) -> None:
+    with DeviceClient(f"{FAKES}:GOOD", shared_memory=shared_memory) as client:
+        handle = client.allocate(0)
+        client.write(handle, 0, b"")
+        assert client.read(handle, 0, 0) == b""
+
+
 @pytest.mark.parametrize(("offset", "size"), [(0, 17), (16, 1), (-1, 4), (0, -1), (0, 1 << 62)])
 def test_a_range_outside_a_buffer_reaches_the_backend_and_comes_back_as_its_error(
     device: DeviceClient, offset: int, size: int
