@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.kernels import CHAIN_STEPS, TRIAD_GROUP, clock_text, fma_text, triad_text
-from portkit.backends.cpu.jit import HostJit
 from portkit.backends.cpu.pool import ThreadPool
+from portkit.backends.toolkit.host_jit import HostJit
 
 RUNS = 7
 GROUPS_PER_THREAD = 64  # the last group that a thread waits for is then at most 1/64 of a run

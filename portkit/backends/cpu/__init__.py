@@ -22,7 +22,7 @@ class CpuBackend:
     def probe(self) -> str | None:
         """Return None, or why this machine cannot run kernels."""
         try:
-            from portkit.backends.cpu.jit import HostJit
+            from portkit.backends.toolkit.host_jit import HostJit
 
             HostJit()
         except ImportError as error:

@@ -12,8 +12,8 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from portkit.backends.cpu.jit import HostJit, LoadedCode
 from portkit.backends.cpu.pool import ThreadPool
+from portkit.backends.toolkit.host_jit import HostJit, LoadedCode
 from portkit.backends.toolkit.llvm import Effort
 from portkit.backends.toolkit.llvm_kernel import Printed, Target, print_kernel
 from portkit.contract import ALIGNMENT, Capabilities, DeviceInfo, Executable

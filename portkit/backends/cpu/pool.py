@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import ClassVar
 
-from portkit.backends.cpu.jit import HostJit, LoadedCode
+from portkit.backends.toolkit.host_jit import HostJit, LoadedCode
 from portkit.errors import DeviceError, OutOfMemory
 
 _HOSTS = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}

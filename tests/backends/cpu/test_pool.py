@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portkit.backends.cpu.jit import HostJit, LoadedCode
 from portkit.backends.cpu.pool import ThreadPool
+from portkit.backends.toolkit.host_jit import HostJit, LoadedCode
 from portkit.errors import DeviceError, OutOfMemory
 
 KERNELS = """
@@ -262,7 +262,11 @@ def test_a_pool_needs_a_thread(jit: HostJit) -> None:
 
 
 def run_script(script: str) -> subprocess.CompletedProcess[str]:
-    prelude = "from portkit.backends.cpu.jit import HostJit\nfrom portkit.backends.cpu.pool import ThreadPool\n"
+    imports = (
+        "from portkit.backends.cpu.pool import ThreadPool",
+        "from portkit.backends.toolkit.host_jit import HostJit",
+    )
+    prelude = "\n".join((*imports, ""))
     command = [sys.executable, "-W", "ignore", "-c", prelude + script]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 

@@ -11,8 +11,8 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from portkit.backends.cpu.jit import HostJit
 from portkit.backends.cpu.pool import native_text
+from portkit.backends.toolkit.host_jit import HostJit
 from portkit.backends.toolkit.llvm import CodeGenerator, Effort
 from portkit.errors import CompileError, InvalidHandle
 
