@@ -6,6 +6,8 @@ from portkit.conformance.case import Case
 from portkit.conformance.cases import (
     device,
     device_launch,
+    kernels_bits,
+    kernels_group,
     kernels_index,
     kernels_loops,
     kernels_math,
@@ -39,6 +41,8 @@ _SOURCES = (
     kernels_index.cases,
     kernels_shared.cases,
     kernels_math.cases,
+    kernels_bits.cases,
+    kernels_group.cases,
 )
 """In the order of bring-up."""
 
