@@ -134,9 +134,9 @@ def acceptance(dtype: DType, contents: Value, nan_bits: bool) -> Acceptance:
         return Acceptance(dtype, contents.lo, contents.hi, contents.nan, silent, nan_bits=nan_bits)
     if isinstance(contents, Choices):
         options = contents.alternatives
-        least, greatest = np.minimum.reduce(options), np.maximum.reduce(options)
-        limits: tuple[Any, Any] = (dtype.numpy.type(dtype.min_int), dtype.numpy.type(dtype.max_int))
-        lo, hi = (np.where(contents.free, end, x) for end, x in zip(limits, (least, greatest), strict=True))
+        lo: Array = np.minimum.reduce(options)
+        hi: Array = np.maximum.reduce(options)
+        lo[contents.free], hi[contents.free] = dtype.min_int, dtype.max_int
         return Acceptance(dtype, lo, hi, np.zeros(lo.shape, np.bool_), contents.free, options)
     nothing: NDArray[np.bool_] = np.zeros(contents.shape, np.bool_)
     nan = np.isnan(contents) if dtype.is_float else nothing

@@ -1,6 +1,7 @@
-"""Float atomics: their operands gathered over a launch, then folded per element in no order (Spec: atomic_c1, numeric_c2).
+"""Float atomics: operands gathered over a launch, then folded per element in no order.
 
 Each step is rounded in the element's own dtype, and the element's first value is one more term.
+Spec: atomic_c1, numeric_c2.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """The bounds run: what a kernel may compute on a device that keeps the spec, as one acceptance set per buffer.
 
-It is the values run on registers that are plain arrays as long as they are determined, so that a kernel in which the spec
-frees nothing costs what its values cost. What `numeric fast` frees, flushing and free zeros give intervals; comparisons of
-these give alternatives. An undetermined address, gate or count opens every element that it may have touched.
+It is the values run on registers that are plain arrays as long as they are determined, so that a kernel in which the
+spec frees nothing costs what its values cost. What `numeric fast` frees, flushing and free zeros give intervals;
+comparisons of these give alternatives. An undetermined address, gate or count opens every element that it may touch.
 Spec: numeric_c1..c7, and the acceptance sets of whole kernels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -58,8 +59,8 @@ def bounds(
 ) -> dict[str, Acceptance]:
     """Return the acceptance set of every buffer after a launch of a verified, valid kernel.
 
-    `buffers` as for `values.run`: what a write-only buffer is given (poison) is what must still be there where the kernel
-    writes nothing. Raises `InvalidKernelError` (valid_c3, valid_c9) and `UsageError`.
+    `buffers` as for `values.run`: what a write-only buffer is given (poison) is what must still be there where the
+    kernel writes nothing. Raises `InvalidKernelError` (valid_c3, valid_c9) and `UsageError`.
     """
     domain = _Bounds(kernel, allocate(kernel, scalars, buffers), STRICT if kernel.strict else model)
     engine.run(kernel, domain, scalars)
@@ -105,7 +106,7 @@ class _Bounds(Values):
 
     def bind_group(self, site: Site) -> Callable[..., Any]:
         plain = super().bind_group(site)
-        fold = bind(self._op(site.instr, lambda x: plain(None, x)))
+        fold = bind(self._op(site.instr, partial(plain, None)))
 
         def fold_group(mask: Mask, x: Value) -> Value:
             lanes = self.chunk.lanes
@@ -224,10 +225,12 @@ class _Bounds(Values):
                 sure, maybe = sure & ~open_value, maybe | (sure & open_value)
             place = self.locate(site, name, choices(index).alternatives[0], sure, "atomic")
             cells, operand = _chosen(sure, place, value)
+            operand = settle(operand)
             if dtype.is_float:
                 log.add(cells, operand)
             else:
-                ATOMIC_STEPS[kind].at(self.memories[name].data, cells, settle(operand))
+                assert isinstance(operand, np.ndarray)
+                ATOMIC_STEPS[kind].at(self.memories[name].data, cells, operand)
             self._lose(site, name, index, maybe, log)
 
         return store
@@ -257,7 +260,7 @@ class _Bounds(Values):
             return
         lost = _deep(known.free, sample) & maybe
         if lost.any():
-            self._forget_memory(name, lost.reshape(len(lost), -1).any(axis=1))
+            self._forget_memory(name, np.logical_or.reduce(lost.reshape(len(lost), -1), axis=1))
         doubt = self._doubt()
         if doubt is not None:
             value = forget(_broadcast(value, doubt), _like(doubt, value))

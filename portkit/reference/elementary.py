@@ -1,10 +1,10 @@
 """Elementary functions of f64 arguments to more than 60 correct bits, as a pair and a power of two.
 
-A result is (head, tail, exponent): (head + tail) * 2^exponent with 0.5 <= |head| <= 1 roughly. The relative error is below
-2^-60 for every argument that is finite and not zero (positive for rsqrt, sqrt, log2).
+A result is (head, tail, exponent): (head + tail) * 2^exponent with 0.5 <= |head| <= 1 roughly. The relative error is
+below 2^-60 for every argument that is finite and not zero (positive for rsqrt, sqrt, log2).
 
-Source: J.-M. Muller, Elementary Functions, 3rd edition, chapters 6 and 11 (tables with a short series; reduction of large
-arguments against many digits of pi, after Payne and Hanek).
+Source: J.-M. Muller, Elementary Functions, 3rd edition, chapters 6 and 11 (tables with a short series; reduction of
+large arguments against many digits of pi, after Payne and Hanek).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Float arithmetic on intervals: every function gives a set that holds each result its operands admit.
 
-Rounding to nearest is monotone, so the ends of a result are results at ends. `f` is always the correctly rounded operation
-on plain arrays. The order of floats puts -0 before +0, so an interval knows which zeros it holds: [-0, +0] is both.
+Rounding to nearest is monotone, so the ends of a result are results at ends. `f` is always the correctly rounded
+operation on plain arrays. The order of floats puts -0 before +0, so an interval knows which zeros it holds: [-0, +0] is
+both.
 
 Source: IEEE 1788-2015, 4 and 10 (flavor-independent operations), with nearest in place of outward rounding because the
 operations of the spec are themselves rounded to nearest (Spec: numeric_c1).
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from portkit.reference.planes import Array, Bools, Choices, Interval, Origin, Value, alike, interval, planes, rebuild
+from portkit.reference.planes import Array, Bools, Choices, Interval, Origin, Value, interval, merged
 from portkit.reference.ulp import is_subnormal
 from portkit.spec.types import DType
 
@@ -37,18 +38,22 @@ def upper(a: Array, b: Array) -> Array:
 
 
 def may_be_zero(x: Interval) -> Bools:
+    """Return where a zero of either sign is possible."""
     return (x.lo <= 0) & (x.hi >= 0)
 
 
 def may_be_plus_zero(x: Interval) -> Bools:
+    """Return where +0 is possible."""
     return (x.lo <= 0) & (x.hi >= 0) & ~((x.hi == 0) & np.signbit(x.hi))
 
 
 def may_be_minus_zero(x: Interval) -> Bools:
+    """Return where -0 is possible."""
     return (x.lo <= 0) & (x.hi >= 0) & ~((x.lo == 0) & ~np.signbit(x.lo))
 
 
 def may_be_infinite(x: Interval) -> Bools:
+    """Return where an infinity is possible."""
     return np.isinf(x.lo) | np.isinf(x.hi)
 
 
@@ -90,8 +95,8 @@ def fma(f: Plain, a: Value, b: Value, c: Value) -> Interval:
     pairs = [(p, q) for p in (x.lo, x.hi) for q in (y.lo, y.hi)]
     if a is b:
         pairs = [(p, p) for p in (x.lo, x.hi, np.where(may_be_zero(x), 0.0, x.lo).astype(x.lo.dtype))]
-    lo = [_corner(lambda p, q: f(p, q, z.lo), x, y, p, q) for p, q in pairs]
-    hi = [_corner(lambda p, q: f(p, q, z.hi), x, y, p, q) for p, q in pairs]
+    lo = [_corner(f, x, y, p, q, z.lo) for p, q in pairs]
+    hi = [_corner(f, x, y, p, q, z.hi) for p, q in pairs]
     plus = (may_be_infinite(x) | may_be_infinite(y)) & (_same_sign(x, y) & (z.lo == -np.inf))
     minus = (may_be_infinite(x) | may_be_infinite(y)) & (_opposite_sign(x, y) & (z.hi == np.inf))
     return _filled(_fold(lower, lo), _fold(upper, hi), _product_nan(x, y) | z.nan | plus | minus)
@@ -116,14 +121,14 @@ def _opposite_sign(x: Interval, y: Interval) -> Bools:
     return ((x.hi > 0) & (y.lo < 0)) | ((x.lo < 0) & (y.hi > 0))
 
 
-def _corner(f: Plain, x: Interval, y: Interval, p: Array, q: Array) -> Array:
-    """Return f(p, q); where p*q is 0 * inf but finite members lie beside the infinity, what they give: a signed zero."""
-    value = f(p, q)
+def _corner(f: Plain, x: Interval, y: Interval, p: Array, q: Array, *addend: Array) -> Array:
+    """Return p * q or p * q + addend; where p*q is 0 * inf, with the signed zero that finite members beside it give."""
+    value: Array = f(p, q, *addend)
     clash = ((p == 0) & np.isinf(q) & (y.lo != y.hi)) | (np.isinf(p) & (q == 0) & (x.lo != x.hi))
     if not clash.any():
         return value
     zero = np.where(np.signbit(p) ^ np.signbit(q), -0.0, 0.0).astype(value.dtype)
-    return np.where(clash, f(zero, np.ones_like(zero)), value)
+    return np.where(clash, f(zero, np.ones_like(zero), *addend), value)
 
 
 def _fold(step: Callable[[Array, Array], Array], parts: list[Array]) -> Array:
@@ -158,7 +163,7 @@ def _is_named(x: Interval, origin: Origin) -> Bools:
     """Return where a register certainly equals the value that its origin names."""
     greatest = (x.lo > origin.rest) | (origin.rest == -np.inf)
     least = (x.hi < origin.rest) | (origin.rest == np.inf)
-    return np.where(origin.kind == 0, True, np.where(origin.kind > 0, greatest, least))
+    return (origin.kind == 0) | ((origin.kind > 0) & greatest) | ((origin.kind < 0) & least)
 
 
 def below(x: Interval, other: Interval) -> Interval:
@@ -173,17 +178,12 @@ def above(x: Interval, other: Interval) -> Interval:
 
 def select(holds: Bools, fails: Bools, a: Value, b: Value) -> Interval:
     """Return `a` where a condition holds, `b` where it fails, and their hull, of no origin, where it is open."""
-    x, y = alike(a, b)
-    assert isinstance(x, Interval)
-    assert isinstance(y, Interval)
+    x, y = interval(a), interval(b)
     both = hull(x, y)
-    x, y = alike(x, y)
-    if isinstance(x, Interval) and x.origin is not None and isinstance(y, Interval) and y.origin is not None:
-        both.origin = Origin(np.zeros_like(x.origin.name), x.origin.rest, np.zeros_like(x.origin.kind))
-    parts = [np.where(holds, p, np.where(fails, q, r)) for p, q, r in zip(*map(planes, (x, y, both)), strict=True)]
-    result = rebuild(both, tuple(parts))
-    assert isinstance(result, Interval)
-    return result
+    if x.origin is not None or y.origin is not None:
+        first, _ = x.named(), y.named()
+        both.origin = Origin(np.zeros_like(first.name), first.rest, np.zeros_like(first.kind))
+    return merged(holds, x, merged(fails, y, both))
 
 
 # --- max and min --------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def _merged(x: Interval, y: Interval, kind: int) -> Origin:
 
 
 def _as_members(x: Interval, kind: int) -> Origin:
-    """Return an origin as that of a set of the given kind; what is a set of the other kind becomes a nameless member."""
+    """Return an origin as that of a set of the given kind; a set of the other kind becomes a nameless member."""
     origin = x.named()
     nothing = np.full(x.lo.shape, -kind * np.inf).astype(x.lo.dtype)
     return Origin(

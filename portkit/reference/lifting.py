@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
@@ -21,7 +21,6 @@ from portkit.reference.planes import (
     Interval,
     Value,
     alike,
-    anything,
     dtype_of,
     each,
     forget,
@@ -37,6 +36,7 @@ from portkit.reference.planes import (
 from portkit.reference.products import free_product
 from portkit.reference.sums import Along, Rule, accumulator, free_sum
 from portkit.reference.ulp import from_ordinal, ordinal
+from portkit.spec.forms import Op as Opcode
 from portkit.spec.kernel import Instr
 from portkit.spec.types import DType, Type
 
@@ -139,7 +139,7 @@ def _opens(op: Op) -> Callable[..., bool]:
     """Return what tells whether the spec leaves the result open although the operands are plain."""
     name, free = op.instr.name, op.dtype.is_float and not op.strict
     if name == "mov.bits":
-        return lambda x: op.dtype.is_float and not op.preserved and bool(np.isnan(x).any())
+        return _has_free_nan if op.dtype.is_float and not op.preserved else _never
     if free and (op.instr.form.extension == "math" and op.kind != "trunc"):
         return _always
     if free and _is_free_fold(op):
@@ -162,6 +162,10 @@ def _never(*_: Value) -> bool:
     return False
 
 
+def _has_free_nan(x: Array) -> bool:
+    return bool(np.isnan(x).any())
+
+
 def _zeros_meet(*xs: Array) -> bool:
     """Whether zeros of both signs are among the elements: only then can the sign of a zero result be free."""
     zeros = [x[x == 0] for x in xs]
@@ -177,37 +181,49 @@ def _general(op: Op) -> Lifted:
         return _FLOAT_FORMS[op.instr.name](op)
     if op.instr.name in _ANY_FORMS:
         return _ANY_FORMS[op.instr.name](op)
-    if op.instr.name.startswith("reduce.vec."):
-        fold = _lane_fold(op)
-        return lambda x: each(lambda plane: plane[..., 0], fold(x, 2))
-    if op.instr.name.startswith("reduce.group."):
-        fold = _lane_fold(op)
-        return lambda x: fold(x, 1)
-    if op.instr.form.op.value == "reduce":
-        step = _step(op)
-        return lambda *xs: reduce(step, xs)
+    if op.instr.form.op is Opcode.REDUCE:
+        return _reduction(op)
     if op.instr.form.extension == "math":
         return _math(op)
-    return lambda *xs: choices.lift(op.plain, *xs)
+    return partial(choices.lift, op.plain)
+
+
+def _reduction(op: Op) -> Lifted:
+    """reduce.KIND of operands, reduce.vec.KIND, reduce.group.KIND (Spec: reduce_c1, group_c1, group_c3)."""
+    step, fold = _step(op), _lane_fold(op)
+
+    def of_operands(*xs: Value) -> Value:
+        return reduce(step, xs)
+
+    def of_vector(x: Value) -> Value:
+        return each(lambda plane: plane[..., 0], fold(x, 2))
+
+    def of_group(x: Value) -> Value:
+        return fold(x, 1)
+
+    return {"": of_operands, "vec": of_vector, "group": of_group}[op.instr.form.extension]
 
 
 def _step(op: Op) -> Callable[[Value, Value], Value]:
     """Return the step of a reduction on registers of any kind."""
     if not op.dtype.is_float:
-        plain = numerics.fold(op.kind, op.dtype)
-        return lambda a, b: choices.lift(plain, a, b)
-    extreme = intervals.maximum if op.kind == "max" else intervals.minimum
-    return lambda a, b: extreme(a, b, free_zero=not op.strict)
+        return partial(choices.lift, numerics.fold(op.kind, op.dtype))
+    return partial(intervals.maximum if op.kind == "max" else intervals.minimum, free_zero=not op.strict)
 
 
 def _lane_fold(op: Op) -> Callable[[Value, int], Value]:
     """Return a reduction of registers of any kind along an axis, which keeps length 1 (Spec: group_c1..c3)."""
-    if op.dtype.is_float and op.kind == "add":
-        return lambda x, axis: free_sum(x, Along(axis), op.sum_rule)
-    if op.dtype.is_float and op.kind == "mul":
-        return lambda x, axis: free_product(x, axis, op.dtype, op.dtype.name in op.model.flush)
+    flush = op.dtype.name in op.model.flush
     step = _step(op)
-    return lambda x, axis: settle(_halves(step, x, axis))
+
+    def fold(x: Value, axis: int) -> Value:
+        if op.dtype.is_float and op.kind == "add":
+            return free_sum(x, Along(axis), op.sum_rule)
+        if op.dtype.is_float and op.kind == "mul":
+            return free_product(x, axis, op.dtype, flush)
+        return settle(_halves(step, x, axis))
+
+    return fold
 
 
 def _halves(step: Callable[[Value, Value], Value], x: Value, axis: int) -> Value:
@@ -222,13 +238,11 @@ def _halves(step: Callable[[Value, Value], Value], x: Value, axis: int) -> Value
 
 
 def _math(op: Op) -> Lifted:
-    if op.kind == "trunc":
-        return lambda x: intervals.monotone(op.plain, interval(x))
-    return lambda x: native.admitted(op.kind, x, op.dtype)
+    return partial(intervals.monotone, op.plain) if op.kind == "trunc" else partial(native.admitted, op.kind, op.dtype)
 
 
 def _moved(op: Op) -> Lifted:
-    return lambda x: each(op.plain, x)
+    return partial(each, op.plain)
 
 
 def _pack(op: Op) -> Lifted:
@@ -246,10 +260,8 @@ def _pack(op: Op) -> Lifted:
 def _cast(op: Op) -> Lifted:
     source, target = op.dtype, op.result.dtype
     if source.is_float:
-        return (lambda x: intervals.monotone(op.plain, interval(x))) if target.is_float else _to_integers(op)
-    if target.is_float:
-        return _from_integers(op)
-    return lambda x: choices.lift(op.plain, x)
+        return partial(intervals.monotone, op.plain) if target.is_float else _to_integers(op)
+    return _from_integers(op) if target.is_float else partial(choices.lift, op.plain)
 
 
 def _to_integers(op: Op) -> Lifted:
@@ -258,7 +270,8 @@ def _to_integers(op: Op) -> Lifted:
 
     def convert(value: Value) -> Value:
         x = interval(value)
-        least, most = f(x.lo), f(x.hi)
+        least: Array = f(x.lo)
+        most: Array = f(x.hi)
         span = most.view(unsigned) - least.view(unsigned)
         start = ordinal(x.lo).astype(np.int64)
         steps = ordinal(x.hi).astype(np.int64) - start
@@ -268,7 +281,7 @@ def _to_integers(op: Op) -> Lifted:
             place = (start + np.minimum(steps, number)).astype(ordinal(x.lo).dtype)
             options.append(np.where(span <= 3, near, f(from_ordinal(place, dtype))))
         if x.nan.any():
-            options.append(np.where(x.nan, 0, options[0]).astype(least.dtype))
+            options.append(options[0] * ~x.nan)
         return choices.collect(options, (span > 3) & ((steps > 3) | (steps < 0)))
 
     return convert
@@ -303,11 +316,11 @@ def _bits(op: Op) -> Lifted:
 
 def _regrouped(mask: Bools, source: Type, target: Type) -> Bools:
     """Return a mask over the elements of one type as that over the elements of another of the same size."""
-    lanes = mask if source.lanes > 1 else mask[..., None]
+    lanes: Bools = mask if source.lanes > 1 else mask[..., None]
     if target.lanes >= source.lanes:
         lanes = np.repeat(lanes, target.lanes // source.lanes, axis=-1)
     else:
-        lanes = lanes.reshape(*lanes.shape[:-1], target.lanes, -1).any(axis=-1)
+        lanes = np.logical_or.reduce(lanes.reshape(*lanes.shape[:-1], target.lanes, -1), axis=-1)
     return lanes if target.lanes > 1 else lanes[..., 0]
 
 
@@ -337,7 +350,7 @@ def _compare(op: Op) -> Lifted:
 
 
 def select(holds: Bools, fails: Bools, x: Value, y: Value) -> Value:
-    """Return x where a condition holds, y where it fails; where it is open, their hull or both sets (Spec: select_c1)."""
+    """Return x where a condition holds, y where it fails, and where it is open what both admit (Spec: select_c1)."""
     if (holds | fails).all():
         return settle(where(holds, x, y))
     if is_float(np.empty(0, dtype_of(x))):
@@ -369,9 +382,9 @@ _COMPARES = ("phi.lt", "phi.eq")
 _MOVES = ("mov.splat", "mov.lane", "mov.pack")
 
 _FLOAT_FORMS: dict[str, Callable[[Op], Lifted]] = {
-    "add": lambda op: lambda a, b: intervals.add(op.plain, a, b),
-    "mul": lambda op: lambda a, b: intervals.mul(op.plain, a, b),
-    "mul.add": lambda op: lambda a, b, c: intervals.fma(op.plain, a, b, c),
+    "add": lambda op: partial(intervals.add, op.plain),
+    "mul": lambda op: partial(intervals.mul, op.plain),
+    "mul.add": lambda op: partial(intervals.fma, op.plain),
 }
 _ANY_FORMS: dict[str, Callable[[Op], Lifted]] = {
     "mov.cast": _cast,

@@ -1,7 +1,7 @@
 """What a native math form admits: the floats within the accuracy table of the true value (Spec: math_c1).
 
-The true value is known to 60 bits, which widens each set by at most 2^-6 ulp in f64 and 2^-35 ulp in f32. Special values,
-exp2(0) = 1 and log2(1) = 0 are exact. Over an interval the ends of a monotone function are those of its ends.
+The true value is known to 60 bits, which widens each set by at most 2^-6 ulp in f64 and 2^-35 ulp in f32. Special
+values, exp2(0) = 1 and log2(1) = 0 are exact. Over an interval the ends of a monotone function are those of its ends.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SINE_KNOWN = 2.0**20
 """Over wider or farther intervals the sine is taken to reach both of its extremes."""
 
 
-def admitted(kind: str, x: Value, dtype: DType) -> Value:
+def admitted(kind: str, dtype: DType, x: Value) -> Value:
     """Return what a native form of the given kind admits for a float register."""
     if not isinstance(x, Interval):
         assert isinstance(x, np.ndarray)

@@ -26,9 +26,9 @@ _NAMES = count(1)
 class Origin:
     """Where an undetermined float came from, so that a maximum can be compared with its own members.
 
-    `name` identifies a value: equal names, equal values; 0 is nameless. With `kind` +1 the value is the greatest of a set,
-    `name` is the member with the highest upper end and `rest` the highest upper end of all others; with -1 the least, by
-    lower ends; with 0 it is the named value itself.
+    `name` identifies a value: equal names, equal values; 0 is nameless. With `kind` +1 the value is the greatest of a
+    set, `name` is the member with the highest upper end and `rest` the highest upper end of all others; with -1 the
+    least, by lower ends; with 0 it is the named value itself.
     """
 
     name: NDArray[np.int64]
@@ -76,10 +76,12 @@ def is_float(x: Array) -> bool:
 
 
 def shape_of(x: Value) -> Shape:
+    """Return the shape of every plane."""
     return planes(x)[0].shape
 
 
 def dtype_of(x: Value) -> np.dtype[Any]:
+    """Return the dtype of the elements."""
     return planes(x)[0].dtype
 
 
@@ -126,7 +128,8 @@ def alike(a: Value, b: Value) -> tuple[Value, Value]:
     if isinstance(a, Interval) or isinstance(b, Interval):
         left, right = interval(a), interval(b)
         if left.origin is not None or right.origin is not None:
-            left.named(), right.named()
+            for side in (left, right):
+                side.named()
         return left, right
     if isinstance(a, Choices) or isinstance(b, Choices):
         left, right = choices(a), choices(b)
@@ -144,6 +147,13 @@ def where(mask: Bools, a: Value, b: Value) -> Value:
     """Return `a` in the elements of the mask and `b` elsewhere."""
     left, right = alike(a, b)
     return rebuild(left, tuple(np.where(mask, x, y) for x, y in zip(planes(left), planes(right), strict=True)))
+
+
+def merged(mask: Bools, a: Interval, b: Interval) -> Interval:
+    """Return `a` in the elements of the mask and `b` elsewhere, for intervals."""
+    result = where(mask, a, b)
+    assert isinstance(result, Interval)
+    return result
 
 
 def put(memory: Value, places: Any, value: Value) -> Value:

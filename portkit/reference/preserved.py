@@ -1,7 +1,7 @@
 """Which registers and memories hold only bits that were moved, never computed.
 
-Load, store, select and bit casts preserve the bits of a NaN; arithmetic makes NaNs of free payload and sign. So the bits
-of a NaN are known in a register only if no arithmetic result can reach it. Spec: numeric_c6.
+Load, store, select and bit casts preserve the bits of a NaN; arithmetic makes NaNs of free payload and sign. So the
+bits of a NaN are known in a register only if no arithmetic result can reach it. Spec: numeric_c6.
 """
 
 from __future__ import annotations

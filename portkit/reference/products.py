@@ -6,7 +6,7 @@ of two are exact; nothing is free where n <= 2 or where no order ever rounds. Ea
 another half of the smallest subnormal, which later factors can amplify. Where a partial product can overflow, infinity
 is admitted, and NaN if it can meet a zero.
 
-Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, 3.1 and 2.8 (the model with underflow).
+Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, 3.1, and 2.8 on underflow.
 """
 
 from __future__ import annotations

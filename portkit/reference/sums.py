@@ -12,7 +12,7 @@ C.-P. Jeannerod, S. M. Rump, "Improved error bounds for inner products in floati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,10 @@ def free_sum(terms: Value, groups: Groups, rule: Rule) -> Value:
     ends = _ends(low, high, error + half, rule.dtype, scale)
     if settled.any():
         exact = _rounded_once(low, scale, rule)
-        ends = np.where(settled, _zero_as(exact, x.lo, groups), ends[0]), np.where(settled, _zero_as(exact, x.hi, groups), ends[1])
+        ends = (
+            np.where(settled, _zero_as(exact, x.lo, groups), ends[0]),
+            np.where(settled, _zero_as(exact, x.hi, groups), ends[1]),
+        )
     limit = largest(rule.accumulator) * scale
     wild = (growth >= 1) & groups.fold(np.logical_or, infinite)
     plus = (groups.fold(np.add, np.maximum(hi, 0.0)) + error + half > limit) & ~settled | wild
@@ -144,8 +147,8 @@ def exact_sum(x: Float64, groups: Groups) -> tuple[Float64, Float64]:
 def _order_error(total: Float64, count: Float64, rule: Rule, scale: Float64) -> tuple[Float64, Float64]:
     """Return how far any order can be from the exact sum, and the factor of sum|x| in it.
 
-    The factor is g(n-1) up to k*u = 1/2, beyond which it is k*u. It is widened by 2^-20 of itself, more than the rounding
-    errors made in computing it.
+    The factor is g(n-1) up to k*u = 1/2, beyond which it is k*u. It is widened by 2^-20 of itself, more than the
+    rounding errors made in computing it.
     """
     k = np.maximum(count - 1, 0) * 2.0**-rule.accumulator.precision
     growth = np.where(k < 0.5, k / (1 - np.minimum(k, 0.5)), k)

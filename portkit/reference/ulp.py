@@ -50,9 +50,10 @@ def next_down(x: Array, dtype: DType) -> Array:
 
 
 def ulp(x: Float64, dtype: DType) -> Float64:
-    """Return the unit in the last place of `dtype` at each real number: 2^(max(e, emin) - p + 1) where 2^e <= |x| < 2^(e+1).
+    """Return the unit in the last place of `dtype` at each real number.
 
-    Beyond the largest finite number it is that number's; NaN gives NaN.
+    It is 2^(max(e, emin) - p + 1) where 2^e <= |x| < 2^(e+1). Beyond the largest finite number it is that number's;
+    NaN gives NaN.
     Source: Muller et al., Handbook of Floating-Point Arithmetic, 2nd edition, 2.3.2.
     """
     _, exponent = np.frexp(np.where(np.isfinite(x), x, 1.0))
