@@ -32,7 +32,7 @@ from portkit.conformance.plugin import LIFELINE_VARIABLE, PLAN_SUFFIX
 from portkit.conformance.select import select
 from portkit.conformance.verdict import ExitCode, Verdict
 from portkit.conformance.waivers import Waiver, load_waivers, stale
-from portkit.conformance.worker import Plan, Worker, suite_of, write_plan
+from portkit.conformance.worker import Plan, Worker, open_client, suite_of, write_plan
 from portkit.contract import CONTRACT_VERSION, Capabilities
 from portkit.errors import (
     CannotRunHere,
@@ -42,7 +42,6 @@ from portkit.errors import (
     SchemaError,
     UsageError,
 )
-from portkit.runtime.client import DeviceClient
 from portkit.runtime.process import environment
 from portkit.spec import forms
 
@@ -74,7 +73,8 @@ class RunOptions:
     """What to run and where to write.
 
     `patterns` are ids, prefixes or globs; `workers` None means one per processor, at most what the backend declares;
-    `seconds` is the time limit of one case; `suite` names another suite than portkit's own (`package.module:FUNCTION`).
+    `seconds` is the time limit of one case; `suite` names another suite than portkit's own (`package.module:FUNCTION`);
+    `mutant` plants a fault in the device, to see that the suite finds it.
     """
 
     backend: str
@@ -87,6 +87,7 @@ class RunOptions:
     waivers: Path | None = None
     seconds: float = CASE_SECONDS
     suite: str = ""
+    mutant: str = ""
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
 
 
@@ -141,7 +142,7 @@ class _Run:
         self.options = options
         self.out = options.out.absolute()
         self.path = self.out / "journal.jsonl"
-        self.client = DeviceClient(options.backend, timeout=options.seconds)
+        self.client = open_client(options.backend, options.seconds, options.mutant)
         self.waivers: tuple[Waiver, ...] = ()
         self.entries: dict[str, Entry] = {}
         self.total = 0
@@ -255,6 +256,7 @@ class _Run:
             waivers=self.waivers,
             seconds=self.options.seconds,
             suite=self.options.suite,
+            mutant=self.options.mutant,
         )
         self.client.kill()
         write_plan(folder / f"suite{PLAN_SUFFIX}", plan)

@@ -12,6 +12,7 @@ from portkit.conformance.case import Case
 from portkit.conformance.cases.collect import collect
 from portkit.conformance.journal import Entry, JournalWriter
 from portkit.conformance.judge import CASE_SECONDS, judge_case, model_of
+from portkit.conformance.mutants.table import find_mutant
 from portkit.conformance.waivers import Waiver, apply
 from portkit.contract import Capabilities
 from portkit.errors import HarnessError
@@ -32,6 +33,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float = CASE_SECONDS
     suite: str = ""
     """`package.module:FUNCTION` to collect from instead of portkit's own suite."""
+    mutant: str = ""
+    """The fault to plant in the device; see `portkit.conformance.mutants`."""
 
 
 def write_plan(path: Path, plan: Plan) -> None:
@@ -50,6 +53,15 @@ def suite_of(reference: str) -> Collect:
         return collect
     module, _, name = reference.partition(":")
     return getattr(__import__(module, fromlist=[name]), name)
+
+
+def open_client(backend: str, seconds: float, mutant: str = "") -> DeviceClient:
+    """Return a client for a backend, with a fault planted in it if a mutant is named.
+
+    Raises `UsageError` for an unknown mutant.
+    """
+    client = DeviceClient(backend, timeout=seconds)
+    return find_mutant(mutant).plant(client) if mutant else client
 
 
 class Worker:
@@ -86,7 +98,7 @@ class PlannedWorker:
 
     def __init__(self, plan: Plan) -> None:
         self.cases = {case.id: case for case in suite_of(plan.suite)(plan.capabilities, plan.profile)}
-        client = DeviceClient(plan.backend, timeout=plan.seconds)
+        client = open_client(plan.backend, plan.seconds, plan.mutant)
         self.worker = Worker(client, Path(plan.journal), plan.waivers, plan.seconds)
 
     def run(self, ids: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from portkit.conformance.mutants import device, printer
 from portkit.errors import UsageError, near_names
@@ -31,11 +32,10 @@ class Mutant:
         """What the fault does, in one line."""
         return (self.fault.__doc__ or "").strip().splitlines()[0]
 
-    def plant(self, client: DeviceClient) -> device.Wrapped:
-        """Return the client with the fault in it."""
-        if isinstance(self.fault, type):
-            return self.fault(client)
-        return device.rewriting(self.fault)(client)
+    def plant(self, client: DeviceClient) -> DeviceClient:
+        """Return the client with the fault in it; what the fault does not distort is passed on."""
+        wrapper = self.fault if isinstance(self.fault, type) else device.rewriting(self.fault)
+        return cast("DeviceClient", wrapper(client))
 
 
 p, d = printer, device
