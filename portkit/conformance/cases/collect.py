@@ -20,6 +20,7 @@ from portkit.conformance.cases import (
     ops_memory,
     ops_vector,
     ops_vector_memory,
+    refuse,
 )
 from portkit.contract import Capabilities
 from portkit.errors import UsageError, near_names
@@ -43,6 +44,7 @@ _SOURCES = (
     kernels_math.cases,
     kernels_bits.cases,
     kernels_group.cases,
+    refuse.cases,
 )
 """In the order of bring-up."""
 
