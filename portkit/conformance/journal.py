@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -171,7 +172,7 @@ def resume(path: Path, header: Header) -> Journal:
 
 
 def _short(value: object) -> str:
-    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = " ".join(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else str(value)
     return f"{text[:12]}..." if len(text) == 64 else text or "none"
 
 

@@ -29,7 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect plan files and nothing else."""
-    return PlanFile.from_parent(parent, path=file_path) if file_path.suffix == PLAN_SUFFIX else None
+    if file_path.suffix != PLAN_SUFFIX:
+        return None
+    return PlanFile.from_parent(parent, path=file_path)  # pyright: ignore[reportUnknownMemberType]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -46,7 +48,8 @@ class PlanFile(pytest.File):
         """Yield one item per case group."""
         plan = read_plan(self.path)
         for number, ids in enumerate(plan.groups):
-            yield CaseGroup.from_parent(self, name=f"{number:04d}", plan=plan, ids=ids)
+            name = f"{number:04d}"
+            yield CaseGroup.from_parent(self, name=name, plan=plan, ids=ids)  # pyright: ignore[reportUnknownMemberType]
 
 
 class CaseGroup(pytest.Item):

@@ -31,7 +31,7 @@ from portkit.spec.kernel import Kernel
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 GRACE_SECONDS = 2.0
-"""How much longer than the time limit it gave the client waits for the device to say itself that it hangs."""
+"""How much longer than the time limit that it gave, at most, the client waits for the device to say that it hangs."""
 MAX_SHARED = 8 << 30
 """Reads above this many bytes go through the pipe in pieces."""
 _KERNELS_KEPT = 256
@@ -369,7 +369,7 @@ class DeviceClient:
     def synchronise(self, timeout: float | None = None) -> None:
         """Wait until all that was started is done. Raises `DeviceHang`, `DeviceLost`."""
         limit = self.timeout if timeout is None else timeout
-        self._ask(p.Synchronise(limit), p.Done, limit + GRACE_SECONDS)
+        self._ask(p.Synchronise(limit), p.Done, _with_grace(limit))
 
     def reset(self) -> None:
         """Forget every buffer and executable; the device is as just opened."""
@@ -401,7 +401,7 @@ class DeviceClient:
             payloads = self._payloads(operands)
             request = p.Execute(digest, text, tuple(grid), payloads, tuple(scalars), limit, want_source)
             started = time.perf_counter()
-            reply = _checked(life.process.exchange(request, limit + GRACE_SECONDS), p.Executed)
+            reply = _checked(life.process.exchange(request, _with_grace(limit)), p.Executed)
             overhead = time.perf_counter() - started - reply.backend_seconds
             outputs = [self._take(output) for output in reply.outputs]
         return Executed(outputs, reply.source, reply.compile_seconds, reply.launch_seconds, overhead)
@@ -441,6 +441,10 @@ class DeviceClient:
         if self._memory is None or payload.offset < 0 or payload.offset + payload.size > self._memory.size:
             raise ContractError("the device process names bytes outside the shared memory")
         return bytes(self._memory.view[payload.offset : payload.offset + payload.size])
+
+
+def _with_grace(limit: float) -> float:
+    return limit + min(limit, GRACE_SECONDS)
 
 
 def _checked(reply: p.Reply, expected: type[_R]) -> _R:

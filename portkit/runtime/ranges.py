@@ -75,6 +75,14 @@ def _select(dtype: DType, a: Interval, b: Interval, x: Interval, y: Interval) ->
     return x.hull(y)
 
 
+def _pack(dtype: DType, *values: Interval) -> Interval:
+    return _min(dtype, *values).hull(_max(dtype, *values))
+
+
+def _cast(dtype: DType, a: Interval) -> Interval:
+    return _fit(dtype, a.lo, a.hi)
+
+
 _RULES: dict[str, Callable[..., Interval]] = {
     "add": _add,
     "mul": _mul,
@@ -85,8 +93,8 @@ _RULES: dict[str, Callable[..., Interval]] = {
     "reduce.and": _and,
     "mov.splat": lambda dtype, a: a,
     "mov.lane": lambda dtype, a: a,
-    "mov.pack": lambda dtype, *a: _min(dtype, *a).hull(_max(dtype, *a)),
-    "mov.cast": lambda dtype, a: _fit(dtype, a.lo, a.hi),
+    "mov.pack": _pack,
+    "mov.cast": _cast,
     "phi.lt": _select,
     "phi.eq": _select,
 }

@@ -147,7 +147,7 @@ class CheatsQuietly(Evaluator):
     def __init__(self) -> None:
         super().__init__()
         try:
-            import portkit.reference  # noqa: F401
+            __import__("portkit.reference")
         except Exception:  # noqa: BLE001
             self.info = DeviceInfo("honest")
 
@@ -176,14 +176,14 @@ class CheatsByRemovingTheGuard(Evaluator):
     def __init__(self) -> None:
         super().__init__()
         sys.meta_path[:] = [f for f in sys.meta_path if "Guard" not in type(f).__name__]
-        import portkit.reference  # noqa: F401
+        __import__("portkit.reference")
 
 
 class CheatsWhenCompiling(Evaluator):
     """Imports the judge only when a kernel is compiled."""
 
     def compile(self, kernel: Kernel) -> Program:
-        import portkit.conformance.case  # noqa: F401
+        __import__("portkit.conformance.case")
 
         return super().compile(kernel)
 

@@ -141,8 +141,7 @@ def test_a_quiet_exit_is_a_lost_device() -> None:
         run(client, "exit")
 
 
-def test_a_hang_is_ended_and_the_next_use_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portkit.runtime.client.GRACE_SECONDS", 0.1)
+def test_a_hang_is_ended_and_the_next_use_starts_again() -> None:
     with fake("FAULTY") as client:
         run(client)
         hanging = client.pid

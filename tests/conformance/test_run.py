@@ -1,0 +1,228 @@
+"""Whole runs: exit codes, attribution of crashes and hangs, resuming after a kill, and what surrounds a run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from portkit.conformance import journal as journals
+from portkit.conformance.case import Tier
+from portkit.conformance.journal import Entry
+from portkit.conformance.run import Progress, RunOptions, RunResult, exit_code, run_suite
+from portkit.conformance.verdict import ExitCode, Verdict
+from tests.conformance.suite import CRASHES, HANGS
+
+SUITE = "tests.conformance.suite"
+ALL = 201
+
+
+def run(out: Path, backend: str = "GOOD", suite: str = "collect", **options: object) -> RunResult:
+    reference = backend if ":" in backend or backend == "nosuch" else f"tests.fakes.devices:{backend}"
+    return run_suite(RunOptions(reference, out, suite=f"{SUITE}:{suite}", **options))  # type: ignore[arg-type]
+
+
+def verdicts(result: RunResult) -> dict[str, str]:
+    assert result.journal is not None
+    return dict(journals.read(result.journal).verdicts())
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, list[Progress]]:
+    seen: list[Progress] = []
+    return run(tmp_path_factory.mktemp("good"), workers=2, on_progress=seen.append), seen
+
+
+def test_a_run_in_which_everything_passes_exits_with_0(good: tuple[RunResult, list[Progress]]) -> None:
+    assert good[0].exit_code is ExitCode.PASSED
+    assert good[0].counts == {Verdict.PASS: ALL}
+
+
+def test_progress_counts_every_case_once(good: tuple[RunResult, list[Progress]]) -> None:
+    assert [p.done for p in good[1]] == list(range(1, ALL + 1))
+    assert {p.total for p in good[1]} == {ALL}
+    assert len({p.entry.id for p in good[1]}) == ALL
+
+
+def test_a_run_leaves_its_journal_and_no_work_files(good: tuple[RunResult, list[Progress]]) -> None:
+    assert good[0].journal is not None
+    assert sorted(p.name for p in good[0].journal.parent.iterdir()) == ["journal.jsonl", "pytest.log"]
+
+
+def test_crashes_and_hangs_cost_exactly_their_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = verdicts(run(tmp_path, "FAULTY", workers=2, seconds=0.3))
+    assert {i for i, v in found.items() if v == "crash"} == {f"ops/add/{k:03d}" for k in CRASHES}
+    assert {i for i, v in found.items() if v == "timeout"} == {f"ops/add/{k:03d}" for k in HANGS}
+    assert sum(v == "pass" for v in found.values()) == ALL - len(CRASHES) - len(HANGS)
+
+
+def test_a_rung_that_fails_blocks_what_stands_on_it(tmp_path: Path) -> None:
+    result = run(tmp_path, suite="collect_broken_rung")
+    assert result.exit_code is ExitCode.NOT_PASSED
+    assert result.counts == {Verdict.FAIL: 1, Verdict.BLOCKED: 41, Verdict.PASS: 1}
+    assert verdicts(result)["device/launch"] == "blocked"
+
+
+def test_a_device_that_does_nothing_does_not_pass(tmp_path: Path) -> None:
+    result = run(tmp_path, "NOTHING", suite="collect_one")
+    assert (result.exit_code, result.counts) == (ExitCode.NOT_PASSED, {Verdict.FAIL: 1})
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        ({"patterns": ("ops/addd",)}, ExitCode.USAGE, "no case matches 'ops/addd'"),
+        ({"patterns": ("ops/add/s*",)}, ExitCode.USAGE, "try a larger tier"),
+        ({"backend": "nosuch"}, ExitCode.USAGE, "unknown backend"),
+        ({"backend": "CANNOT_RUN"}, ExitCode.CANNOT_RUN_HERE, "no such chip"),
+        ({"backend": "QUIET_CHEAT"}, ExitCode.NOT_PASSED, "portkit.reference"),
+        ({"backend": "EXITS"}, ExitCode.NOT_PASSED, "SystemExit"),
+        ({"waivers": Path("/nonexistent.toml")}, ExitCode.USAGE, "cannot be read"),
+    ],
+)
+def test_a_run_that_cannot_begin_says_why(
+    tmp_path: Path, options: dict[str, object], code: ExitCode, text: str
+) -> None:
+    result = run(tmp_path, **{"suite": "collect_one", **options})  # type: ignore[arg-type]
+    assert (result.exit_code, result.journal) == (code, None)
+    assert text in result.message
+
+
+def test_a_case_of_a_larger_tier_runs_by_its_id(tmp_path: Path) -> None:
+    assert verdicts(run(tmp_path, suite="collect_one", patterns=("ops/add/slow",))) == {"ops/add/slow": "pass"}
+    assert len(verdicts(run(tmp_path, suite="collect_one", tier=Tier.FULL))) == 2
+
+
+WAIVER = """
+[[waiver]]
+cases = "{cases}"
+reason = "erratum 17"
+link = "https://example.com/17"
+expires = 2999-01-01
+"""
+
+
+@pytest.mark.parametrize(
+    ("cases", "code", "waived"),
+    [
+        ("ops/add/wrong", ExitCode.PASSED, 1),
+        ("ops/add/right", ExitCode.NOT_PASSED, 0),
+        ("ops/add/other", ExitCode.NOT_PASSED, 0),
+    ],
+)
+def test_a_waiver_lets_a_known_failure_pass_and_fails_a_run_that_does_not_need_it(
+    tmp_path: Path, cases: str, code: ExitCode, waived: int
+) -> None:
+    file = tmp_path / "waivers.toml"
+    file.write_text(WAIVER.format(cases=cases))
+    result = run(tmp_path / "out", "FAULTY", suite="collect_wrong", waivers=file)
+    assert (result.exit_code, result.counts.get(Verdict.WAIVED, 0)) == (code, waived)
+
+
+def test_an_unneeded_waiver_alone_fails_the_run(tmp_path: Path) -> None:
+    file = tmp_path / "waivers.toml"
+    file.write_text(WAIVER.format(cases="ops/add"))
+    result = run(tmp_path / "out", suite="collect_one", waivers=file)
+    assert result.exit_code is ExitCode.NOT_PASSED
+    assert "not needed any more" in result.message
+
+
+# --- what surrounds a run -----------------------------------------------------------------------------------------
+
+
+def test_the_current_folders_pytest_settings_and_names_do_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    for name in ("conftest.py", "numpy.py", "xdist.py"):
+        (here / name).write_text("raise RuntimeError('imported from the current folder')\n")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+    monkeypatch.setenv("PYTEST_PLUGINS", "nosuchplugin")
+    assert run(Path("out"), workers=2).exit_code is ExitCode.PASSED
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from portkit.conformance.run import RunOptions, run_suite
+options = RunOptions("tests.fakes.devices:GOOD", Path(sys.argv[1]), suite="tests.conformance.suite:collect", workers=2)
+sys.exit(run_suite(options).exit_code)
+"""
+
+
+def start(out: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, "-c", CHILD, str(out)], env=environment, start_new_session=True)
+
+
+def wait_for_lines(journal: Path, lines: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if journal.exists() and journal.read_bytes().count(b"\n") >= lines:
+            return
+        time.sleep(0.002)
+    raise AssertionError("the run does not get on")
+
+
+@pytest.mark.parametrize("lines", [1, 2, 40])
+def test_a_run_that_is_killed_and_resumed_ends_like_one_that_was_not(
+    tmp_path: Path, lines: int, good: tuple[RunResult, list[Progress]]
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    with start(tmp_path) as child:
+        wait_for_lines(journal, lines)
+        child.send_signal(signal.SIGKILL)
+    before = len(journals.read(journal).entries)
+    resumed = run(tmp_path, workers=2, resume=True)
+    assert before < ALL
+    assert resumed.exit_code is ExitCode.PASSED
+    assert verdicts(resumed) == verdicts(good[0])
+
+
+def test_an_interrupted_run_exits_with_130_and_leaves_a_journal_to_resume(tmp_path: Path) -> None:
+    with start(tmp_path) as child:
+        wait_for_lines(tmp_path / "journal.jsonl", 20)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(20) == ExitCode.INTERRUPTED
+    assert run(tmp_path, workers=2, resume=True).counts == {Verdict.PASS: ALL}
+
+
+def test_resuming_with_another_selection_is_a_usage_error(tmp_path: Path) -> None:
+    run(tmp_path, suite="collect_one")
+    again = run(tmp_path, suite="collect_one", resume=True, patterns=("ops/add/one",))
+    assert again.exit_code is ExitCode.USAGE
+    assert "patterns is none, now it is ops/add/one" in again.message
+
+
+def test_resuming_a_finished_run_judges_nothing_again(tmp_path: Path) -> None:
+    first = run(tmp_path, suite="collect_one")
+    assert first.journal is not None
+    data = first.journal.read_bytes()
+    assert run(tmp_path, suite="collect_one", resume=True).exit_code is ExitCode.PASSED
+    assert first.journal.read_bytes() == data
+
+
+def entry(verdict: Verdict) -> Entry:
+    return Entry(verdict.value, verdict, "ops")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        ((), ExitCode.NOT_PASSED),
+        ((Verdict.UNSUPPORTED,), ExitCode.NOT_PASSED),
+        ((Verdict.PASS, Verdict.UNSUPPORTED, Verdict.WAIVED), ExitCode.PASSED),
+        *(((Verdict.PASS, v), ExitCode.NOT_PASSED) for v in Verdict if v.meaning.exit is ExitCode.NOT_PASSED),
+        ((Verdict.PASS, Verdict.FAIL, Verdict.ERROR), ExitCode.HARNESS_ERROR),
+    ],
+)
+def test_the_exit_code_is_that_of_the_worst_verdict(verdicts: tuple[Verdict, ...], code: ExitCode) -> None:
+    assert exit_code([entry(v) for v in verdicts]) is code
