@@ -34,6 +34,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from portkit.errors import HarnessError, PortkitError
 from portkit.spec.geometry import grid_counts
 from portkit.spec.kernel import Instr, Kernel, Loop, Scalar
 
@@ -44,7 +45,7 @@ Registers: TypeAlias = dict[str, V]
 Step: TypeAlias = Callable[[dict[str, V], Mask], None]
 
 CHUNK_ELEMENTS = 1 << 14
-"""Lanes times vector lanes of one chunk: arrays of 64-bit elements stay in the cache and in the allocator's pool."""
+"""Lanes times elements per access of one chunk: arrays of 64-bit elements stay in the cache and in the allocator's pool."""
 CHUNK_SHARED = 1 << 20
 """Elements of all shared arrays of one chunk."""
 
@@ -106,26 +107,37 @@ class Domain(Protocol[V]):
 def run(kernel: Kernel, domain: Domain[V], scalars: Mapping[str, int | float]) -> None:
     """Execute every work-group of a verified kernel in a domain, in order of the linear group number.
 
-    Raises `SpecError` (nest_c1, nest_c3) for a kernel without a nest or with too many groups, and whatever the domain
-    raises. Spec: nest_c5, loop_c1, carry_c1, endloop_c1.
+    Raises `SpecError` (nest_c1, nest_c3) for a kernel without a nest or with too many groups, what the domain raises on
+    purpose, and `HarnessError` for anything else: that is our own fault, not the kernel's.
+    Spec: nest_c5, loop_c1, carry_c1, endloop_c1.
     """
-    grids = grid_counts(kernel, scalars)
+    try:
+        with np.errstate(all="ignore"):
+            _run_chunks(kernel, domain, scalars, grid_counts(kernel, scalars))
+    except PortkitError:
+        raise
+    except Exception as error:
+        message = f"the reference failed on kernel {kernel.name}: {type(error).__name__}: {error}"
+        raise HarnessError(f"{message}; if `verify` takes this kernel, please report it") from error
+
+
+def _run_chunks(kernel: Kernel, domain: Domain[V], scalars: Mapping[str, int | float], grids: tuple[int, ...]) -> None:
     total, size = prod(grids), chunk_groups(kernel)
     if not total:
         return
-    with np.errstate(all="ignore"):
-        fixed = {s.name: domain.scalar(s, scalars[s.name]) for s in kernel.scalars}
-        program = _Program(kernel, domain, fixed)
-        for first in range(0, total, size):
-            chunk = Chunk(first, min(size, total - first), kernel.lanes)
-            domain.begin(chunk)
-            program.run(chunk, grids)
-            domain.end(chunk)
+    fixed = {s.name: domain.scalar(s, scalars[s.name]) for s in kernel.scalars}
+    program = _Program(kernel, domain, fixed)
+    for first in range(0, total, size):
+        chunk = Chunk(first, min(size, total - first), kernel.lanes)
+        domain.begin(chunk)
+        program.run(chunk, grids)
+        domain.end(chunk)
 
 
 def chunk_groups(kernel: Kernel) -> int:
     """Return how many work-groups run together."""
-    width = max((t.lanes for t in kernel.types.values()), default=1)
+    copied = [i.imms[0] for i in kernel.body if i.name == "load.async"]
+    width = max([t.lanes for t in kernel.types.values()] + copied, default=1)
     shared = sum(s.extent for s in kernel.shared)
     return max(1, min(CHUNK_ELEMENTS // (kernel.lanes * width), CHUNK_SHARED // max(1, shared)))
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portkit.errors import HarnessError, InvalidKernelError
 from portkit.reference import engine, values
 from portkit.spec.builder import Builder, Mem, Reg
 from portkit.spec.kernel import Kernel
@@ -161,6 +162,27 @@ def test_a_constant_may_stand_inside_a_loop() -> None:
         return loop["a"]
 
     assert results(body) == [7 * lane for lane in range(LANES)] * GROUPS
+
+
+# --- whose fault --------------------------------------------------------------------------------------------------
+
+
+class Broken(values.Values):
+    """A domain with a fault of its own."""
+
+    def begin(self, chunk: engine.Chunk) -> None:
+        raise IndexError("list index out of range")
+
+
+def test_a_fault_of_the_reference_itself_is_not_blamed_on_the_kernel() -> None:
+    kernel = build(lambda b, group, lane: lane)
+    with pytest.raises(HarnessError, match="the reference failed on kernel walk: IndexError: list index"):
+        engine.run(kernel, Broken(kernel, {}), {})
+
+
+def test_a_fault_of_the_kernel_is_not_taken_for_ours() -> None:
+    with pytest.raises(InvalidKernelError, match=r"accesses s\[1\], which has 1 elements"):
+        results(lambda b, group, lane: b.load(b.shared("s", "i32", 1), lane))
 
 
 # --- random kernels against the scalar interpreter ----------------------------------------------------------------
