@@ -45,7 +45,7 @@ Registers: TypeAlias = dict[str, V]
 Step: TypeAlias = Callable[[dict[str, V], Mask], None]
 
 CHUNK_ELEMENTS = 1 << 14
-"""Lanes times elements per access of one chunk: arrays of 64-bit elements stay in the cache and in the allocator's pool."""
+"""Lanes times elements per access of a chunk: arrays of 64-bit elements stay in the cache and the allocator's pool."""
 CHUNK_SHARED = 1 << 20
 """Elements of all shared arrays of one chunk."""
 
