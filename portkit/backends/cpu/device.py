@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import itertools
 import platform
-import struct
 from collections.abc import Sequence
-from math import prod
 
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
 from portkit.backends.cpu.pool import ThreadPool
+from portkit.backends.toolkit.arguments import pack_arguments
 from portkit.backends.toolkit.host_jit import HostJit, LoadedCode
 from portkit.backends.toolkit.llvm import Effort
 from portkit.backends.toolkit.llvm_kernel import Printed, Target, print_kernel
 from portkit.contract import ALIGNMENT, Capabilities, DeviceInfo, Executable
 from portkit.errors import DeviceError, DeviceLost, InvalidHandle, OutOfMemory
-from portkit.spec.geometry import MAX_GROUPS, buffer_extents
 from portkit.spec.kernel import Kernel
 
 # The feature that converts f16 to and from f32; the empty name says that every processor of the family can.
@@ -92,7 +90,8 @@ class CpuDevice:
         """Return a handle to `size` bytes whose contents are undefined."""
         self._check_open()
         if size < 0 or align < 1 or align & (align - 1):
-            raise DeviceError(f"cannot allocate {size} bytes aligned to {align}: sizes are positive, alignments powers of 2")
+            asked = f"{size} bytes aligned to {align}"
+            raise DeviceError(f"cannot allocate {asked}: sizes are positive, alignments powers of 2")
         if size > self._limits.buffer_bytes:
             raise OutOfMemory(f"{size} bytes are more than the {self._limits.buffer_bytes} that a buffer may have")
         buffer = _Buffer(size, max(align, ALIGNMENT))
@@ -143,15 +142,10 @@ class CpuDevice:
         self._check_open()
         if not isinstance(executable, CpuExecutable) or executable not in self._executables:
             raise InvalidHandle("the executable was compiled by another device, or before a reset")
-        address, kernel = executable.address, executable.kernel
-        counts = _counts(kernel, grid, buffers, scalars)
-        found = [self._buffer(handle) for handle in buffers]
-        _check_buffers(kernel, found, scalars)
-        words = [struct.pack("<Q", buffer.address) for buffer in found]
-        words += [_scalar_word(s.dtype.is_float, value) for s, value in zip(kernel.scalars, scalars, strict=True)]
-        words += [struct.pack("<q", count) for count in counts]
-        args = np.frombuffer(b"".join(words), np.uint64)
-        self._pool.launch(address, args.ctypes.data, prod(counts), executable.scratch)
+        address = executable.address
+        arguments = pack_arguments(executable.kernel, grid, [self._buffer(handle) for handle in buffers], scalars)
+        words = np.frombuffer(arguments.data, np.uint64)
+        self._pool.launch(address, words.ctypes.data, arguments.groups, executable.scratch)
 
     def synchronise(self, timeout: float) -> None:
         """Return at once: every launch is complete when it returns."""
@@ -175,35 +169,6 @@ class CpuDevice:
     def _check_open(self) -> None:
         if not self._open:
             raise DeviceLost("this device is closed; open it again")
-
-
-def _counts(kernel: Kernel, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]) -> list[int]:
-    """Return the grid extents, negative ones as 0, after checking that all arguments are there."""
-    expected = (len(kernel.nest.grids), len(kernel.buffers), len(kernel.scalars))
-    if (len(grid), len(buffers), len(scalars)) != expected:
-        given = f"{len(grid)} grid extents, {len(buffers)} buffers and {len(scalars)} scalars"
-        raise DeviceError(f"kernel {kernel.name} takes {expected} (grid, buffers, scalars), got {given}")
-    counts = [max(0, count) for count in grid]
-    if prod(counts) > MAX_GROUPS:
-        raise DeviceError(f"{prod(counts)} work-groups are more than 2^31-1")
-    return counts
-
-
-def _check_buffers(kernel: Kernel, buffers: Sequence[_Buffer], scalars: Sequence[int | float]) -> None:
-    """Raise `InvalidHandle` for a buffer that is too small, or given twice though written (Spec: header_c6, valid_c9)."""
-    extents = buffer_extents(kernel, dict(zip((s.name for s in kernel.scalars), scalars, strict=True)))
-    for declared, buffer, extent in zip(kernel.buffers, buffers, extents, strict=True):
-        if buffer.size < extent * declared.dtype.bytes:
-            raise InvalidHandle(f"buffer {declared.name} has {buffer.size} bytes, {extent} x {declared.dtype} are declared")
-        if declared.access != "read" and sum(other is buffer for other in buffers) > 1:
-            raise InvalidHandle(f"buffer {declared.name} is written, but given twice")
-
-
-def _scalar_word(is_float: bool, value: float) -> bytes:
-    try:
-        return struct.pack("<f4x", value) if is_float else struct.pack("<i4x", int(value))
-    except (OverflowError, struct.error) as error:
-        raise DeviceError(f"scalar {value} is out of range") from error
 
 
 def _effort(kernel: Kernel) -> Effort:
