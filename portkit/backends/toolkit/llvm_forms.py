@@ -6,7 +6,7 @@ one works lane by lane on vectors of any length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
 
@@ -46,17 +46,18 @@ def accumulator(kind: str, type_: Type) -> Type:
 
 
 class Forms:
-    """Emits the pure forms into one function."""
+    """Emits the pure forms into one function; the target's own emitters go before the shared ones."""
 
-    def __init__(self, code: Code, formats: Formats) -> None:
+    def __init__(self, code: Code, formats: Formats, own: Mapping[str, Emitter] | None = None) -> None:
         self.code = code
         self.formats = formats
+        self.emitters = {**EMITTERS, **(own or {})}
 
     def emit(self, instr: Instr, types: Sequence[Type], args: Sequence[Value]) -> Value:
         """Write a pure instruction and return its result."""
-        if instr.name not in EMITTERS:
+        if instr.name not in self.emitters:
             raise CompileError(f"{instr.name} has no expansion to LLVM IR; legalise the kernel to the declared forms")
-        return EMITTERS[instr.name](self, instr, types, args)
+        return self.emitters[instr.name](self, instr, types, args)
 
     # --- one step of a reduction ----------------------------------------------------------------------------------
 

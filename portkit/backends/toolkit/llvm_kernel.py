@@ -7,9 +7,9 @@ kernel. `scratch` is memory of the calling thread: the shared arrays, then the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from portkit.backends.toolkit.llvm_code import (
     PARALLEL,
@@ -21,7 +21,7 @@ from portkit.backends.toolkit.llvm_code import (
     vector,
 )
 from portkit.backends.toolkit.llvm_floats import Formats
-from portkit.backends.toolkit.llvm_forms import Forms, accumulator
+from portkit.backends.toolkit.llvm_forms import Emitter, Forms, accumulator
 from portkit.backends.toolkit.llvm_memory import Memory
 from portkit.backends.toolkit.serialise import Around, Once, Region, Step, is_group_reduction, reduction_slot, serialise
 from portkit.spec.kernel import Kernel, Loop
@@ -33,10 +33,12 @@ _POINTER = {"read": "readonly ", "write": "writeonly ", "readwrite": ""}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the printer must know of a target: what it cannot do by itself."""
+    """What the printer must know of a target: what it cannot do by itself, and what it does better by itself."""
 
     native_half: bool
     """Whether f16 converts to and from f32 in an instruction; otherwise integer code does it."""
+    emitters: Mapping[str, Emitter] = field(default_factory=dict[str, Emitter])
+    """By form, how the target writes a pure form in its own instructions, in place of the shared expansion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class _Printer:
         self.kernel = kernel
         self.target = target
         self.code = Code()
-        self.forms = Forms(self.code, Formats(self.code, native_half=target.native_half))
+        self.forms = Forms(self.code, Formats(self.code, native_half=target.native_half), target.emitters)
         self.memory = Memory(self.forms, kernel, {name: Value(f"%{name}", "ptr") for name in kernel.memories})
         self.plan = serialise(kernel)
         self.group: dict[str, Value] = {s.name: Value(f"%{s.name}", element_of(s.dtype)) for s in kernel.scalars}

@@ -23,7 +23,6 @@ from portkit.spec.kernel import Instr, Kernel, Loop
 from portkit.spec.types import TOKEN
 from portkit.spec.uniform import uniform_registers
 
-
 _CHEAP = 6
 """How many integer instructions are repeated in another region before it pays to save their result."""
 
