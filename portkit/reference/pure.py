@@ -28,7 +28,7 @@ def binder(kernel: Kernel) -> Callable[[Instr], Callable[..., Array]]:
     def bind(instr: Instr) -> Callable[..., Array]:
         is_select = instr.name in ("phi.lt", "phi.eq") and instr.type == Type(BOOL)
         is_comparison = is_select and [constants.get(a) for a in instr.args[2:]] == [(1,), (0,)]
-        return _BINDERS[instr.name](_Op(instr, tuple(kernel.types[name] for name in instr.args), is_comparison))
+        return BINDERS[instr.name](_Op(instr, tuple(kernel.types[name] for name in instr.args), is_comparison))
 
     return bind
 
@@ -128,6 +128,6 @@ _FAMILIES: dict[str, _Binder] = {
     "reduce.vec.": _vector,
     "mov.": lambda op: numerics.math(op.kind, op.dtype),
 }
-_BINDERS: dict[str, _Binder] = _FORMS | {
+BINDERS: dict[str, _Binder] = _FORMS | {
     name: _FAMILIES[name.removesuffix(form.kind)] for name, form in FORMS.items() if form.kind and form.effect == "pure"
 }

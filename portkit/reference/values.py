@@ -75,7 +75,7 @@ class Values:
         return self._bind_pure(instr)
 
     def effect(self, position: int, instr: Instr) -> Callable[..., Array | None]:
-        return getattr(self, _EFFECTS[instr.name.removesuffix(instr.form.kind)])(Site(position, instr))
+        return getattr(self, EFFECTS[instr.name.removesuffix(instr.form.kind)])(Site(position, instr))
 
     # --- memory ---------------------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ def _expander(form: str, type_: Type | None) -> Callable[[Array], Integers]:
 
 ATOMIC_STEPS: dict[str, np.ufunc] = {"add": np.add, "max": np.maximum, "min": np.minimum}
 
-_EFFECTS: dict[str, str] = {
+EFFECTS: dict[str, str] = {
     "load": "bind_load",
     "load.vec": "bind_load",
     "load.gather": "bind_load",

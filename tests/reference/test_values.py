@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from portkit.errors import HarnessError, InvalidKernelError, UsageError
-from portkit.reference import numerics, values
+from portkit.reference import numerics, pure, values
 from portkit.reference.generator import stream
 from portkit.spec.builder import Builder, Mem, Reg
-from portkit.spec.forms import CLASSES
+from portkit.spec.forms import CLASSES, FORMS
 from portkit.spec.types import BF16, DTYPES, F16, F32, F64, I32, DType, Type, encode
 from tests.fakes import fenv
 from tests.reference import exact
@@ -394,3 +394,12 @@ def test_f64_scalars_are_not_needed_for_f32_ones_to_round_once() -> None:
     number = 1.0 + 2.0**-24 + 2.0**-50
     expected = exact.cast(F64, F32, encode(F64, number))
     assert values.run(b.build(), {"a": number}, {})["out"].view(np.uint32).tolist() == [expected]
+
+
+def test_every_form_that_may_be_used_is_executed() -> None:
+    done = {*pure.BINDERS, *values.EFFECTS, "phi.carry"}
+    usable = {n.removesuffix(f.kind) for n, f in FORMS.items() if f.effect not in ("pure", "control")}
+    usable |= {n for n, f in FORMS.items() if f.effect == "pure"}
+    left_out = {n for n, f in FORMS.items() if f.specified_only}
+    assert usable - left_out == done - left_out
+    assert left_out.isdisjoint(values.EFFECTS)
