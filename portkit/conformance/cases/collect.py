@@ -6,6 +6,7 @@ from portkit.conformance.case import Case
 from portkit.conformance.cases import (
     device,
     device_launch,
+    fuzz,
     kernels_bits,
     kernels_group,
     kernels_index,
@@ -45,6 +46,7 @@ _SOURCES = (
     kernels_bits.cases,
     kernels_group.cases,
     refuse.cases,
+    fuzz.cases,
 )
 """In the order of bring-up."""
 

@@ -25,7 +25,7 @@ Data = Callable[[str], tuple[Scalars, Arrays]]
 class KernelCase:
     """A row of a table of cases: `build` is shared by rows that differ in data only.
 
-    `requires` names the extensions, dtypes and atomics (`atomic.add.f32`) without which the row is left out.
+    `requires` names the extensions, dtypes and native forms (`atomic.add.f32`) without which the row is left out.
     """
 
     id: str
@@ -57,8 +57,9 @@ def _trial(build: Build, data: Data, numeric: Numeric, case_id: str) -> Trial:
 
 def rows_to_cases(rows: Iterable[KernelCase], capabilities: Capabilities) -> Iterator[Case]:
     """Yield the cases of the rows that the device declares; strict ones only where it declares strict."""
-    atomics = {f"atomic.{kind}.{dtype}" for kind, dtypes in capabilities.atomic.items() for dtype in dtypes}
-    declared = {*capabilities.dtypes, *capabilities.extensions, *atomics}
+    tables = {"atomic": capabilities.atomic, "math": capabilities.math}
+    natives = {f"{t}.{kind}.{d}" for t, table in tables.items() for kind, dtypes in table.items() for d in dtypes}
+    declared = {*capabilities.dtypes, *capabilities.extensions, *natives}
     for row in rows:
         if declared.issuperset(row.requires) and (row.numeric == "fast" or capabilities.numeric.strict):
             yield row.case()

@@ -33,7 +33,7 @@ def cases(capabilities: Capabilities) -> Iterator[Case]:
 
 
 def softmax_kernel(numeric: Numeric = "fast") -> Kernel:
-    """One work-group per row of at most 64 columns: group max, exp, group sum."""
+    """One work-group per row of at most 64 columns: group max, exp, group sum, native reciprocal."""
     w = Writer("softmax_group", numeric)
     a, out = w.buffer("a", "f32", ("rows", "columns"), "read"), w.buffer("out", "f32", ("rows", "columns"), "write")
     rows, columns = w.scalar("rows", "i32"), w.scalar("columns", "i32")
@@ -43,7 +43,7 @@ def softmax_kernel(numeric: Numeric = "fast") -> Kernel:
     top = w.op("reduce.group.max", value)
     power = w.choose(inside, derived.exp(w, w.minus(value, top)), w.f32(0.0))
     total = w.op("reduce.group.add", power)
-    w.store(out, at, w.mul(power, derived.recip(w, total)), gate=inside)
+    w.store(out, at, w.mul(power, w.op("mov.recip", total)), gate=inside)
     return w.build()
 
 
@@ -119,12 +119,15 @@ def _row(
     return KernelCase(f"kernels/{name}", build, data, (), Tier.STANDARD, numeric, KERNEL_NEEDS, requires)
 
 
+_GROUP_RECIP = ("group", "math", "math.recip.f32")
+
+
 def _group_rows() -> Iterator[KernelCase]:
     group = ("group",)
     for rows, columns in ((1, 1), (9, 64), (5, 33)):
         data = partial(_softmax_data, rows, columns)
-        yield _row(f"group/softmax/{rows}x{columns}", softmax_kernel, data, group)
-    yield _row("group/softmax/strict", softmax_kernel, partial(_softmax_data, 9, 50), group, "strict")
+        yield _row(f"group/softmax/{rows}x{columns}", softmax_kernel, data, _GROUP_RECIP)
+    yield _row("group/softmax/strict", softmax_kernel, partial(_softmax_data, 9, 50), _GROUP_RECIP, "strict")
     for lanes in (1, 2, 5, 31, 32, 64, 127, 256):
         yield _row(f"group/argmax/{lanes}", partial(argmax_kernel, lanes), partial(_argmax_data, lanes), group)
         build = partial(loop_reduction_kernel, lanes)
