@@ -25,6 +25,8 @@ from portkit.spec.types import F64, DType
 
 SLACK = 2.0**-30
 """How far a sum of logarithms may be off; it decides only whether an order *can* leave the range."""
+_HIGH, _HIGHEST = 900, 1080
+"""Powers of two beyond which a magnitude is divided before it is widened, and cut."""
 
 
 @dataclass(slots=True)
@@ -104,21 +106,24 @@ def _widened(
     growth = np.where(k < 1, k / (1 - np.minimum(k, 0.999)), np.inf) * (1 + 2.0**-20)
     loss = min_normal(dtype) if flush else min_subnormal(dtype)
     lost = np.where(reach.underflow, (steps + 1) * loss * reach.most * 2, 0.0)
-    low, high = _value(least), _value(most)
+    shift = np.where(most[2] > _HIGH, 64, 0)
+    low, high, lost = _value(least, shift), _value(most, shift), np.ldexp(lost, -shift)
     low_error = np.where(np.isfinite(growth), growth, 1.0) * low[0] + lost
     high_error = growth * high[0] + lost
     below, below_tail = two_sum(low[0], -low_error)
     above, above_tail = two_sum(high[0], high_error)
-    ends = round_up(below, dtype, below_tail + low[1]), round_down(above, dtype, above_tail + high[1])
+    low_tail, high_tail = (np.ldexp(t, shift) for t in (below_tail + low[1], above_tail + high[1]))
+    ends = round_up(np.ldexp(below, shift), dtype, low_tail), round_down(np.ldexp(above, shift), dtype, high_tail)
     zero, infinity = np.zeros_like(ends[0]), np.full_like(ends[1], np.inf)
     low = np.where((ends[0] > 0) & (~reach.underflow | (below > 0)), ends[0], zero)
     return low, np.where(reach.overflow, infinity, ends[1])
 
 
-def _value(product: tuple[Float64, Float64, NDArray[np.int64]]) -> tuple[Float64, Float64]:
+def _value(product: tuple[Float64, Float64, NDArray[np.int64]], shift: NDArray[np.int64]) -> tuple[Float64, Float64]:
+    """Return a magnitude divided by 2^shift, cut where every format has overflowed."""
     head, tail, power = product
-    place = np.clip(power, -(1 << 20), 1 << 20).astype(np.int32)
-    return np.ldexp(head, place), np.where(np.abs(power) < 900, np.ldexp(tail, place), 0.0)
+    place = (np.clip(power, -_HIGHEST, _HIGHEST) - shift).astype(np.int32)
+    return np.ldexp(head, place), np.ldexp(tail, place)
 
 
 def _never_free(
@@ -132,7 +137,7 @@ def _never_free(
 
 
 def _rounded_once(product: tuple[Float64, Float64, NDArray[np.int64]], dtype: DType) -> Array:
-    head, tail = _value(product)
+    head, tail = _value(product, np.zeros_like(product[2]))
     return head if dtype == F64 else narrow(to_odd(head, tail), dtype)
 
 
