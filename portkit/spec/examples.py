@@ -11,6 +11,8 @@ from portkit.spec.types import BOOL, F32, Type
 
 _LANES = 4
 _ELEMENTS = 64
+_OPERANDS = 3
+"""Operands of a form that takes two or more."""
 
 
 def example(form: Form) -> Kernel:
@@ -30,7 +32,8 @@ class _Plain:
         self.b = builder
         self.form = form
         self.types = {variable: self._choose(variable) for variable, _ in form.types}
-        self.width = max((t.lanes for t in self.types.values()), default=1)
+        packed = _OPERANDS if form.result == "pack(T)" else 1
+        self.width = max((t.lanes for t in self.types.values()), default=1) * packed
         self.b.grid(1, "g")
         self.lane = self.b.lane(16, "l")
         self.index = self.lane
@@ -68,7 +71,7 @@ class _Plain:
 
     def _registers(self, place: Operand) -> list[Reg]:
         if place.role is Role.REGISTERS:
-            return [self._operand(letter, self.types[place.pattern]) for letter in "abc"]
+            return [self._operand(letter, self.types[place.pattern]) for letter in "abc"[:_OPERANDS]]
         if place.role is not Role.REGISTER:
             return []
         if place.pattern == "i32":
