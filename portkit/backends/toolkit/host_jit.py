@@ -63,12 +63,10 @@ class HostJit(CodeGenerator):
         Raises:
             CompileError: this build of LLVM cannot generate code for the host, or the system forbids executable memory.
         """
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
         try:
+            super().__init__(host_machine())
             llvm.check_jit_execution()
-            super().__init__(_host_machine())
-            self._linker = llvm.create_lljit_compiler(_host_machine(), use_jit_link=True, suppress_errors=True)
+            self._linker = llvm.create_lljit_compiler(host_machine(), use_jit_link=True, suppress_errors=True)
         except (OSError, RuntimeError) as error:
             raise CompileError(f"LLVM cannot run code on this machine: {error}") from error
         self._serials = itertools.count()
@@ -89,12 +87,14 @@ class HostJit(CodeGenerator):
             raise CompileError(f"LLVM could not link: {str(error).strip()}; {_LINK_HINT}") from error
 
 
-def _host_machine() -> Any:
-    """Return a target machine with every feature of the host.
+def host_machine() -> Any:
+    """Return a target machine with every feature of the host, whose code fits the linker of `HostJit`.
 
     The small position-independent model suits JITLink, which lays one module out contiguously and reaches the rest of
     the process through stubs.
     """
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     features = llvm.get_host_cpu_features().flatten()
     return target.create_target_machine(
