@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import portkit
@@ -19,8 +20,11 @@ _SOURCES = (
 
 
 @cache
-def suite_digest() -> str:
-    """Return the SHA-256, in hexadecimal, over the suite's version and the files that cases and verdicts come from."""
+def suite_digest(other: str = "") -> str:
+    """Return the SHA-256, in hexadecimal, over the suite's version and the files that cases and verdicts come from.
+
+    `other` names a suite that is run in place of portkit's own (`package.module:FUNCTION`).
+    """
     home = Path(portkit.__file__).parent
     digest = hashlib.sha256(SUITE_VERSION.encode())
     for source in _SOURCES:
@@ -28,4 +32,7 @@ def suite_digest() -> str:
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(f"{file.relative_to(home).as_posix()}\0{file.stat().st_size}\0".encode())
             digest.update(file.read_bytes())
+    if other:
+        spec = find_spec(other.partition(":")[0])
+        digest.update(Path(spec.origin).read_bytes() if spec and spec.origin else other.encode())
     return digest.hexdigest()

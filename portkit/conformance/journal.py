@@ -39,6 +39,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: str
     tier: str
     patterns: tuple[str, ...] = ()
+    mutant: str = ""
+    """The fault that was planted in the device; such a run says nothing about the device."""
     started: str = ""
     """Date and time in UTC, ISO 8601."""
 
@@ -90,7 +92,7 @@ class Journal:
 _ENCODER = msgspec.json.Encoder()
 _HEADER = msgspec.json.Decoder(Header)
 _ENTRY = msgspec.json.Decoder(Entry)
-_MUST_MATCH = ("spec_digest", "suite_digest", "backend", "backend_digest", "profile", "tier", "patterns")
+_MUST_MATCH = ("spec_digest", "suite_digest", "backend", "backend_digest", "profile", "tier", "patterns", "mutant")
 
 
 class JournalWriter:

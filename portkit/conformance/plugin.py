@@ -64,7 +64,7 @@ class CaseGroup(pytest.Item):
         """Judge the cases of the group."""
         worker = self.config.stash.get(_WORKER, None)
         if worker is None:
-            worker = self.config.stash[_WORKER] = PlannedWorker(self.plan)
+            worker = self.config.stash[_WORKER] = PlannedWorker(self.plan, self.path.parent)
         worker.run(self.ids)
 
     def reportinfo(self) -> tuple[Path, None, str]:

@@ -32,7 +32,7 @@ from portkit.conformance.plugin import LIFELINE_VARIABLE, PLAN_SUFFIX
 from portkit.conformance.select import select
 from portkit.conformance.verdict import ExitCode, Verdict
 from portkit.conformance.waivers import Waiver, load_waivers, stale
-from portkit.conformance.worker import Plan, Worker, open_client, suite_of, write_plan
+from portkit.conformance.worker import Plan, Worker, begun, open_client, suite_of, write_plan
 from portkit.contract import CONTRACT_VERSION, Capabilities
 from portkit.errors import (
     CannotRunHere,
@@ -159,12 +159,12 @@ class _Run:
         left = [case for case in cases if case.id not in self.entries]
         left = self._climb(Ladder(cases), left)
         self.client.kill()  # the workers may be all that the device admits
-        if left:
-            self._share(left)
-        missing = [case for case in left if case.id not in self.entries]
-        if missing:
-            self._share(missing)  # a worker that dies takes its group along; once more, as --resume would
-        self._give_up([case for case in missing if case.id not in self.entries])
+        while left:  # again where a worker died and took its group along
+            last = self._share(left)
+            before, left = left, [case for case in left if case.id not in self.entries]
+            deadly = [case for case in left if case.id in last] or (left if len(left) == len(before) else [])
+            self._give_up(deadly)
+            left = [case for case in left if case.id not in self.entries]
 
     def _select(self, capabilities: Capabilities) -> list[Case]:
         options = self.options
@@ -181,7 +181,7 @@ class _Run:
             spec=forms.VERSION,
             spec_digest=forms.digest(),
             suite=SUITE_VERSION,
-            suite_digest=suite_digest(),
+            suite_digest=suite_digest(self.options.suite),
             contract=CONTRACT_VERSION,
             backend=self.client.name,
             backend_digest=self.client.backend_digest,
@@ -190,6 +190,7 @@ class _Run:
             profile=self.options.profile,
             tier=self.options.tier.value,
             patterns=self.options.patterns,
+            mutant=self.options.mutant,
             started=now,
         )
 
@@ -235,14 +236,14 @@ class _Run:
             return
         worker = Worker(self.client, self.path, self.waivers, self.options.seconds)
         for case in missing:
-            reason = f"the worker that judged it ended, twice; see {self._log().name}"
+            reason = f"the worker that judged it ended; see {self._log().name}"
             self._record(worker.write(Entry(case.id, Verdict.ERROR, case.level.value, reason=reason)))
         worker.writer.close()
 
     # --- in workers -----------------------------------------------------------------------------------------------
 
-    def _share(self, cases: Sequence[Case]) -> None:
-        """Judge cases in pytest's workers, following the journal."""
+    def _share(self, cases: Sequence[Case]) -> set[str]:
+        """Judge cases in pytest's workers, following the journal; returns the ids that the workers began last."""
         capabilities = self.client.capabilities
         workers = self._workers(capabilities, len(cases))
         folder = self.out / "work"
@@ -264,9 +265,10 @@ class _Run:
         follower = Follower(self.path)
         try:
             self._pytest(folder, workers, follower)
-            shutil.rmtree(folder)
+            return begun(folder)
         finally:
             follower.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _workers(self, capabilities: Capabilities, cases: int) -> int:
         wanted = self.options.workers or processors()

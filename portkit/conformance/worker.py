@@ -18,6 +18,7 @@ from portkit.contract import Capabilities
 from portkit.errors import HarnessError
 from portkit.runtime.client import DeviceClient
 
+_MARK = "begun-"
 Collect = Callable[[Capabilities, str], Sequence[Case]]
 
 
@@ -73,7 +74,6 @@ class Worker:
         self.waivers = waivers
         self.seconds = seconds
         self.model = model_of(client.capabilities)
-        self._parent = os.getppid()
 
     def judge(self, case: Case) -> Entry:
         """Judge one case and write its entry."""
@@ -81,8 +81,6 @@ class Worker:
 
     def write(self, entry: Entry) -> Entry:
         """Write an entry, waived if a waiver covers it."""
-        if os.getppid() != self._parent:
-            os._exit(1)  # whoever asked is gone, and may already be resuming this very journal
         final = apply(self.waivers, entry)
         self.writer.append(final)
         return final
@@ -96,20 +94,29 @@ class Worker:
 class PlannedWorker:
     """A worker that knows its cases by id, from a plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        """Collect the cases; in `folder` each case is named before it begins, lest this process dies of it."""
         self.cases = {case.id: case for case in suite_of(plan.suite)(plan.capabilities, plan.profile)}
         client = open_client(plan.backend, plan.seconds, plan.mutant)
         self.worker = Worker(client, Path(plan.journal), plan.waivers, plan.seconds)
+        self._mark = folder / f"{_MARK}{os.getpid()}"
+        self._parent = os.getppid()
 
     def run(self, ids: Iterable[str]) -> None:
         """Judge the cases of one group. Raises `HarnessError` for an id that the suite does not have."""
         for case_id in ids:
             if case_id not in self.cases:
-                raise HarnessError(
-                    f"this process collects no case {case_id}: the suite depends on something but its input"
-                )
+                raise HarnessError(f"no case {case_id} here: the suite depends on more than the capabilities")
+            if os.getppid() != self._parent:
+                os._exit(1)  # whoever asked is gone, and may already be resuming this very journal
+            self._mark.write_text(case_id)
             self.worker.judge(self.cases[case_id])
 
     def close(self) -> None:
         """Close the journal and end the device process."""
         self.worker.close()
+
+
+def begun(folder: Path) -> set[str]:
+    """Return the ids of the cases that the workers of a folder began last."""
+    return {mark.read_text() for mark in folder.glob(f"{_MARK}*")}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -61,6 +64,19 @@ def _name(number: int) -> str:
     if number in CRASHES:
         return f"crash_{number}"
     return f"hang_{number}" if number in HANGS else f"sum_{number}"
+
+
+def _kills_its_judge() -> Trial:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def collect_deadly(capabilities: Capabilities, profile: str) -> list[Case]:
+    """Return 60 cases, two of which end the process that judges them."""
+    del capabilities, profile
+    deadly = Case("ops/add/deadly", Level.OPS, Tier.SMOKE, trial=_kills_its_judge)
+    cases = [launch_case(f"ops/add/{k:02d}", "sum") for k in range(58)]
+    return [*cases[:7], deadly, *cases[7:40], replace(deadly, id="ops/add/deadly2"), *cases[40:]]
 
 
 def collect_broken_rung(capabilities: Capabilities, profile: str) -> list[Case]:

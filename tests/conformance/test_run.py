@@ -13,6 +13,7 @@ import pytest
 
 from portkit.conformance import journal as journals
 from portkit.conformance.case import Tier
+from portkit.conformance.digest import suite_digest
 from portkit.conformance.journal import Entry
 from portkit.conformance.run import Progress, RunOptions, RunResult, exit_code, run_suite
 from portkit.conformance.verdict import ExitCode, Verdict
@@ -24,6 +25,7 @@ ALL = 201
 
 def run(out: Path, backend: str = "GOOD", suite: str = "collect", **options: object) -> RunResult:
     reference = backend if ":" in backend or backend == "nosuch" else f"tests.fakes.devices:{backend}"
+    suite_digest.cache_clear()  # the files may have been edited since another test asked
     return run_suite(RunOptions(reference, out, suite=f"{SUITE}:{suite}", **options))  # type: ignore[arg-type]
 
 
@@ -59,6 +61,13 @@ def test_crashes_and_hangs_cost_exactly_their_cases(tmp_path: Path, monkeypatch:
     assert {i for i, v in found.items() if v == "crash"} == {f"ops/add/{k:03d}" for k in CRASHES}
     assert {i for i, v in found.items() if v == "timeout"} == {f"ops/add/{k:03d}" for k in HANGS}
     assert sum(v == "pass" for v in found.values()) == ALL - len(CRASHES) - len(HANGS)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_case_that_ends_its_worker_is_our_error_and_no_other_is_lost(tmp_path: Path, workers: int) -> None:
+    result = run(tmp_path, suite="collect_deadly", workers=workers)
+    assert result.counts == {Verdict.PASS: 58, Verdict.ERROR: 2}
+    assert result.exit_code is ExitCode.HARNESS_ERROR
 
 
 def test_a_rung_that_fails_blocks_what_stands_on_it(tmp_path: Path) -> None:
