@@ -1,7 +1,7 @@
 """Random valid kernels of loops, barriers, carries and reductions, to stretch the lane serialiser.
 
-Each lane owns one slot of a shared array; it reads a neighbour's only between two barriers. Loops that contain a barrier
-have uniform counts, others may differ per lane. All arithmetic is on integers, so that every bit is determined.
+Each lane owns one slot of a shared array; it reads a neighbour's only between two barriers. Loops that contain a
+barrier have uniform counts, others may differ per lane. All arithmetic is on integers, so that every bit is determined.
 """
 
 from __future__ import annotations

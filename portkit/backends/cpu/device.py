@@ -35,7 +35,7 @@ class _Buffer:
             raise OutOfMemory(f"no room for a buffer of {size} bytes") from error
         self.address = -(-self._memory.ctypes.data // align) * align
         start = self.address - self._memory.ctypes.data
-        self.view = memoryview(self._memory)[start : start + size]
+        self.view = self._memory.data[start : start + size]
 
     def range(self, offset: int, size: int) -> memoryview:
         """Return a view of some bytes; raises `InvalidHandle` if they are not all inside."""

@@ -171,8 +171,8 @@ class Formats:
         above, below = code.compare("fcmp oge", x, limit), code.compare("fcmp olt", x, low)
         # Outside the range the conversion is undefined, and for NaN too: convert a zero there.
         inside = code.op("and", code.compare("fcmp oge", x, low), code.compare("fcmp olt", x, limit))
-        whole = code.convert("fptosi" if target.is_signed else "fptoui", code.select(inside, x, 0.0), element_of(target))
+        whole = code.convert(
+            "fptosi" if target.is_signed else "fptoui", code.select(inside, x, 0.0), element_of(target)
+        )
         capped = code.select(above, code.like(whole, target.max_int), whole)
         return code.select(below, code.like(whole, target.min_int), capped)
-
-

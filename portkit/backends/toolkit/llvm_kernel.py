@@ -85,11 +85,9 @@ class _Printer:
     # --- layout of the scratch memory -----------------------------------------------------------------------------
 
     def _slot_layout(self, start: int) -> tuple[dict[str, _Slot], int]:
-        folds = {reduction_slot(i): i for i in self.kernel.body if is_group_reduction(i)}
-        types: dict[str, Type] = {}
-        for name in self.plan.slots:
-            fold = folds.get(name)
-            types[name] = accumulator(fold.form.kind, self.kernel.types[fold.args[0]]) if fold else self.kernel.types[name]
+        registers, folds = self.kernel.types, [i for i in self.kernel.body if is_group_reduction(i)]
+        wide = {reduction_slot(i): accumulator(i.form.kind, registers[i.args[0]]) for i in folds}
+        types = {name: wide.get(name) or registers[name] for name in self.plan.slots}
         offsets, end = _layout([(name, self.kernel.lanes * t.bits // 8) for name, t in types.items()])
         return {name: _Slot(type_, offsets[name]) for name, type_ in types.items()}, start + end
 
@@ -159,7 +157,8 @@ class _Printer:
     def _around(self, step: Around) -> None:
         carries = [self.kernel.body[at] for at in step.carries]
         head = self.kernel.body[step.loop.head]
-        with self.code.loop(self._count(step.loop), [self._value(c.args[0]) for c in carries], hint=head.result) as turn:
+        firsts = [self._value(c.args[0]) for c in carries]
+        with self.code.loop(self._count(step.loop), firsts, hint=head.result) as turn:
             self.group[head.result] = turn.index
             self.group.update(zip((c.result for c in carries), turn.carries, strict=True))
             self._steps(step.body)

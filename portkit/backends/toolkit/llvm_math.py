@@ -32,8 +32,8 @@ class Format:
 _FORMATS = {
     "float": Format(
         "i32", 23, 127,
-        exp2=(0.6931471824645996, 0.24022650718688965, 0.055503569543361664, 0.009618083015084267, 0.0013390863314270973,
-              0.00015453163359779865),
+        exp2=(0.6931471824645996, 0.24022650718688965, 0.055503569543361664, 0.009618083015084267,
+              0.0013390863314270973, 0.00015453163359779865),
         atanh=(0.6666668653488159, 0.3998878002166748, 0.29579949378967285),
     ),
     "double": Format(
@@ -64,10 +64,12 @@ def _polynomial(code: Code, x: Value, coefficients: tuple[float, ...]) -> Value:
 
 
 def recip(code: Code, x: Value) -> Value:
+    """Correctly rounded."""
     return code.op("fdiv", code.like(x, 1.0), x)
 
 
 def sqrt(code: Code, x: Value) -> Value:
+    """Correctly rounded."""
     return code.call("llvm.sqrt", x)
 
 
@@ -77,6 +79,7 @@ def rsqrt(code: Code, x: Value) -> Value:
 
 
 def trunc(code: Code, x: Value) -> Value:
+    """Exact (Spec: math_c2)."""
     return code.call("llvm.trunc", x)
 
 

@@ -10,8 +10,8 @@ they do not conflict, several at once), before the next region begins. Loops tha
     barrier                     for l: r = saved[l]; ...
     ... r ...
 
-A register is *shared by the group* if it is uniform and can be computed once, outside the lane loops; it stays a scalar.
-Any other register that is needed beyond its region is *saved* in an array with a slot per lane.
+A register is *shared by the group* if it is uniform and can be computed once, outside the lane loops; it stays a
+scalar. Any other register that is needed beyond its region is *saved* in an array with a slot per lane.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def reduction_slot(instr: Instr) -> str:
 
 
 def is_group_reduction(instr: Instr) -> bool:
+    """Return whether the lanes of the work-group fold an operand."""
     return instr.form.extension == "group"
 
 
