@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from portkit.reference import elementary, numerics
 from portkit.reference.elementary import RELATIVE_ERROR, Scaled
-from portkit.reference.intervals import hull, lower, may_be_minus_zero, may_be_plus_zero, upper
+from portkit.reference.intervals import hull, lower, may_be_minus_zero, may_be_plus_zero, may_be_zero, upper
 from portkit.reference.planes import Array, Bools, Interval, Value, settle
 from portkit.reference.rounding import two_sum
-from portkit.reference.ulp import Float64, ulp
+from portkit.reference.ulp import Float64, min_subnormal, ulp
 from portkit.spec.forms import accuracy
 from portkit.spec.types import DType
 
@@ -64,7 +64,7 @@ def around(true: Scaled, error: float, dtype: DType) -> tuple[Array, Array]:
     The work is done in units of one ulp, where every float near the value is an integer or, below the power of two, a
     multiple of 1/2, above the next one a multiple of 2.
     """
-    head, tail, exponent = true
+    head, tail, exponent = _normal(true)
     place = np.clip(exponent - 1, dtype.emin, dtype.emax) - (dtype.precision - 1)
     shift = np.clip(exponent - place, -400, 400).astype(np.int32)
     head, tail = np.ldexp(head, shift), np.ldexp(tail, shift)
@@ -75,6 +75,15 @@ def around(true: Scaled, error: float, dtype: DType) -> tuple[Array, Array]:
     hi = _floor(high[0], high[1] + tail, can_halve, dtype)
     scale = place.astype(np.int32)
     return np.ldexp(lo, scale).astype(dtype.numpy), np.ldexp(hi, scale).astype(dtype.numpy)
+
+
+def _normal(true: Scaled) -> Scaled:
+    """Return a value with its exponent one above that of its leading bit, also just below a power of two."""
+    whole, rest = two_sum(true[0], true[1])
+    head, shift = np.frexp(whole)
+    tail = np.ldexp(rest, -shift)
+    below = (np.abs(head) == 0.5) & (head * tail < 0)
+    return np.where(below, 2.0 * head, head), np.where(below, 2.0 * tail, tail), true[2] + shift - below
 
 
 def _floor(head: Float64, tail: Float64, can_halve: Bools, dtype: DType) -> Float64:
@@ -106,8 +115,18 @@ def _joined(kind: str, low: Array, high: Array, dtype: DType, nan: Bools) -> Int
 
 
 def _rising(kind: str, x: Interval, dtype: DType) -> Interval:
-    """exp2 over an interval."""
-    return _joined(kind, x.lo, x.hi, dtype, x.nan)
+    """exp2 over an interval: exact at zero, not beside it."""
+    result = _joined(kind, x.lo, x.hi, dtype, x.nan)
+    one = np.full(x.lo.shape, 0.5), np.zeros(x.lo.shape), np.ones(x.lo.shape, np.int64)
+    return _around_zero(result, x, *around(one, accuracy(f"mov.{kind}", dtype), dtype))
+
+
+def _around_zero(result: Interval, x: Interval, lo: Array, hi: Array) -> Interval:
+    """Return a result with what arguments beside zero add, where zero itself is exact."""
+    beside = may_be_zero(x) & (x.lo != x.hi)
+    return Interval(
+        np.where(beside, lower(result.lo, lo), result.lo), np.where(beside, upper(result.hi, hi), result.hi), result.nan
+    )
 
 
 def _rising_from_zero(kind: str, x: Interval, dtype: DType) -> Interval:
@@ -140,8 +159,9 @@ def _with_poles(result: Interval, x: Interval, all_zero: NDArray[Any]) -> Interv
 
 
 def _waves(kind: str, x: Interval, dtype: DType) -> Interval:
-    """sin over an interval: between its ends it may pass an extreme."""
-    result = _joined(kind, x.lo, x.hi, dtype, x.nan)
+    """sin over an interval: between its ends it may pass an extreme, or zero, which is exact, but not beside it."""
+    least = np.full_like(x.lo, accuracy(f"mov.{kind}", dtype) * min_subnormal(dtype))
+    result = _around_zero(_joined(kind, x.lo, x.hi, dtype, x.nan), x, -least, least)
     lo, hi = x.lo.astype(np.float64) / np.pi, x.hi.astype(np.float64) / np.pi
     far = ~((np.abs(lo) < _SINE_KNOWN) & (np.abs(hi) < _SINE_KNOWN))
     peak = far | (np.floor(hi / 2 - 0.25 + 1e-9) != np.floor(lo / 2 - 0.25 - 1e-9))
