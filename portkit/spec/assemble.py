@@ -5,15 +5,15 @@ Every failure is a `SpecError` with its clause; the readers add the position.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 
-from portkit.errors import SpecError, near_names
+from portkit.errors import SpecError
 from portkit.spec.forms import CLASSES, Role
 from portkit.spec.infer import infer
 from portkit.spec.kernel import Access, Buffer, Extent, Instr, Kernel, Numeric, Scalar, Shared
+from portkit.spec.names import check_name, near, show
 from portkit.spec.types import DTYPES, DType, Type
 
 MAX_INSTRUCTIONS = 100_000
@@ -22,28 +22,6 @@ MAX_DECLARATIONS = 1024
 MAX_BYTES = 32 << 20
 MAX_FACTORS = 16
 MAX_EXTENT = 2**31 - 1
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
-_SUGGESTED = 400
-"""A misspelt name is compared with this many of the latest names: hostile text must not make errors slow."""
-
-
-def show(text: str) -> str:
-    """Return foreign text in quotes, escaped and cut, fit for a message."""
-    return repr(text if len(text) <= 40 else f"{text[:40]}...")
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the known names that are close to `name`; `known` is ordered by first use."""
-    names = list(known)
-    return near_names(name, names[-_SUGGESTED:]) if len(name) <= 64 else ""
-
-
-def check_name(name: str) -> str:
-    """Return `name`; raises `SpecError` (header_c2) if it is not a name."""
-    if NAME.fullmatch(name) is None:
-        raise SpecError(f"{show(name)} is not a name of 1 to 64 letters, digits and underscores", clause="header_c2")
-    return name
 
 
 def find_dtype(name: str, clause: str, members: str) -> DType:

@@ -5,6 +5,7 @@ Nothing here knows a form: what a page says comes from v1.toml, and its examples
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -69,6 +70,13 @@ def syntax(form: Form) -> str:
 def _word(operand: Operand) -> str:
     memory = {"global": "buffer", "shared": "shared"}.get(operand.name, operand.name)
     return _TEXT[operand.role].format(name=operand.name, memory=memory)
+
+
+def _prose(text: str) -> str:
+    """Return text of the spec as Markdown: outside of code, characters that Markdown reads as markup are escaped."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([*_|<])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _page(lines: Iterable[str]) -> str:
@@ -139,7 +147,7 @@ def _op_page(op: Op) -> str:
             f"[`{form.name}`](#{_anchor(form.name)})",
             f"`{syntax(form)}`",
             f"`{form.extension}`" if form.extension else "base",
-            form.summary,
+            _prose(form.summary),
         )
         for form in forms
     )
@@ -153,13 +161,13 @@ def _op_page(op: Op) -> str:
 def _form_section(form: Form) -> Iterator[str]:
     yield f"## {form.name} {{ #{_anchor(form.name)} }}"
     yield ""
-    yield form.summary
+    yield _prose(form.summary)
     yield ""
     yield from _table(["", ""], _facts(form))
     yield "**Rules**"
     yield ""
     for clause in form.clauses:
-        yield f"- [{clause}](clauses.md#{clause}): {CLAUSES[clause]}"
+        yield f"- [{clause}](clauses.md#{clause}): {_prose(CLAUSES[clause])}"
     yield ""
     yield "**Example**"
     yield ""
@@ -204,7 +212,7 @@ def _clauses() -> str:
         if clause.rpartition("_")[0] != chapter:
             chapter = clause.rpartition("_")[0]
             lines += ["", f"## {chapter}"]
-        lines += ["", f"### {clause} {{ #{clause} }}", "", text]
+        lines += ["", f"### {clause} {{ #{clause} }}", "", _prose(text)]
         if users[clause]:
             links = " ".join(f"[`{f.name}`]({f.op.value}.md#{_anchor(f.name)})" for f in users[clause])
             lines += ["", f"Forms: {links}"]
@@ -221,6 +229,7 @@ def _accuracy() -> str:
             "Correctly rounded means the exact result rounded once to nearest even. Forms not listed are exact.",
             "",
             *_table(["form", "bound"], rows),
+            *(f"- [{c}](clauses.md#{c}): {_prose(text)}" for c, text in CLAUSES.items() if c.startswith("accuracy")),
         ]
     )
 

@@ -15,7 +15,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from portkit.errors import SpecError, near_names
+from portkit.errors import SpecError
+from portkit.spec.names import near, show
 from portkit.spec.types import DTYPES, TOKEN, DType
 
 _SOURCE = resources.files("portkit.spec").joinpath("v1.toml").read_bytes()
@@ -172,7 +173,7 @@ FORMS: dict[str, Form] = _read_forms()
 def form(name: str) -> Form:
     """Return the form called `name`; raises `SpecError` with the near names for an unknown one."""
     if name not in FORMS:
-        raise SpecError(f"unknown form {name!r}{near_names(name, FORMS)}", clause="form_c1")
+        raise SpecError(f"unknown form {show(name)}{near(name, FORMS)}", clause="form_c1")
     return FORMS[name]
 
 

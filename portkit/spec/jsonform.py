@@ -13,17 +13,10 @@ from typing import Annotated, Any
 import msgspec
 
 from portkit.errors import ParseError, SpecError
-from portkit.spec.assemble import (
-    MAX_BYTES,
-    MAX_DECLARATIONS,
-    MAX_FACTORS,
-    MAX_INSTRUCTIONS,
-    Assembler,
-    show,
-    written_type,
-)
+from portkit.spec.assemble import MAX_BYTES, MAX_DECLARATIONS, MAX_FACTORS, MAX_INSTRUCTIONS, Assembler, written_type
 from portkit.spec.forms import VERSION
 from portkit.spec.kernel import Access, Instr, Kernel, Numeric
+from portkit.spec.names import show
 from portkit.spec.shape import check_shape
 from portkit.spec.types import TOKEN, Type, parse_type
 

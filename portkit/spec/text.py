@@ -13,10 +13,11 @@ from itertools import islice
 from typing import NoReturn, ParamSpec, TypeVar, get_args
 
 from portkit.errors import ParseError, SpecError
-from portkit.spec.assemble import MAX_BYTES, MAX_EXTENT, Assembler, check_name, near, show
+from portkit.spec.assemble import MAX_BYTES, MAX_EXTENT, Assembler
 from portkit.spec.forms import VERSION, Operand, Role, form
 from portkit.spec.kernel import Access, Instr, Kernel, Numeric
 from portkit.spec.literals import MAX_LITERAL, format_literal, parse_integer, parse_literal
+from portkit.spec.names import check_name, near, show
 from portkit.spec.types import I32, Type, parse_type
 
 P = ParamSpec("P")

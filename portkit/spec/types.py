@@ -14,7 +14,8 @@ from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from portkit.errors import SpecError, near_names
+from portkit.errors import SpecError
+from portkit.spec.names import near, show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,10 +171,10 @@ def parse_type(text: str) -> Type:
     """
     match = _TYPE.fullmatch(text)
     if match is None or match[1] not in DTYPES:
-        raise SpecError(f"unknown type {text!r}{near_names(text, DTYPES)}", clause="type_c1")
+        raise SpecError(f"unknown type {show(text)}{near(text, DTYPES)}", clause="type_c1")
     lanes = int(match[2]) if match[2] else 1
     if match[2] and not 2 <= lanes <= MAX_LANES:
-        raise SpecError(f"lane count of {text!r} is outside 2..{MAX_LANES}", clause="type_c2")
+        raise SpecError(f"lane count of {show(text)} is outside 2..{MAX_LANES}", clause="type_c2")
     return Type(DTYPES[match[1]], lanes)
 
 

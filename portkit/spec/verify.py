@@ -15,15 +15,14 @@ from portkit.spec.assemble import (
     MAX_EXTENT,
     MAX_FACTORS,
     MAX_INSTRUCTIONS,
-    check_name,
     find_dtype,
     infer_instr,
-    near,
     written_type,
 )
 from portkit.spec.forms import FORMS, VERSION
 from portkit.spec.infer import gate_type
 from portkit.spec.kernel import Buffer, Instr, Kernel, Scalar, Shared
+from portkit.spec.names import check_name, near
 from portkit.spec.rules import Facts, rules
 from portkit.spec.shape import check_shape, check_spaces, misfit
 from portkit.spec.text import format_instr

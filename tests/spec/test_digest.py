@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from portkit.spec.forms import VERSION, digest
 
-PINNED = "9d5b9b5cf9d8f77d6c781b282706e53660842a581b62814333def019cdf153b5"
+PINNED = "6f20ef0decdb4fca576111cdeaf1b8fc933510914efe6ba90fbcbd51058ffc80"
 
 
 def test_the_spec_file_has_the_pinned_digest() -> None:
