@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 import traceback
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ import numpy as np
 from portkit.conformance.card import Card, Mismatch, clip, finite, kernel_text, mismatch, replay_line, suspect
 from portkit.conformance.case import Case, CheckFailed, Trial
 from portkit.conformance.expectation import Acceptances, Array, expect, outputs_digest
+from portkit.conformance.hints import Wrong, hint
 from portkit.conformance.journal import Entry
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
@@ -47,6 +48,8 @@ class Finding:
 
     verdict: Verdict
     reason: str = ""
+    suspect: str = ""
+    """What the finding itself accuses, where that is more than the case is about."""
     detail: str = ""
     wrong: int = 0
     elements: int = 0
@@ -54,6 +57,7 @@ class Finding:
     error_share: float = 0.0
     ulp: float = 0.0
     mismatch: Mismatch | None = None
+    hint: str = ""
     digest: str = ""
     reference_digest: str = ""
     device_seconds: float = 0.0
@@ -130,8 +134,8 @@ def _failed_call(error: DeviceError | ContractError, client: DeviceClient) -> Fi
     if isinstance(error, DeviceHang | DeviceLost):
         client.kill()
         verdict = Verdict.TIMEOUT if isinstance(error, DeviceHang) else Verdict.CRASH
-        return Finding(verdict, str(error), vendor)
-    return Finding(Verdict.FAIL, f"{type(error).__name__}: {error}", vendor)
+        return Finding(verdict, str(error), detail=vendor)
+    return Finding(Verdict.FAIL, f"{type(error).__name__}: {error}", detail=vendor)
 
 
 # --- a check ------------------------------------------------------------------------------------------------------
@@ -170,7 +174,14 @@ class _Tally:
     error_share: float = 0.0
     ulp: float = 0.0
     mismatch: Mismatch | None = None
+    hint: str = ""
     reasons: list[str] = field(default_factory=list[str])
+    suspect: str = ""
+
+    def accuse(self, suspect: str, reason: str) -> None:
+        """Add a reason; the first one names the suspect."""
+        self.suspect = self.suspect or suspect
+        self.reasons.append(reason)
 
 
 class _Launch:
@@ -229,7 +240,7 @@ class _Launch:
         if not self.trial.device_check_only:
             for name in before.keys() - self._read_only():
                 self._compare(name, after[name], poison, tally)
-                suspicious |= self._holds_poison(name, after[name], poison)
+                suspicious |= bool(self._poisoned(name, after[name], poison).any())
         return self._finding(tally, after, poison, ran.launch_seconds), suspicious
 
     def _read_only(self) -> set[str]:
@@ -246,12 +257,13 @@ class _Launch:
             around.append(beside)
             if data[array.nbytes :] != guard:
                 at = _first_difference(data[array.nbytes :], guard)
-                tally.reasons.append(f"wrote past the end of {name}: byte {at} after its {array.nbytes} changed")
+                reason = f"wrote past the end of {name}: byte {at} after its {array.nbytes} changed"
+                tally.accuse("store: past the end of a buffer", reason)
             if name in read_only and data[: array.nbytes] != array.tobytes():
                 at = _first_difference(data[: array.nbytes], array.tobytes()) // array.itemsize
-                tally.reasons.append(f"changed the input {name} at element {at}")
+                tally.accuse("store: to a buffer that is only read", f"changed the input {name} at element {at}")
         if any(beside != guard for beside in around):
-            tally.reasons.append("wrote outside every buffer of the launch")
+            tally.accuse("store: outside every buffer", "wrote outside every buffer of the launch")
         return after
 
     @np.errstate(all="ignore")  # outputs may be NaN of any kind
@@ -268,14 +280,17 @@ class _Launch:
         tally.ulp = max(tally.ulp, finite(np.max(accepted.distance_ulp(actual)[wrong])))
         if tally.mismatch is None:
             first = int(wrong[0])
-            unwritten = name not in self.trial.inputs and _is_poison(actual[first : first + 1], poison)
+            poisoned = self._poisoned(name, actual, poison)
+            unwritten = bool(poisoned[first])
             tally.mismatch = mismatch(name, first, actual, accepted, self.trial.inputs, unwritten=unwritten)
+            tally.hint = hint(Wrong(self.kernel, actual, accepted, wrong, poisoned, self.trial.inputs))
 
-    def _holds_poison(self, name: str, actual: Array, poison: int) -> bool:
+    def _poisoned(self, name: str, actual: Array, poison: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Return which elements of a buffer still hold the poison that it began with."""
         if name in self.trial.inputs or not len(actual):
-            return False
+            return np.zeros(len(actual), np.bool_)
         rows = np.frombuffer(actual.tobytes(), np.uint8).reshape(len(actual), actual.itemsize)
-        return bool((rows == _POISONS[poison]).all(axis=1).any())
+        return (rows == _POISONS[poison]).all(axis=1)
 
     def _finding(self, tally: _Tally, after: dict[str, Array], poison: int, seconds: float) -> Finding:
         reasons = list(tally.reasons)
@@ -291,12 +306,14 @@ class _Launch:
         return Finding(
             verdict=Verdict.FAIL if reasons else Verdict.PASS,
             reason="; ".join(reasons),
+            suspect=tally.suspect,
             wrong=tally.wrong,
             elements=tally.elements,
             ill_conditioned=tally.ill_conditioned,
             error_share=tally.error_share,
             ulp=tally.ulp,
             mismatch=tally.mismatch,
+            hint=tally.hint,
             digest=digests[0],
             reference_digest=digests[1],
             device_seconds=seconds,
@@ -304,10 +321,6 @@ class _Launch:
 
 
 Attempt: TypeAlias = _Check | _Launch
-
-
-def _is_poison(element: Array, poison: int) -> bool:
-    return element.tobytes() == bytes([_POISONS[poison]]) * element.itemsize
 
 
 def _first_difference(a: bytes, b: bytes) -> int:
@@ -320,11 +333,12 @@ def _first_difference(a: bytes, b: bytes) -> int:
 def _card(case: Case, client: DeviceClient, attempt: Attempt, found: Finding) -> Card:
     trial = attempt.trial
     return Card(
-        suspect=suspect(case),
+        suspect=found.suspect or suspect(case),
         replay=replay_line(client.reference, case),
         kernel=kernel_text(trial.kernel) if trial else "",
         scalars=dict(trial.scalars) if trial else {},
         mismatch=found.mismatch,
+        hint=found.hint,
         wrong=found.wrong,
         elements=found.elements,
         source=clip(_source(client, trial)) if trial else "",
