@@ -10,6 +10,7 @@ import numpy as np
 
 from portkit.conformance.case import Case
 from portkit.spec.kernel import Kernel
+from portkit.spec.text import format as format_kernel
 
 if TYPE_CHECKING:
     from portkit.reference.acceptance import Acceptance
@@ -32,16 +33,14 @@ class Number(msgspec.Struct, frozen=True):
 class Mismatch(msgspec.Struct, frozen=True, omit_defaults=True):
     """The first wrong element of a buffer.
 
-    `low` and `high` are the ends of the acceptance set, `ulp` the distance of `actual` from it, in units in the last
-    place; `inputs` the elements of the other buffers at the same index, where they have one.
+    `accepted` is the acceptance set in words, `ulp` the distance of `actual` from it, in units in the last place;
+    `inputs` are the elements of the other buffers at the same index, where they have one.
     """
 
     buffer: str
     element: int
     actual: Number
-    low: Number
-    high: Number
-    may_nan: bool = False
+    accepted: str
     ulp: float = 0.0
     inputs: dict[str, Number] = {}
     unwritten: bool = False
@@ -60,6 +59,8 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     wrong: int = 0
     elements: int = 0
     source: str = ""
+    hint: str = ""
+    """What the pattern of wrong elements looks like, where it is a known one."""
     detail: str = ""
     """The vendor's own text: an exception, or the last that the device process printed."""
 
@@ -87,8 +88,6 @@ def clip(text: str) -> str:
 
 def kernel_text(kernel: Kernel) -> str:
     """Return the text form of a kernel, clipped."""
-    from portkit.spec.text import format as format_kernel
-
     return clip(format_kernel(kernel))
 
 
@@ -101,9 +100,7 @@ def mismatch(
         buffer=name,
         element=index,
         actual=number(actual, index),
-        low=number(accepted.lo, index),
-        high=number(accepted.hi, index),
-        may_nan=bool(accepted.may_nan[index]),
+        accepted=accepted.describe(index),
         ulp=finite(accepted.distance_ulp(actual)[index]),
         inputs=beside,
         unwritten=unwritten,
@@ -117,19 +114,20 @@ def finite(value: float) -> float:
 
 def render(card: Card) -> str:
     """Return the card as text for a terminal."""
-    return "\n".join([f"suspect   {card.suspect}", *_mismatch_lines(card), *_blocks(card), f"replay    {card.replay}"])
+    hint = [f"hint      {card.hint}"] if card.hint else []
+    head = [f"suspect   {card.suspect}", *hint, *_mismatch_lines(card)]
+    return "\n".join([*head, *_blocks(card), f"replay    {card.replay}"])
 
 
 def _mismatch_lines(card: Card) -> Sequence[str]:
     found = card.mismatch
     if found is None:
         return ()
-    accepted = str(found.low) if found.low == found.high else f"{found.low} .. {found.high}"
     return (
         f"element   {found.buffer}[{found.element}], the first of {card.wrong} wrong among {card.elements}",
         *(f"input     {name}[{found.element}] = {value}" for name, value in found.inputs.items()),
         f"actual    {found.actual}" + ("  (never written)" if found.unwritten else ""),
-        f"accepted  {accepted}" + (" or NaN" if found.may_nan else ""),
+        f"accepted  {found.accepted}",
         f"distance  {found.ulp:g} ulp outside",
     )
 

@@ -11,12 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from portkit.conformance.worker import Plan, PlannedWorker, read_plan
+from portkit.conformance.worker import LIFELINE_VARIABLE, PLAN_SUFFIX, Plan, PlannedWorker, read_plan
 from portkit.runtime.lifeline import end_with
 
-PLAN_SUFFIX = ".plan"
-LIFELINE_VARIABLE = "PORTKIT_LIFELINE"
-"""The environment variable that names the descriptor of the run's lifeline."""
 _WORKER: pytest.StashKey[PlannedWorker] = pytest.StashKey()
 
 

@@ -28,11 +28,19 @@ from portkit.conformance.digest import suite_digest
 from portkit.conformance.journal import Entry, Follower, Header
 from portkit.conformance.judge import CASE_SECONDS
 from portkit.conformance.ladder import Ladder
-from portkit.conformance.plugin import LIFELINE_VARIABLE, PLAN_SUFFIX
 from portkit.conformance.select import select
 from portkit.conformance.verdict import ExitCode, Verdict
 from portkit.conformance.waivers import Waiver, load_waivers, stale
-from portkit.conformance.worker import Plan, Worker, begun, open_client, suite_of, write_plan
+from portkit.conformance.worker import (
+    LIFELINE_VARIABLE,
+    PLAN_SUFFIX,
+    Plan,
+    Worker,
+    begun,
+    open_client,
+    suite_of,
+    write_plan,
+)
 from portkit.contract import CONTRACT_VERSION, Capabilities
 from portkit.errors import (
     CannotRunHere,

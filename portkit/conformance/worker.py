@@ -18,6 +18,9 @@ from portkit.contract import Capabilities
 from portkit.errors import HarnessError
 from portkit.runtime.client import DeviceClient
 
+PLAN_SUFFIX = ".plan"
+LIFELINE_VARIABLE = "PORTKIT_LIFELINE"
+"""The environment variable that names the descriptor of the run's lifeline."""
 _MARK = "begun-"
 Collect = Callable[[Capabilities, str], Sequence[Case]]
 

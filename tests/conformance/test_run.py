@@ -70,6 +70,12 @@ def test_a_case_that_ends_its_worker_is_our_error_and_no_other_is_lost(tmp_path:
     assert result.exit_code is ExitCode.HARNESS_ERROR
 
 
+def test_a_suite_that_workers_collect_differently_is_our_error(tmp_path: Path) -> None:
+    result = run(tmp_path, suite="collect_shrinking")
+    assert (result.exit_code, result.counts) == (ExitCode.HARNESS_ERROR, {Verdict.ERROR: 30})
+    assert "no case ops/add/00 here" in (tmp_path / "pytest.log").read_text()
+
+
 def test_a_rung_that_fails_blocks_what_stands_on_it(tmp_path: Path) -> None:
     result = run(tmp_path, suite="collect_broken_rung")
     assert result.exit_code is ExitCode.NOT_PASSED

@@ -1,0 +1,105 @@
+"""Seeded faults: each is found by its witness, on the cpu backend and on the model device, and the card names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from portkit.conformance.case import Case, Tier
+from portkit.conformance.cases.collect import collect
+from portkit.conformance.judge import judge_case
+from portkit.conformance.mutants.model import ModelDevice
+from portkit.conformance.mutants.table import MUTANTS, Mutant, find_mutant
+from portkit.conformance.verdict import Verdict
+from portkit.contract import Capabilities, find_backend
+from portkit.errors import InvalidKernelError, UsageError
+from portkit.reference.checks import check
+from portkit.runtime.client import DeviceClient
+
+KILLED = [m for m in MUTANTS.values() if not m.equivalent]
+EQUIVALENT = [m for m in MUTANTS.values() if m.equivalent]
+
+
+@pytest.fixture(scope="module")
+def capabilities() -> Capabilities:
+    return find_backend("cpu").capabilities
+
+
+@pytest.fixture(scope="module")
+def cases(capabilities: Capabilities) -> dict[str, Case]:
+    return {case.id: case for case in collect(capabilities)}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[DeviceClient]:
+    with DeviceClient("cpu") as opened:
+        yield opened
+
+
+def named(mutant: Mutant) -> str:
+    return mutant.name
+
+
+def test_there_are_at_least_twenty_mutants_to_kill() -> None:
+    assert len(KILLED) >= 20
+
+
+@pytest.mark.parametrize("mutant", KILLED, ids=named)
+def test_the_witness_is_run_by_the_standard_tier(mutant: Mutant, cases: dict[str, Case]) -> None:
+    assert cases[mutant.witness].tier in (Tier.SMOKE, Tier.STANDARD)
+
+
+@pytest.mark.parametrize("mutant", KILLED, ids=named)
+def test_the_suite_kills_the_mutant_and_the_card_names_the_fault(
+    mutant: Mutant, cases: dict[str, Case], client: DeviceClient
+) -> None:
+    outcome = judge_case(cases[mutant.witness], mutant.plant(client))
+    assert not outcome.verdict.passes
+    assert outcome.verdict is not Verdict.ERROR
+    assert mutant.suspect, "a mutant says what it accuses"
+    assert outcome.card is not None
+    assert outcome.card.suspect.startswith(mutant.suspect)
+
+
+@pytest.mark.parametrize("witness", sorted({m.witness for m in KILLED}))
+def test_the_witness_passes_without_a_fault(witness: str, cases: dict[str, Case], client: DeviceClient) -> None:
+    assert judge_case(cases[witness], client).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("mutant", KILLED, ids=named)
+def test_the_witness_distinguishes_the_fault_on_the_model_device(
+    mutant: Mutant, cases: dict[str, Case], capabilities: Capabilities
+) -> None:
+    model, case = ModelDevice(capabilities), cases[mutant.witness]
+    assert judge_case(case, model.as_client()).verdict is Verdict.PASS
+    found = judge_case(case, mutant.plant(model.as_client()))
+    assert not found.verdict.passes or becomes_invalid(mutant, case)
+
+
+def becomes_invalid(mutant: Mutant, case: Case) -> bool:
+    """Whether the fault makes the witness a kernel that no device owes anything, such as one with a race."""
+    assert case.trial is not None
+    assert not isinstance(mutant.fault, type)
+    trial = case.trial()
+    zeros = {b.name: np.zeros(b.extent.evaluate(trial.scalars), b.dtype.numpy) for b in trial.kernel.buffers}
+    try:
+        check(mutant.fault(trial.kernel), trial.scalars, {**zeros, **trial.inputs})
+    except InvalidKernelError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("mutant", EQUIVALENT, ids=named)
+def test_an_equivalent_mutant_passes_the_cases_of_its_form(
+    mutant: Mutant, cases: dict[str, Case], client: DeviceClient
+) -> None:
+    about = [case for id_, case in cases.items() if id_.startswith(f"ops/{mutant.suspect}/")]
+    assert about
+    assert all(judge_case(case, mutant.plant(client)).verdict is Verdict.PASS for case in about)
+
+
+def test_an_unknown_mutant_is_refused_with_near_names() -> None:
+    with pytest.raises(UsageError, match="barrier-dropped"):
+        find_mutant("barrier-droped")
