@@ -31,6 +31,8 @@ def cases(capabilities: Capabilities) -> Iterator[Case]:
         for cell in form_cells(FORMS[form], capabilities):
             for plan in planner(cell):
                 yield from plan_cases(plan, capabilities)
+    for plan in _mixed_select(capabilities):
+        yield from plan_cases(plan, capabilities)
 
 
 def emit_form(form: str, builder: Builder, *operands: Reg) -> Reg:
@@ -66,6 +68,19 @@ def _arithmetic(arity: int, tie_set: InputSet, cell: Cell) -> Iterator[Plan]:
     dtype = dtype_of(cell)
     sets = _sets([dtype] * arity, {"ties": tie_set})
     yield _plan(cell, arity, sets, _ALL_SETS if dtype.is_float else ())
+    if cell.form == "mul" and dtype.is_float and cell.lanes == 1:
+        yield _uncontracted(cell)
+
+
+def _uncontracted(cell: Cell) -> Plan:
+    """A product that feeds a sum, on operands for which rounding once gives other bits than rounding twice."""
+    type_ = type_text(cell.dtype, cell.lanes)
+    sets: dict[str, InputSet] = {"ties": ties.fma_ties}
+    return Plan(f"ops/mul.then_add/{type_}", (type_,) * 3, (type_,), _multiply_then_add, sets, (cell,))
+
+
+def _multiply_then_add(builder: Builder, a: Reg, b: Reg, c: Reg) -> Reg:
+    return builder.add(builder.mul(a, b), c)
 
 
 def _integer(cell: Cell) -> Iterator[Plan]:
@@ -115,6 +130,20 @@ def _select(cell: Cell) -> Iterator[Plan]:
         (cell,),
         ("special", "nonfinite") if "nonfinite" in sets else (),
     )
+
+
+def _mixed_select(capabilities: Capabilities) -> Iterator[Plan]:
+    """Comparisons of one dtype that choose between values of another; over the lane counts every pairing turns up."""
+    for form in ("phi.lt", "phi.eq"):
+        compared = list(form_cells(FORMS[form], capabilities))
+        chosen = [d for d in FORMS[form].dtypes("U") if d.name in capabilities.dtypes]
+        for number, cell in enumerate(compared):
+            target = chosen[(number + number // len(chosen) + 1) % len(chosen)]
+            source, result = type_text(cell.dtype, cell.lanes), type_text(target.name, cell.lanes)
+            sets: dict[str, InputSet] = {"special": partial(_select_set, inputs.special)}
+            path, emit = f"ops/{form}/{source}-to-{result}", partial(emit_form, form)
+            if target != dtype_of(cell):
+                yield Plan(path, (source, source, result, result), (result,), emit, sets, (cell,))
 
 
 def _select_set(maker: InputSet, case_id: str, dtypes: Sequence[DType]) -> Operands:

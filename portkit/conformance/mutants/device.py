@@ -142,6 +142,11 @@ class ArgumentsSwapped(Wrapped):
         outputs[bound[0]], outputs[bound[1]] = outputs[bound[1]], outputs[bound[0]]
         return _with_outputs(ran, outputs)
 
+    def launch(
+        self, executable: Any, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]
+    ) -> None:
+        self.inner.launch(executable, grid, [*buffers[1::-1], *buffers[2:]], scalars)
+
 
 class ScalarsSwapped(Wrapped):
     """Passes two scalars of one dtype in the wrong order."""
@@ -159,32 +164,41 @@ class ScalarsSwapped(Wrapped):
             given[0], given[1] = given[1], given[0]
         return self.inner.execute(kernel, grid, operands, given, **options)
 
+    def launch(
+        self, executable: Any, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]
+    ) -> None:
+        self.inner.launch(executable, grid, buffers, [*scalars[1::-1], *scalars[2:]])
+
 
 class LastGroupDropped(Wrapped):
     """Starts one work-group less where there are several."""
 
     def execute(self, kernel: Kernel, grid: Sequence[int], *args: Any, **options: Any) -> Executed:
-        fewer = (*grid[:-1], grid[-1] - 1) if grid[-1] > 1 else tuple(grid)
-        return self.inner.execute(kernel, fewer, *args, **options)
+        return self.inner.execute(kernel, _one_less(grid), *args, **options)
+
+    def launch(self, executable: Any, grid: Sequence[int], *args: Any) -> None:
+        self.inner.launch(executable, _one_less(grid), *args)
 
 
 class GridTransposed(Wrapped):
     """Takes the extents of the first two grid loops the wrong way round."""
 
     def execute(self, kernel: Kernel, grid: Sequence[int], *args: Any, **options: Any) -> Executed:
-        turned = (grid[1], grid[0], *grid[2:]) if len(grid) > 1 else tuple(grid)
-        return self.inner.execute(kernel, turned, *args, **options)
+        return self.inner.execute(kernel, _turned(grid), *args, **options)
+
+    def launch(self, executable: Any, grid: Sequence[int], *args: Any) -> None:
+        self.inner.launch(executable, _turned(grid), *args)
 
 
 class StaleKernel(Wrapped):
-    """Finds compiled kernels by name and number of instructions."""
+    """Finds compiled kernels by how many buffers they take."""
 
     def __init__(self, inner: DeviceClient) -> None:
         super().__init__(inner)
-        self._cache: dict[tuple[str, int], Kernel] = {}
+        self._cache: dict[int, Kernel] = {}
 
     def compile(self, kernel: Kernel) -> RemoteExecutable:
-        return self.inner.compile(self._cache.setdefault((kernel.name, len(kernel.body)), kernel))
+        return self.inner.compile(self._cache.setdefault(len(kernel.buffers), kernel))
 
 
 class WritesPastTheEnd(Wrapped):
@@ -219,6 +233,9 @@ class LaunchSkipped(Wrapped):
         del kernel, grid, args, options
         return Executed([bytes(o.data if isinstance(o, Guard) else o) for o in operands], "", 0.0, 0.0, 0.0)
 
+    def launch(self, executable: Any, grid: Sequence[int], *args: Any) -> None:
+        del executable, grid, args
+
 
 class LastBitVaries(Wrapped):
     """Flips the lowest bit of the first output byte at every second launch."""
@@ -235,6 +252,14 @@ class LastBitVaries(Wrapped):
         bound = [k for k, operand in enumerate(operands) if not isinstance(operand, Guard)]
         written = [k for k, b in zip(bound, kernel.buffers, strict=True) if b.access != "read" and ran.outputs[k]]
         return _with_changed_byte(ran, written[0], 0) if written and self._launches % 2 else ran
+
+
+def _one_less(grid: Sequence[int]) -> tuple[int, ...]:
+    return (*grid[:-1], grid[-1] - 1) if grid[-1] > 1 else tuple(grid)
+
+
+def _turned(grid: Sequence[int]) -> tuple[int, ...]:
+    return (*grid[1::-1], *grid[2:])
 
 
 def _with_outputs(ran: Executed, outputs: list[bytes]) -> Executed:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from portkit.contract import Capabilities, DeviceInfo
 from portkit.errors import InvalidHandle, OutOfMemory
 from portkit.reference.values import run
-from portkit.runtime.client import Bytes, Executed, Guard
+from portkit.runtime.client import Bytes, DeviceClient, Executed, Guard
 from portkit.spec.kernel import Kernel
 
 
@@ -42,6 +42,10 @@ class ModelDevice:
         self.info = DeviceInfo(device="reference interpreter")
         self._buffers: dict[int, bytearray] = {}
         self._next = 1
+
+    def as_client(self) -> DeviceClient:
+        """Return itself as what the judge takes: it has the functions of a client that the judge and the checks use."""
+        return cast("DeviceClient", self)
 
     def allocate(self, size: int, align: int = 64) -> int:
         """Return a handle to `size` bytes."""

@@ -343,7 +343,8 @@ def loop_stops_one_early(i: Instr, e: Emitter) -> bool:
     """Compare with n - 1."""
     if not i.args:
         return False
-    e.out.append(replace(i, args=(e.op("add", i.args[0], e.const(Type(I32), -1)),)))
+    minus, zero = e.const(Type(I32), -1), e.const(Type(I32), 0)
+    e.out.append(replace(i, args=(e.op("phi.lt", zero, i.args[0], e.op("add", i.args[0], minus), zero),)))
     return True
 
 
