@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import platform
 from collections.abc import Sequence
+from weakref import WeakSet
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -80,7 +81,7 @@ class CpuDevice:
         self._target = _host_target()
         self._handles = itertools.count(1)
         self._buffers: dict[int, _Buffer] = {}
-        self._executables: set[CpuExecutable] = set()
+        self._executables: WeakSet[CpuExecutable] = WeakSet()  # what nobody holds is unloaded
         self._open = True
         self.info = _host_info(self._pool.threads, capabilities.version)
 
