@@ -47,8 +47,8 @@ class Cell:
     source: str = ""
 
     def __str__(self) -> str:
-        dtype = f"{self.dtype}<-{self.source}" if self.source else self.dtype
-        return f"{self.form}/{dtype}" + (f"x{self.lanes}" if self.lanes > 1 else "")
+        lanes = f"x{self.lanes}" if self.lanes > 1 else ""
+        return f"{self.form}/{self.dtype}{lanes}" + (f"<-{self.source}" if self.source else "")
 
 
 @dataclass(frozen=True, slots=True)

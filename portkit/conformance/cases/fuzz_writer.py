@@ -368,7 +368,9 @@ class KernelWriter:
 
     def _digest(self) -> Reg:
         """The visible 32-bit registers folded into one number, so that little of the kernel is dead."""
-        words = [reg for t in self.scope.types(lambda t: t.lanes == 1 and t.bits == I32.bits) for reg in self.scope.of(t)]
+        words = [
+            reg for t in self.scope.types(lambda t: t.lanes == 1 and t.bits == I32.bits) for reg in self.scope.of(t)
+        ]
         total = self.w.i32(1)
         for reg in words[-DIGESTED:]:
             total = self.w.add(self.w.times(total, 31), self.w.bits(self._without_nan(reg), "i32"))

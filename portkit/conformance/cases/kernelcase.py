@@ -56,10 +56,12 @@ def _trial(build: Build, data: Data, numeric: Numeric, case_id: str) -> Trial:
 
 
 def rows_to_cases(rows: Iterable[KernelCase], capabilities: Capabilities) -> Iterator[Case]:
-    """Yield the cases of the rows that the device declares; strict ones only where it declares strict."""
+    """Yield the cases of the rows that the device declares: their forms, strict, infinities and NaN."""
     tables = {"atomic": capabilities.atomic, "math": capabilities.math}
     natives = {f"{t}.{kind}.{d}" for t, table in tables.items() for kind, dtypes in table.items() for d in dtypes}
     declared = {*capabilities.dtypes, *capabilities.extensions, *natives}
+    numeric = capabilities.numeric
     for row in rows:
-        if declared.issuperset(row.requires) and (row.numeric == "fast" or capabilities.numeric.strict):
+        finite = numeric.nonfinite or not row.id.endswith("/nonfinite")
+        if finite and declared.issuperset(row.requires) and (row.numeric == "fast" or numeric.strict):
             yield row.case()

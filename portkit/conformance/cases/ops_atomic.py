@@ -28,10 +28,7 @@ def cases(capabilities: Capabilities) -> Iterator[Case]:
     """Yield the cases of every declared atomic store."""
     for form in (f for f in FORMS.values() if f.extension == "atomic" and available(f, capabilities)):
         for cell in form_cells(form, capabilities):
-            rows = _rows(cell, form.kind)
-            for row in rows:
-                if not row.id.endswith("/nonfinite") or capabilities.numeric.nonfinite:
-                    yield from rows_to_cases([row], capabilities)
+            yield from rows_to_cases(_rows(cell, form.kind), capabilities)
 
 
 def _rows(cell: Cell, kind: str) -> Iterator[KernelCase]:

@@ -236,9 +236,14 @@ def overwrite_kernel(dtype: str, numeric: Numeric) -> Kernel:
         store_item(builder, target, at, type_, builder.const(dtype, 1), frame.inside)
         seen = load_item(builder, target, at, type_, frame.inside)
         value = load_item(builder, source, at, type_, frame.inside)
-        chosen = builder.eq(seen, builder.const(dtype, 1), value, seen)
+        chosen = builder.eq(_comparable(builder, seen), _comparable(builder, builder.const(dtype, 1)), value, seen)
         store_item(builder, target, at, type_, chosen, frame.inside)
     return builder.build()
+
+
+def _comparable(builder: Builder, value: Reg) -> Reg:
+    """The value, or as f32 where its dtype has no comparison (f8)."""
+    return value if value.type.dtype in FORMS["phi.eq"].dtypes("T") else builder.cast(value, "f32")
 
 
 def _overwrite_data(dtype: DType, case_id: str) -> tuple[Scalars, Arrays]:

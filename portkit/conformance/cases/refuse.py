@@ -49,12 +49,12 @@ class Fault:
 def cases(capabilities: Capabilities) -> Iterator[Case]:
     """Yield the refusals and their control; they need no device."""
     del capabilities
-    for name, fault in _FAULTS.items():
+    for name, fault in FAULTS.items():
         path = f"kernels/refuse/{fault.clause or 'control'}/{name}"
-        yield Case(path, Level.KERNELS, Tier.SMOKE, check=partial(_refused, fault))
+        yield Case(path, Level.KERNELS, Tier.SMOKE, check=partial(refused, fault))
 
 
-def _refused(fault: Fault, client: DeviceClient) -> None:
+def refused(fault: Fault, client: DeviceClient) -> None:
     """Raise `CheckFailed` unless the reader or the verifier refuses the kernel with the expected clause."""
     del client
     try:
@@ -69,7 +69,7 @@ def _refused(fault: Fault, client: DeviceClient) -> None:
         raise CheckFailed(f"accepted a kernel that breaks {fault.clause}")
 
 
-_FAULTS: dict[str, Fault] = {
+FAULTS: dict[str, Fault] = {
     "legal": Fault(""),
     "unknown_version": Fault("header_c1", first="portkit 99.0"),
     "name_declared_twice": Fault("header_c2", header="buffer x f32[8] read"),

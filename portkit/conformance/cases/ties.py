@@ -142,7 +142,8 @@ def _overflow_border(source: DType, target: DType) -> Patterns:
 
 def _integer_to_float(draws: Draws, source: DType, target: DType) -> Patterns:
     width = source.bits - source.is_signed
-    used = draws.integers(2, width, COUNT)
+    anything, long = draws.integers(2, width, COUNT), draws.integers(min(target.precision + 1, width), width, COUNT)
+    used = np.where(np.arange(COUNT) % 4 == 0, anything, long)
     values = (draws.bits(64, COUNT) | u64(1 << 63)) >> (64 - used).astype(np.uint64)
     dropped = np.maximum(used - target.precision, 0).astype(np.uint64)
     half = np.where(dropped > 0, u64(1) << (np.maximum(dropped, u64(1)) - u64(1)), u64(0))
