@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import textwrap
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -164,3 +165,9 @@ def test_a_case_that_a_page_names_is_in_the_suite(path: Path) -> None:
     named = set(re.findall(r"(?<![/(])\b(?:device|ops|kernels)/[\w.*]+(?:/[\w.*]+)*", path.read_text(encoding="utf-8")))
     ids = [case.id for case in collect(find_backend("cpu").capabilities, "core")] if named else []
     assert [name for name in named if not any(matches(name, found) for found in ids)] == []
+
+
+def test_the_porting_guide_tells_of_every_break_that_the_scaffold_check_makes() -> None:
+    breaks = tomllib.loads((ROOT / "ci/scaffold-breaks.toml").read_text(encoding="utf-8"))["break"]
+    assert len(breaks) >= 3
+    assert [entry["title"] for entry in breaks if entry["title"] not in page("porting.md")] == []
