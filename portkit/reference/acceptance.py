@@ -90,21 +90,22 @@ class Acceptance:
         return np.minimum.reduce(distances)
 
     def error_share(self, actual: Array) -> Float64:
-        """Return |actual - centre| as a share of the admitted error, floats only: at most 1 is admitted.
+        """Return |actual - centre| as a share of the admitted error: below 1 where admitted, at least 1 elsewhere.
 
         The centre is that of the admitted interval, the admitted error half its width and half an ulp, so that a
-        determined element that matches gives 0. It is 0 where an end is infinite and the element is admitted, inf where
-        NaN or infinity is not admitted.
+        determined element that matches gives 0. It is 0 for integers and where an end is infinite, if the element is
+        admitted, and inf for integers, NaN and infinities that are not.
         """
         accepted = self.accepts(actual)
         if not self.dtype.is_float:
             return np.where(accepted, 0.0, np.inf)
         with np.errstate(all="ignore"):
             value, lo, hi = (x.astype(np.float64) for x in (actual, self.lo, self.hi))
-            centre = lo / 2 + hi / 2
-            share = np.abs(value - centre) / (hi / 2 - lo / 2 + ulp(centre, self.dtype) / 2)
+            unit = ulp(np.maximum(np.abs(lo), np.abs(hi)), self.dtype)
+            above, below = value / unit - lo / unit, hi / unit - value / unit
+            share = np.abs(above - below) / (above + below + 1)
         bounded = np.isfinite(lo) & np.isfinite(hi) & np.isfinite(value)
-        return np.where(bounded, share, np.where(accepted, 0.0, np.inf))
+        return np.where(accepted, np.where(bounded, share, 0.0), np.where(bounded, np.maximum(share, 1.0), np.inf))
 
     def describe(self, index: int) -> str:
         """Return what is admitted at an index, in decimal and hexadecimal, for failure cards."""

@@ -147,7 +147,8 @@ def exp2(x: Doubles) -> Scaled:
     p, e = two_product(table[0], t[0])
     head, low = two_sum(table[0], p)
     head, low = two_sum(head, low + (e + table[1] + table[0] * tail + table[1] * t[0]))
-    low = np.where((low == 0) & (x != whole), np.copysign(2.0**-900, x), low)  # however small, x decides the side of 1
+    tiny = (np.abs(low) < 2.0**-900) & (x != whole)  # however small, x decides on which side of 1 the power is
+    low = np.where(tiny, np.copysign(2.0**-900, x), low)
     return 0.5 * head, 0.5 * low, whole.astype(np.int64) + 1
 
 

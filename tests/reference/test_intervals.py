@@ -128,11 +128,10 @@ def test_comparisons_are_decided_exactly_where_all_members_agree(form: str) -> N
     close = draws.integers(0, 1, 4000).astype(np.bool_)
     b = Interval(np.where(close, a.hi, b.lo), np.where(close, np.maximum(a.hi, b.hi), b.hi), b.nan)
     plain = np.less if form == "less" else np.equal
-    outcomes = [
-        plain(p, q) for p, q in product(everything_in(a, F16, 6), everything_in(a if form == "" else b, F16, 6))
-    ]
+    outcomes = [plain(p, q) for p, q in product(everything_in(a, F16, 6), everything_in(b, F16, 6))]
     wide = ordinal(b.hi).astype(np.int64) - ordinal(b.lo) > 5
-    holds_, fails = (intervals.less if form == "less" else intervals.equal)(a, b)
+    compare = intervals.less if form == "less" else intervals.equal
+    holds_, fails = compare(a, b)
     always, never = np.logical_and.reduce(outcomes), ~np.logical_or.reduce(outcomes)
     assert (holds_ == always)[~wide].all()
     assert (fails == never)[~wide].all()
@@ -162,8 +161,7 @@ def test_the_extreme_of_equal_zeros_keeps_their_sign(zero: float) -> None:
 
 
 def test_nan_may_arise_where_infinities_of_both_signs_can_meet() -> None:
-    up = Interval(*(np.array([v], np.float32) for v in (1.0, np.inf)), np.array([False]))
-    down = Interval(*(np.array([v], np.float32) for v in (-np.inf, -1.0)), np.array([False]))
+    up, down = _between(1.0, np.inf), _between(-np.inf, -1.0)
     assert intervals.add(np.add, up, down).nan.all()
     assert not intervals.add(np.add, up, up).nan.any()
 
@@ -199,8 +197,7 @@ def test_a_member_that_another_may_exceed_is_not_decided() -> None:
 
 
 def test_a_different_value_of_the_same_range_is_not_the_greatest() -> None:
-    part = Interval(np.array([3.0], np.float32), np.array([4.0], np.float32), np.array([False]))
-    other = Interval(np.array([1.0], np.float32), np.array([2.0], np.float32), np.array([False]))
+    part, other = _between(3.0, 4.0), _between(1.0, 2.0)
     twin = Interval(part.lo, part.hi, part.nan)
     greatest = intervals.maximum(part, other, free_zero=False)
     assert not intervals.equal(twin, greatest)[0].any()
@@ -213,6 +210,10 @@ def test_a_least_member_is_decided_like_a_greatest() -> None:
     least = intervals.minimum(parts[0], parts[1], free_zero=False)
     assert [intervals.equal(part, least)[0].item() for part in parts] == [True, False]
     assert not intervals.equal(parts[0], intervals.maximum(least, parts[1], free_zero=False))[0].any()
+
+
+def _between(lo: float, hi: float) -> Interval:
+    return Interval(np.array([lo], np.float32), np.array([hi], np.float32), np.array([False]))
 
 
 def _one(x: Interval, place: int) -> Interval:
