@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from portkit.backends.cpu import BACKEND
-from portkit.backends.cpu.device import CpuDevice
+from portkit.backends.cpu.device import CpuDevice, open_host
 
 
 @pytest.fixture(scope="session")
 def device() -> Iterator[CpuDevice]:
-    opened = CpuDevice(BACKEND.capabilities)
+    opened = open_host(BACKEND.capabilities)
     yield opened
     opened.close()

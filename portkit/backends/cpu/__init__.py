@@ -39,9 +39,9 @@ class CpuBackend:
         """
         if reason := self.probe():
             raise CannotRunHere(reason)
-        from portkit.backends.cpu.device import CpuDevice
+        from portkit.backends.cpu.device import open_host
 
-        return CpuDevice(self.capabilities)
+        return open_host(self.capabilities)
 
 
 BACKEND = CpuBackend()

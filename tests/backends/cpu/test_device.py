@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from portkit.backends.cpu import BACKEND
-from portkit.backends.cpu.device import CpuDevice
+from portkit.backends.cpu.device import CpuDevice, open_host
 from portkit.contract import Backend, find_backend
 from portkit.errors import CannotRunHere, CompileError, DeviceError, DeviceLost, InvalidHandle, OutOfMemory
 from portkit.spec.builder import Builder
@@ -21,7 +21,7 @@ from portkit.spec.kernel import Kernel
 @pytest.fixture
 def own_device() -> Iterator[CpuDevice]:
     """A device that a test may reset or close."""
-    opened = CpuDevice(BACKEND.capabilities)
+    opened = open_host(BACKEND.capabilities)
     yield opened
     opened.close()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portkit.backends.cpu import BACKEND
-from portkit.backends.cpu.device import CpuDevice
+from portkit.backends.cpu.device import CpuDevice, open_host
 from portkit.backends.toolkit.llvm_kernel import Target
 from tests.backends.launching import Array, assert_same, execute, pointwise
 
@@ -16,8 +16,7 @@ from tests.backends.launching import Array, assert_same, execute, pointwise
 @pytest.fixture(scope="module")
 def halfless() -> Iterator[CpuDevice]:
     """A device that is told it cannot convert half precision."""
-    opened = CpuDevice(BACKEND.capabilities)
-    opened._target = Target(native_half=False)
+    opened = open_host(BACKEND.capabilities, Target(native_half=False))
     yield opened
     opened.close()
 
