@@ -54,7 +54,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     """The form under test, or the function of the device."""
     replay: str
     kernel: str = ""
-    scalars: dict[str, int | float] = {}
+    scalars: dict[str, str] = {}
     mismatch: Mismatch | None = None
     wrong: int = 0
     elements: int = 0
@@ -115,7 +115,9 @@ def finite(value: float) -> float:
 def render(card: Card) -> str:
     """Return the card as text for a terminal."""
     hint = [f"hint      {card.hint}"] if card.hint else []
-    head = [f"suspect   {card.suspect}", *hint, *_mismatch_lines(card)]
+    given = ", ".join(f"{name} = {value}" for name, value in card.scalars.items())
+    scalars = [f"scalars   {given}"] if given else []
+    head = [f"suspect   {card.suspect}", *hint, *_mismatch_lines(card), *scalars]
     return "\n".join([*head, *_blocks(card), f"replay    {card.replay}"])
 
 

@@ -336,7 +336,7 @@ def _card(case: Case, client: DeviceClient, attempt: Attempt, found: Finding) ->
         suspect=found.suspect or suspect(case),
         replay=replay_line(client.reference, case),
         kernel=kernel_text(trial.kernel) if trial else "",
-        scalars=dict(trial.scalars) if trial else {},
+        scalars={name: repr(value) for name, value in trial.scalars.items()} if trial else {},
         mismatch=found.mismatch,
         hint=found.hint,
         wrong=found.wrong,

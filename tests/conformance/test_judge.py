@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import msgspec
 import numpy as np
 import pytest
 
+from portkit.conformance.card import render
 from portkit.conformance.case import Case, Cell, CheckFailed, Level, Tier, Trial
 from portkit.conformance.journal import Entry
 from portkit.conformance.judge import judge_case
@@ -294,6 +296,26 @@ def test_a_case_that_launches_nothing_passes(faulty: DeviceClient) -> None:
     assert judge_case(
         Case("ops/none", Level.OPS, Tier.SMOKE, (Cell("store", "i32"),), trial=empty), faulty
     ).verdict is (Verdict.PASS)
+
+
+def test_a_card_with_nan_and_infinity_in_it_can_be_written_and_read_again() -> None:
+    def scaled() -> Trial:
+        b = Builder("wrong_scaled")
+        b.scalar("a", "f32")
+        x, out = b.buffer("x", "f32", 4, "read"), b.buffer("out", "f32", 4, "write")
+        b.grid(1)
+        lane = b.lane(4)
+        b.store(out, lane, b.load(x, lane))
+        return Trial(b.build(), {"a": np.nan}, {"x": np.full(4, np.inf, np.float32)})
+
+    with DeviceClient(f"{FAKES}:FAULTY") as client:
+        entry = judge_case(Case("ops/scaled", Level.OPS, Tier.SMOKE, trial=scaled), client)
+    assert entry.verdict is Verdict.FAIL
+    assert msgspec.json.decode(msgspec.json.encode(entry), type=Entry) == entry
+    assert entry.card is not None
+    assert entry.card.scalars == {"a": "nan"}
+    assert "inf (0x7f800000)" in render(entry.card)
+    assert "scalars   a = nan" in render(entry.card)
 
 
 def test_a_readwrite_buffer_starts_from_its_input(faulty: DeviceClient) -> None:
