@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from portkit.cli.output import EXIT_USAGE, console, errors, print_json
+from portkit.cli.output import EXIT_HARNESS, EXIT_USAGE, console, errors, print_json
 from portkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ def _run(options: RunOptions, json: bool) -> int:
         _print_machine(options, result, report)
     else:
         _print_person(options, result, report)
+    if report is not None and report.uncovered and not result.exit_code:
+        return EXIT_HARNESS  # a declared cell without a case is a hole in the suite, not in the backend
     return int(result.exit_code)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from portkit import __version__
 from portkit.cli import backends, conform, new, publishing, run, spec
-from portkit.cli.output import EXIT_INTERRUPTED, errors, fail
+from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, errors, fail
 from portkit.errors import PortkitError
 
 app = typer.Typer(
@@ -52,6 +52,10 @@ def main() -> None:
         app()
     except PortkitError as error:
         fail(error)
+    except Exception:  # noqa: BLE001 - whatever else is raised is our fault, and must not look like a verdict
+        errors.print_exception(width=120, suppress=[typer])
+        errors.print("portkit: this is a fault of portkit; please report it with the lines above")
+        sys.exit(EXIT_HARNESS)
     except KeyboardInterrupt:
         errors.print("portkit: interrupted")
         sys.exit(EXIT_INTERRUPTED)

@@ -1,10 +1,10 @@
-"""`portkit new`: scaffold an installable port that passes on its host stand-in."""
+"""`portkit new`: scaffold an installable port that passes on its stand-in."""
 
 from __future__ import annotations
 
-import json
-import keyword
+import importlib.util
 import re
+import shlex
 import shutil
 import tempfile
 from enum import StrEnum
@@ -12,10 +12,12 @@ from pathlib import Path
 
 import typer
 
-from portkit.cli.output import console
+from portkit.cli.output import console, print_json
 from portkit.errors import UsageError
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+MAX_NAME = 40
+"""Letters of a backend's name; it becomes part of a package's and a folder's."""
 
 
 class Route(StrEnum):
@@ -24,15 +26,45 @@ class Route(StrEnum):
     LLVM = "llvm"
 
 
+def new(
+    name: str = typer.Argument(..., help="The backend's name, such as mychip."),
+    route: Route = typer.Option(Route.LLVM, "--route", help="How the port generates code."),
+    into: Path | None = typer.Option(None, "--into", help="The folder to make; by default ./portkit-NAME."),
+    json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Scaffold an installable port that passes the suite at once on a stand-in."""
+    from portkit import __version__
+
+    _check_name(name)
+    target = into or Path(f"portkit-{name.replace('_', '-')}")
+    if target.exists() or target.is_symlink():
+        raise UsageError(f"{target} already exists; remove it, or choose another folder with --into")
+    try:
+        _render(template_folder(), target, {"name": name, "route": route.value, "portkit_version": __version__})
+    except OSError as error:
+        raise UsageError(f"cannot make {target}: {error.strerror or error}") from error
+    commands = _next_commands(name, target)
+    if json:
+        print_json({"name": name, "route": route.value, "folder": str(target), "next": commands})
+        return
+    console.print(f"Made {target}: a port to {name}, with this host in the chip's place. Next:\n", markup=False)
+    for command in commands:
+        console.print(f"    {command}", markup=False)
+    console.print(f"\nThen replace the stand-in step by step, as {target / 'README.md'} says.", markup=False)
+
+
 def _check_name(name: str) -> None:
     from portkit.contract import installed_backends
 
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+        better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:MAX_NAME].strip("_")
+        example = better if _NAME.fullmatch(better) else "mychip"
         raise UsageError(
-            f"{name!r} is not a backend name: use lower-case letters, digits and _, and start with a letter"
+            f"{name!r} is not a backend name: write at most {MAX_NAME} lower-case letters, digits and single _, "
+            f"a letter first, such as {example}"
         )
     if name in installed_backends():
-        raise UsageError(f"a backend called {name!r} is already installed; choose another name")
+        raise UsageError(f"a backend called {name!r} is installed already; choose another name")
 
 
 def template_folder() -> Path:
@@ -43,41 +75,30 @@ def template_folder() -> Path:
     for folder in (package / "templates" / "new_backend", package.parent / "templates" / "new_backend"):
         if folder.is_dir():
             return folder
-    raise UsageError("the scaffold template is missing from this installation; reinstall portkit")
+    raise UsageError("the scaffold's template is missing from this installation; reinstall portkit")
 
 
 def _render(template: Path, target: Path, answers: dict[str, str]) -> None:
-    """Render into a temporary folder beside the target, then rename, so that nothing is left half-written."""
+    """Render into a temporary folder on the same disk, then rename: what is cut off leaves nothing behind."""
     import copier
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".portkit-new-", dir=target.parent) as scratch:
+    above = next(folder for folder in target.absolute().parents if folder.exists())
+    with tempfile.TemporaryDirectory(prefix=".portkit-new-", dir=above) as scratch:
         # a copy, so that a template inside a git checkout is taken as it lies, not as last tagged
         source = Path(scratch) / "template"
         shutil.copytree(template, source, ignore=shutil.ignore_patterns("__pycache__"))
         rendered = Path(scratch) / "rendered"
         copier.run_copy(str(source), rendered, data=answers, defaults=True, quiet=True, overwrite=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         rendered.rename(target)
 
 
-def new(
-    name: str = typer.Argument(..., help="The backend's name, such as mychip."),
-    route: Route = typer.Option(Route.LLVM, "--route", help="How the port generates code."),
-    into: Path | None = typer.Option(None, "--into", help="The folder to make; by default ./portkit-NAME."),
-    json_output: bool = typer.Option(False, "--json", help="Print JSON."),
-) -> None:
-    """Scaffold an installable port that passes the suite at once on a host stand-in."""
-    from portkit import __version__
-
-    _check_name(name)
-    target = into or Path(f"portkit-{name.replace('_', '-')}")
-    if target.exists():
-        raise UsageError(f"{target} already exists; remove it or choose another folder with --into")
-    _render(template_folder(), target, {"name": name, "route": route.value, "portkit_version": __version__})
-    if json_output:
-        typer.echo(json.dumps({"name": name, "route": route.value, "folder": str(target)}))
-        return
-    console.print(f"Made {target}. Next:\n")
-    console.print(f"    pip install -e {target if target.is_absolute() else f'./{target}'}", markup=False)
-    console.print(f"    portkit conform --backend {name}\n")
-    console.print(f"Then replace its stand-in step by step: {target / 'README.md'} says in which order.")
+def _next_commands(name: str, target: Path) -> list[str]:
+    """Return what to type next; an environment that uv made may have no pip."""
+    folder = str(target) if target.is_absolute() else f"./{target}"
+    pip = "pip" if importlib.util.find_spec("pip") else "uv pip"
+    return [
+        f"{pip} install -e {shlex.quote(folder)}",
+        f"portkit conform --backend {name}",
+        f"portkit run {shlex.quote(str(target / 'axpy.pk'))} --backend {name} --against reference",
+    ]

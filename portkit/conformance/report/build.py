@@ -7,7 +7,7 @@ from collections import Counter
 import msgspec
 
 from portkit.conformance.card import render as render_card
-from portkit.conformance.case import Cell, Level
+from portkit.conformance.case import Cell, Level, Tier
 from portkit.conformance.cases.cells import cells as declared_cells
 from portkit.conformance.journal import Entry, Header, Journal
 from portkit.conformance.report.html import worst
@@ -30,12 +30,17 @@ MAX_CARDS = 200
 def from_journal(journal: Journal, *, seconds: float = 0.0) -> Report:
     """Return the report of a run; `seconds` is its wall time.
 
-    A run passes if it has entries and each of them has a verdict that passes.
+    A run passes if it has entries, each of them has a verdict that passes, and, where it is a whole run of at least the
+    standard tier, no declared cell is without a case.
     """
     header = journal.header
-    entries = sorted(journal.entries.values(), key=lambda e: e.id)
-    passed = bool(entries) and all(e.verdict.passes for e in entries)
+    levels = [level.value for level in Level]
+    entries = sorted(journal.entries.values(), key=lambda e: (levels.index(e.level), e.id))
     known = {str(cell): cell for cell in declared_cells(header.capabilities)}
+    covered = _by_cell(entries)
+    tier, selection = Tier(header.tier), bool(header.patterns)
+    uncovered = () if selection or tier is Tier.SMOKE else tuple(name for name in known if name not in covered)
+    passed = bool(entries) and all(e.verdict.passes for e in entries) and not uncovered
     return Report(
         report=REPORT_VERSION,
         subject=_subject(header),
@@ -43,7 +48,7 @@ def from_journal(journal: Journal, *, seconds: float = 0.0) -> Report:
         profile=header.profile,
         tier=header.tier,
         patterns=header.patterns,
-        statement=_statement(header, passed),
+        statement=statement(header.capabilities.evidence, header.profile, tier, passed=passed, selection=selection),
         passed=passed,
         limits=limits(header.capabilities),
         capabilities=msgspec.to_builtins(header.capabilities),
@@ -51,8 +56,9 @@ def from_journal(journal: Journal, *, seconds: float = 0.0) -> Report:
         seconds=round(seconds, 3),
         counts=_counts(entries),
         levels={level: _counts([e for e in entries if e.level == level]) for level in _levels(entries)},
-        cells=tuple(_cell(known[name], found) for name, found in _by_cell(entries).items() if name in known),
+        cells=tuple(_cell(known[name], found) for name, found in covered.items() if name in known),
         declared_cells=len(known),
+        uncovered=uncovered,
         cases=tuple(_case(e) for e in entries),
         failures=_failures(entries),
     )
@@ -81,11 +87,6 @@ def _versions(header: Header) -> Versions:
         backend_digest=header.backend_digest,
         contract=header.contract,
     )
-
-
-def _statement(header: Header, passed: bool) -> str:
-    claim = statement(header.capabilities.evidence, header.profile, header.tier, passed)
-    return f"{claim} (a selection of cases, no claim)" if header.patterns else claim
 
 
 def _levels(entries: list[Entry]) -> list[str]:

@@ -113,6 +113,7 @@ class Report(Record, frozen=True):
     levels: dict[Name, dict[Name, Count]]
     cells: tuple[CellResult, ...]
     declared_cells: Count
+    uncovered: tuple[Text, ...]
     cases: tuple[CaseResult, ...]
     failures: tuple[Failure, ...] = ()
 

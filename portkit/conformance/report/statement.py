@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portkit.conformance.case import Tier
 from portkit.contract import Capabilities, Evidence
 
 EVIDENCE_MEANING: dict[Evidence, str] = {
@@ -23,11 +24,18 @@ _PASSES: dict[Evidence, str] = {
 }
 
 
-def statement(evidence: Evidence, profile: str, tier: str, passed: bool) -> str:
-    """Return the one sentence that a report may say of its subject."""
+def statement(evidence: Evidence, profile: str, tier: Tier, *, passed: bool, selection: bool) -> str:
+    """Return the one sentence that a report may say of its subject.
+
+    Only a whole run of at least the standard tier claims a profile.
+    """
+    if selection:
+        return f"{'passes' if passed else 'does not pass'} the selected cases; a selection claims nothing"
     if not passed:
         return f"does not pass {profile}"
-    return f"{_PASSES[evidence]}: {profile}, {tier} tier"
+    if tier is Tier.SMOKE:
+        return f"passes the smoke tier of {profile}; run the standard tier for a claim"
+    return f"{_PASSES[evidence]}: {profile}, {tier.value} tier"
 
 
 def limits(capabilities: Capabilities) -> dict[str, str]:

@@ -43,7 +43,11 @@ def _levels(report: Report) -> str:
         "  ".join(t.rjust(w) if i else t.ljust(w) for i, (t, w) in enumerate(zip(r, widths, strict=True))) for r in rows
     ]
     elements = sum(c.elements for c in report.cases)
-    return "\n".join([*table, f"{len(report.cells)} cells, {elements:,} elements, {report.seconds:.1f} s"])
+    cells = f"{len(report.cells):,} of {report.declared_cells:,} declared cells"
+    lines = [*table, f"{cells}, {elements:,} elements, {report.seconds:.1f} s"]
+    if report.uncovered:
+        lines.append(f"no case covers {', '.join(report.uncovered[:5])}{' ...' if len(report.uncovered) > 5 else ''}")
+    return "\n".join(lines)
 
 
 def _failures(report: Report) -> list[str]:
