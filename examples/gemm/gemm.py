@@ -114,9 +114,11 @@ class _Gemm:
             b.load_vec(self.packed, b.add(at, self.i32(v * block.lanes)), block.lanes, align=4 * block.lanes)
             for v in range(block.vectors)
         ]
-        rows = [b.splat(b.load(self.left, b.add(a_row, k)), block.lanes) for a_row in a_rows]
-        products = [(a, column) for a in rows for column in columns]
-        return [b.fma(a, column, total) for (a, column), total in zip(products, totals, strict=True)]
+        result: list[Reg] = []
+        for a_row in a_rows:  # one row of A in a register at a time: all of them beside the tile would not fit
+            a = b.splat(b.load(self.left, b.add(a_row, k)), block.lanes)
+            result += [b.fma(a, column, totals[len(result) + v]) for v, column in enumerate(columns)]
+        return result
 
     def c_index(self, row: Reg, r: int, column: Reg, v: int) -> Reg:
         base = self.scaled(self.b.add(row, self.i32(r)), self.n, column)
