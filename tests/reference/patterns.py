@@ -69,7 +69,7 @@ def triples(dtype: DType, name: str) -> tuple[list[int], ...]:
     columns = [list(column) for column in zip(*product(few, repeat=3), strict=True)]
     for column, spread in zip(columns, (2, 2, dtype.precision), strict=True):
         column += random_bits(draws, dtype, 300) + near_one(draws, dtype, 600, spread)
-    for row in fma_ties(dtype):
+    for row in fma_ties(dtype) + fma_extremes(dtype):
         for column, item in zip(columns, row, strict=True):
             column.append(item)
     return tuple(columns)
@@ -92,6 +92,22 @@ def fma_ties(dtype: DType) -> list[tuple[int, int, int]]:
     a, b = (encode(dtype, 1 + _two(-n)) for n in (p // 2, p - p // 2))
     far = [0, *(encode(dtype, sign * _two(k)) for k in (-3 * p, dtype.emin) for sign in (1, -1) if k >= dtype.emin)]
     return rows + [(a | sign, b, c) for c in far for sign in (0, 1 << (dtype.bits - 1))]
+
+
+def fma_extremes(dtype: DType) -> list[tuple[int, int, int]]:
+    """Return sums halfway between subnormals, or a hair beside, and products that overflow before c decides."""
+    p, negative, top = dtype.precision, 1 << (dtype.bits - 1), infinity_bits(dtype)
+    one = encode(dtype, 1)
+    half = encode(dtype, _two(dtype.emin))  # times 2^-p: half of the least subnormal
+    scale = encode(dtype, _two(-p))
+    rows = [(half + i, scale + k, c) for i, k, c in product((-1, 0, 1), (-2, -1, 0, 1), (0, 1, 2, 3))]
+    rows += [(top - 1, top - 1, negative | top), (top - 1, top - 1, top), (negative | (top - 1), top - 1, top)]
+    rows += [
+        (top - 1, one + 1, 0),
+        (top - 1, one + 1, negative | (top - 1)),
+        (top - 1, encode(dtype, 2), negative | top),
+    ]
+    return rows + [(a ^ negative, b, c) for a, b, c in rows]
 
 
 def _two(exponent: int) -> float:

@@ -124,6 +124,15 @@ def _writing_what_all_lanes_read(b: Bench, valid: bool) -> None:
     b.store(b.s, b.zero, b.zero, gate=b.is_lane(0))
 
 
+@fault("valid_c1", "store", lane=0, address=0, nth=1)
+def _writing_what_another_lane_read_before_this_one_did(b: Bench, valid: bool) -> None:
+    b.store(b.s, b.l, b.l)
+    b.barrier()
+    b.load(b.s, b.zero, gate=b.is_lane(0 if valid else 1), other=b.zero)
+    b.load(b.s, b.zero, gate=b.is_lane(0), other=b.zero)
+    b.store(b.s, b.zero, b.one, gate=b.is_lane(0))
+
+
 @fault("valid_c1", "store", lane=0, address=0)
 def _a_tile_loop_without_its_second_barrier(b: Bench, valid: bool) -> None:
     with b.serial(3):
@@ -267,6 +276,12 @@ def _a_vector_off_its_alignment(b: Bench, valid: bool) -> None:
     b.load_vec(b.x, b.op("reduce.min", index, b.int(6)), 2, align=8)
 
 
+@fault("valid_c7", "store.vec", lane=1, address=1)
+def _a_vector_off_its_alignment_of_which_one_lane_is_written(b: Bench, valid: bool) -> None:
+    gate = b.op("mov.pack", b.is_lane(2 if valid else 1), b.const("bool", False))
+    b.store_vec(b.y, b.op("reduce.min", b.i, b.int(6)), b.splat(b.one, 2), align=8, gate=gate)
+
+
 @fault("valid_c4", "load", lane=2, address=6)
 def _reading_shared_memory_that_nobody_wrote(b: Bench, valid: bool) -> None:
     b.store(b.s, b.l, b.l)
@@ -381,6 +396,16 @@ def _copies_of_all_lanes_to_one_target(b: Bench, valid: bool) -> None:
 @fault("valid_c1", "load", lane=0, address=1)
 def _reading_the_copy_of_another_lane_after_waiting_only(b: Bench, valid: bool) -> None:
     b.wait(b.copy())
+    if valid:
+        b.barrier()
+    b.load(b.s, b.next_lane())
+
+
+@fault("valid_c1", "load", lane=0, address=1)
+def _reading_the_copy_of_another_lane_with_the_barrier_before_the_wait(b: Bench, valid: bool) -> None:
+    token = b.copy()
+    b.barrier()
+    b.wait(token)
     if valid:
         b.barrier()
     b.load(b.s, b.next_lane())

@@ -155,6 +155,30 @@ def test_accesses_of_lanes_that_have_left_the_loop_are_not_made() -> None:
     assert actual.tolist() == [0, 1, 11, 111] * GROUPS
 
 
+def test_a_branch_inside_a_branch_is_taken_where_both_are() -> None:
+    b = Builder("branches")
+    out = b.buffer("out", "i32", LANES, "readwrite")
+    b.grid(1)
+    lane = b.lane(LANES)
+    low = b.lt(lane, constant(b, 2), constant(b, 1), constant(b, 0))
+    positive = b.lt(constant(b, 0), lane, constant(b, 1), constant(b, 0))
+    with b.serial(low), b.serial(positive):
+        b.store(out, lane, constant(b, 9))
+    assert values.run(b.build(), {}, {"out": np.zeros(LANES, np.int32)})["out"].tolist() == [0, 9, 0, 0]
+
+
+@pytest.mark.parametrize("width", [2, LANES])
+def test_a_vector_inside_a_branch_is_accessed_by_the_lanes_that_take_it(width: int) -> None:
+    b = Builder("vectors")
+    out = b.buffer("out", "i32", LANES * width, "readwrite")
+    b.grid(1)
+    lane = b.lane(LANES)
+    with b.serial(b.lt(lane, constant(b, 2), constant(b, 1), constant(b, 0))):
+        b.store_vec(out, b.mul(lane, constant(b, width)), b.splat(lane, width))
+    after = values.run(b.build(), {}, {"out": np.full(LANES * width, 9, np.int32)})["out"]
+    assert after.reshape(LANES, width).tolist() == [[0] * width, [1] * width, [9] * width, [9] * width]
+
+
 def test_a_constant_may_stand_inside_a_loop() -> None:
     def body(b: Builder, group: Reg, lane: Reg) -> Reg:
         with b.serial(lane, a=constant(b, 0)) as loop:

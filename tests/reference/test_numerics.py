@@ -114,12 +114,11 @@ def _ties(source: DType, target: DType) -> list[int]:
         return [(m & ~1) + (1 << low) + beside for m in magnitudes if m != exact.NAN for beside in (-1, 0, 1)]
     width = source.bits - source.is_signed
     heads = range(1 << (target.precision - 1), (1 << (target.precision - 1)) + 5)
-    spread = [h << s for h in heads for s in range(1, width - target.precision)]
+    shifts = range(1, width - target.precision)
     return [
         bits & ((1 << source.bits) - 1)
-        for head, shift in ((h, (h & -h).bit_length() - 1) for h in spread)
-        for middle in (head + (1 << shift >> 1),)
-        for magnitude in (middle - 1, middle, middle + 1)
+        for middle in ((head << shift) + (1 << shift >> 1) for head in heads for shift in shifts)
+        for magnitude in (middle - 1, middle, middle + 1, middle + (1 << 10))
         for bits in ((magnitude, -magnitude) if source.is_signed else (magnitude,))
     ]
 

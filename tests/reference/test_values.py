@@ -43,6 +43,17 @@ def launch(
 # --- loads and stores ---------------------------------------------------------------------------------------------
 
 
+def test_a_long_buffer_is_addressed_to_its_end() -> None:
+    count = 100_000
+
+    def body(b: Builder, x: Mem, out: Mem, i: Reg) -> None:
+        last = constant(b, count - 1)
+        b.store(out, b.add(last, b.mul(i, constant(b, -1))), b.load(x, i))
+
+    x = stream("long").integers(-(2**31), 2**31 - 1, count).tolist()
+    assert launch(body, x, count, lanes=100, groups=count // 100) == x[::-1]
+
+
 def test_a_closed_gate_loads_the_other_value_and_stores_nothing() -> None:
     def body(b: Builder, x: Mem, out: Mem, i: Reg) -> None:
         gate = b.lt(i, constant(b, 2))
@@ -329,7 +340,14 @@ def test_atomic_stores_of_every_lane_of_every_group_count(kind: str, expected: i
     assert launch(body, [], 2, groups=3) == [expected, 99]
 
 
-def test_a_uniform_atomic_store_counts_once_for_every_lane() -> None:
+def test_an_atomic_store_of_constants_counts_once_for_every_lane() -> None:
+    def body(b: Builder, x: Mem, out: Mem, i: Reg) -> None:
+        b.op("store.atomic.add", constant(b, 0), constant(b, 1), mems=(out,))
+
+    assert launch(body, [], 1, groups=2) == [99 + 8]
+
+
+def test_a_gated_atomic_store_counts_once_for_every_lane_that_makes_it() -> None:
     def body(b: Builder, x: Mem, out: Mem, i: Reg) -> None:
         with b.serial(b.lt(i, constant(b, 6), constant(b, 1), constant(b, 0))):
             b.op("store.atomic.add", constant(b, 1), constant(b, 10), mems=(out,), gate=b.lt(constant(b, 0), i))
