@@ -20,14 +20,18 @@ from portkit.spec.kernel import Kernel
 
 @dataclass(frozen=True)
 class Blocking:
-    """How the work is cut; `rows`, `vectors`, `lanes` are the register tile, the rest counts elements."""
+    """How the work is cut.
+
+    `rows` x `vectors` of `lanes` floats are the register tile, `vectors` a power of two; `depth` and `panel` count the
+    rows and columns of B that are packed at a time, `row_blocks` the work-groups that share the rows of C.
+    """
 
     rows: int = 12
     vectors: int = 2
     lanes: int = 16
-    depth: int = 256
+    depth: int = 512
     panel: int = 256
-    row_blocks: int = 2
+    row_blocks: int = 1
     unroll: int = 2
 
     @property
@@ -131,6 +135,8 @@ def gemm(m: int, n: int, k: int, blocking: Blocking | None = None) -> Kernel:
     Raises `UsageError` where the blocks do not divide the sizes.
     """
     block = blocking or Blocking()
+    if block.vectors.bit_count() != 1:
+        raise UsageError(f"vectors = {block.vectors} is not a power of two; choose another Blocking")
     cuts = ((m, block.rows * block.row_blocks, "m"), (n, block.panel, "n"), (k, block.depth, "k"))
     inner = ((block.panel, block.tile_columns, "panel"), (block.depth, block.unroll, "depth"))
     for size, step, name in (*cuts, *inner):
