@@ -7,7 +7,7 @@ inputs bit for bit on every machine; it is also the filter and the name in every
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,6 @@ class Case:
     trial: Callable[[], Trial] | None = None
     check: Callable[[DeviceClient], None] | None = None
     needs: tuple[str, ...] = ()
-    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def group(self) -> str:
