@@ -77,7 +77,7 @@ def test_the_capabilities_page_lists_every_kind_of_evidence() -> None:
 def test_the_capabilities_page_tells_what_a_report_may_say() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \| [^|]+ \| ([^|]+) \|$", page("capabilities.md"), re.MULTILINE)
     told = {evidence: claim for evidence, claim in rows if evidence in get_args(Evidence)}
-    claims = {evidence: statement(evidence, "core", Tier.STANDARD, passed=True, selection=False) for evidence in get_args(Evidence)}
+    claims = {e: statement(e, "core", Tier.STANDARD, passed=True, selection=False) for e in get_args(Evidence)}
     assert told == {evidence: claim.partition(":")[0] for evidence, claim in claims.items()}
 
 
