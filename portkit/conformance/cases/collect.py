@@ -6,6 +6,7 @@ from portkit.conformance.case import Case
 from portkit.conformance.cases import (
     device,
     device_launch,
+    exhaustive,
     fuzz,
     kernels_bits,
     kernels_group,
@@ -47,6 +48,7 @@ _SOURCES = (
     kernels_group.cases,
     refuse.cases,
     fuzz.cases,
+    exhaustive.cases,
 )
 """In the order of bring-up."""
 

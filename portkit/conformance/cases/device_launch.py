@@ -271,6 +271,8 @@ _TABLE: tuple[tuple[str, Tier, tuple[str, ...], Check], ...] = (
     ("launch/lanes_3d", Tier.SMOKE, _FIRST, partial(_nested_grid, (2,), (2, 3, 5))),
     ("launch/grid_3d_lanes_3d", Tier.STANDARD, _FIRST, partial(_nested_grid, (3, 2, 2), (2, 3, 4))),
     ("launch/grid_4d", Tier.STANDARD, _FIRST, partial(_nested_grid, (2, 3, 2, 5), (16,))),
+    ("launch/grid_70000x2", Tier.STANDARD, _FIRST, partial(_nested_grid, (70_000, 2), (2,))),
+    ("launch/grid_2x70000", Tier.STANDARD, _FIRST, partial(_nested_grid, (2, 70_000), (2,))),
     ("launch/lanes_256", Tier.STANDARD, _FIRST, partial(_nested_grid, (3,), (256,))),
     ("launch/argument_order", Tier.SMOKE, _FIRST, _argument_order),
     ("launch/scalar_extremes", Tier.SMOKE, _FIRST, _scalar_extremes),

@@ -22,7 +22,7 @@ NEEDS = (*KERNEL_NEEDS, "ops/barrier/i32/exchange")
 
 def cases(capabilities: Capabilities) -> Iterator[Case]:
     """Yield the kernels of group cooperation."""
-    yield from rows_to_cases(_rows(), capabilities)
+    yield from rows_to_cases((*_rows(), *_limit_rows(capabilities)), capabilities)
 
 
 def group_numbers(dtype: str, per_group: int, groups: int, case_id: str) -> tuple[Scalars, Arrays]:
@@ -338,6 +338,41 @@ def _rows() -> Iterator[KernelCase]:
     for chunk, rows in ((1, 1), (1, 6), (4, 5)):
         build = _DOUBLE_BUFFER[chunk]
         yield row(f"double_buffer/{chunk}x{rows}", build, partial(_double_buffer_data, chunk, rows))
+
+
+LANE_LIMITS = (512, 1024)
+SHARED_LIMITS = (16, 32, 48, 64, 96, 128, 160, 227)
+"""KiB of shared memory that devices are known to have; each declared size is filled to the last byte."""
+
+
+def _limit_rows(capabilities: Capabilities) -> Iterator[KernelCase]:
+    """Work-groups and shared arrays beyond the minimum, up to what is declared."""
+    for lanes in (n for n in LANE_LIMITS if n <= capabilities.limits.lanes):
+        data, build = partial(group_numbers, "i32", lanes, GROUPS), partial(tree_kernel, "sum", "i32", lanes)
+        yield KernelCase(f"kernels/shared/tree_sum/i32_{lanes}", build, data, needs=NEEDS)
+        yield KernelCase(f"kernels/shared/scan/i32_{lanes}", partial(scan_kernel, "i32", lanes), data, needs=NEEDS)
+    for size in (n for n in SHARED_LIMITS if n * 1024 <= capabilities.limits.shared_bytes):
+        build = partial(whole_memory_kernel, size * 1024 // 4)
+        yield KernelCase(f"kernels/shared/whole_memory/{size}_kib", build, partial(_groups, 3), needs=NEEDS)
+
+
+def whole_memory_kernel(words: int, numeric: Numeric = "fast") -> Kernel:
+    """Fills a shared array of `words` words, then each lane sums the words that its mirror image wrote."""
+    lanes = 256
+    w = Writer(f"whole_memory_{words}", numeric)
+    out = w.buffer("out", "i32", ("groups", lanes), "write")
+    stage = w.shared("stage", "i32", words)
+    group, lane = w.grid(w.scalar("groups", "i32")), w.lane(lanes)
+    with w.serial(words // lanes) as fill:
+        place = w.index(fill.index, lanes, lane)
+        w.store(stage, place, w.xor(w.times(place, 3), group))
+    w.barrier()
+    mirror = w.plus(w.times(lane, -1), lanes - 1)
+    with w.serial(words // lanes, total=w.i32(0)) as loop:
+        value = w.load(stage, w.index(loop.index, lanes, mirror))
+        loop.next(total=w.add(w.times(loop["total"], 5), value))
+    w.store(out, w.index(group, lanes, lane), loop["total"])
+    return w.build()
 
 
 _ROTATE = {lanes: partial(rotate_loop_kernel, lanes) for lanes in (1, 5, 64, 256)}

@@ -158,6 +158,33 @@ def exchange_kernel(form: str, numeric: Numeric) -> Kernel:
     return builder.build()
 
 
+def global_exchange_kernel(numeric: Numeric) -> Kernel:
+    """The same through global memory: a barrier orders it among the lanes of a work-group (Spec: barrier_c1)."""
+    builder = Builder("exchange_global", numeric)
+    extent = ("groups", GROUP)
+    source, target = builder.buffer("a", "i32", extent, "read"), builder.buffer("out", "i32", extent, "write")
+    mailbox = builder.buffer("mailbox", "i32", extent, "readwrite")
+    group, lane = builder.grid(builder.scalar("groups", "i32")), builder.lane(GROUP)
+    base = builder.mul(group, builder.const("i32", GROUP))
+    at, mask = builder.add(base, lane), builder.const("i32", GROUP - 1)
+    value = builder.load(source, at)
+    for distance in (1, 17, GROUP - 1):
+        builder.store(mailbox, at, value)
+        builder.barrier()
+        other = builder.op("reduce.and", builder.add(lane, builder.const("i32", distance)), mask)
+        value = builder.add(
+            builder.mul(value, builder.const("i32", 3)), builder.load(mailbox, builder.add(base, other))
+        )
+        builder.barrier()
+    builder.store(target, at, value)
+    return builder.build()
+
+
+def _mailbox_data(case_id: str) -> tuple[Scalars, Arrays]:
+    scalars, arrays = _exchange_data(case_id)
+    return scalars, {**arrays, "mailbox": np.zeros_like(arrays["a"])}
+
+
 def _exchange_data(case_id: str) -> tuple[Scalars, Arrays]:
     groups = 5
     return {"groups": groups}, {"a": Draws(case_id).bits(31, groups * GROUP).astype(np.int32)}
@@ -217,6 +244,7 @@ _ROWS: tuple[KernelCase, ...] = (
     KernelCase(
         "ops/barrier/i32/exchange", partial(exchange_kernel, "barrier"), _exchange_data, (_cell("barrier"),), Tier.SMOKE
     ),
+    KernelCase("ops/barrier/i32/global", global_exchange_kernel, _mailbox_data, (_cell("barrier"),)),
     *(
         KernelCase(f"ops/{form}/i32/exchange", partial(exchange_kernel, form), _exchange_data, (_cell(form),))
         for form in ("fence.group", "fence.device")

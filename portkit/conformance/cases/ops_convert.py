@@ -12,7 +12,7 @@ from portkit.conformance.case import Case, Cell, Level, Tier, Trial
 from portkit.conformance.cases import inputs, ties
 from portkit.conformance.cases.cells import form_cells
 from portkit.conformance.cases.inputs import Operands
-from portkit.conformance.cases.mapping import memory_dtype, number
+from portkit.conformance.cases.mapping import Emit, memory_dtype, number
 from portkit.conformance.cases.plan import LAUNCH, SMOKE_TYPES, InputSet, Plan, all_values, plan_cases, type_text
 from portkit.conformance.cases.specials import finite_specials, nonfinite_specials
 from portkit.contract import Capabilities
@@ -78,11 +78,16 @@ def _cast_plan(cell: Cell) -> Plan:
         f"ops/mov.cast/{cell.source}-to-{result}",
         (type_text(cell.source, cell.lanes),),
         (result,),
-        partial(_emit_typed, "mov.cast", (result,)),
+        cast_emit(result),
         sets,
         (cell,),
         strict,
     )
+
+
+def cast_emit(result: str) -> Emit:
+    """Return what emits a cast to the type `result`."""
+    return partial(_emit_typed, "mov.cast", (result,))
 
 
 def _cast_ties(target: DType, case_id: str, dtypes: Sequence[DType]) -> Operands:

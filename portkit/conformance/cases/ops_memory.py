@@ -17,6 +17,7 @@ from portkit.conformance.cases.inputs import random_values
 from portkit.conformance.cases.kernelcase import Arrays, Build, Data, KernelCase, Scalars, rows_to_cases
 from portkit.conformance.cases.mapping import (
     GROUP,
+    WORD_BYTES,
     Frame,
     affine,
     geometry,
@@ -39,7 +40,7 @@ ITEMS = 1000
 FAR = 1 << 28
 """Added to the index where the gate is closed; an access there is outside of every buffer."""
 CHUNK = 4
-"""Elements of each asynchronous copy."""
+"""Elements of each asynchronous copy: whole words in every dtype."""
 
 
 def cases(capabilities: Capabilities) -> Iterator[Case]:
@@ -258,29 +259,32 @@ def _overwrite_data(dtype: DType, case_id: str) -> tuple[Scalars, Arrays]:
 def _async_rows(cell: Cell) -> Iterator[KernelCase]:
     dtype = DTYPES[cell.dtype]
     cells = (cell, Cell("wait.token", "i32"))
-    for name, shift in (("own", 0), ("neighbour", 1)):
-        build = partial(async_kernel, dtype.name, shift)
-        yield KernelCase(f"ops/load.async/{dtype.name}/{name}", build, partial(_async_data, dtype), cells)
+    variants = [("own", 0, CHUNK), ("neighbour", 1, CHUNK)]
+    if dtype.bytes == WORD_BYTES:
+        variants += [(f"chunk_{count}", 3, count) for count in (1, 3, 17)]
+    for name, shift, count in variants:
+        build, data = partial(async_kernel, dtype.name, shift, count), partial(_async_data, dtype, count)
+        yield KernelCase(f"ops/load.async/{dtype.name}/{name}", build, data, cells)
 
 
-def async_kernel(dtype: str, shift: int, numeric: Numeric) -> Kernel:
-    """Each lane copies four elements to shared memory, waits, meets the others, and stores those of lane + shift."""
-    builder = Builder(f"async_{dtype}_{shift}", numeric)
-    extent = ("groups", GROUP * CHUNK)
+def async_kernel(dtype: str, shift: int, count: int, numeric: Numeric) -> Kernel:
+    """Each lane copies `count` elements to shared memory, waits, meets the others, stores those of lane + shift."""
+    builder = Builder(f"async_{dtype}_{shift}_{count}", numeric)
+    extent = ("groups", GROUP * count)
     source, target = builder.buffer("a", dtype, extent, "read"), builder.buffer("out", dtype, extent, "write")
-    stage = builder.shared("stage", dtype, GROUP * CHUNK)
+    stage = builder.shared("stage", dtype, GROUP * count)
     group, lane = builder.grid(builder.scalar("groups", "i32")), builder.lane(GROUP)
     item = builder.add(builder.mul(group, builder.const("i32", GROUP)), lane)
-    start, own = affine(builder, item, CHUNK, 0), affine(builder, lane, CHUNK, 0)
-    builder.wait(builder.async_copy(stage, own, source, start, CHUNK))
+    start, own = affine(builder, item, count, 0), affine(builder, lane, count, 0)
+    builder.wait(builder.async_copy(stage, own, source, start, count))
     builder.barrier()
     other = builder.op("reduce.and", affine(builder, lane, 1, shift), builder.const("i32", GROUP - 1))
-    for part in range(CHUNK):
-        value = builder.load(stage, affine(builder, other, CHUNK, part))
-        builder.store(target, affine(builder, item, CHUNK, part), value)
+    for part in range(count):
+        value = builder.load(stage, affine(builder, other, count, part))
+        builder.store(target, affine(builder, item, count, part), value)
     return builder.build()
 
 
-def _async_data(dtype: DType, case_id: str) -> tuple[Scalars, Arrays]:
+def _async_data(dtype: DType, count: int, case_id: str) -> tuple[Scalars, Arrays]:
     groups = 3
-    return {"groups": groups}, {"a": as_array(dtype, memory_values(case_id, dtype, groups * GROUP * CHUNK))}
+    return {"groups": groups}, {"a": as_array(dtype, memory_values(case_id, dtype, groups * GROUP * count))}
