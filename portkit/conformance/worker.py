@@ -13,6 +13,7 @@ from portkit.conformance.cases.collect import collect
 from portkit.conformance.journal import Entry, JournalWriter
 from portkit.conformance.judge import CASE_SECONDS, judge_case, model_of
 from portkit.conformance.mutants.table import find_mutant
+from portkit.conformance.verdict import Verdict
 from portkit.conformance.waivers import Waiver, apply
 from portkit.contract import Capabilities
 from portkit.errors import HarnessError
@@ -22,6 +23,8 @@ PLAN_SUFFIX = ".plan"
 LIFELINE_VARIABLE = "PORTKIT_LIFELINE"
 """The environment variable that names the descriptor of the run's lifeline."""
 _MARK = "begun-"
+MOST_ILL_CONDITIONED = 0.01
+"""The largest share of a case's elements for which nothing may be claimed."""
 Collect = Callable[[Capabilities, str], Sequence[Case]]
 
 
@@ -68,6 +71,14 @@ def open_client(backend: str, seconds: float, mutant: str = "") -> DeviceClient:
     return find_mutant(mutant).plant(client) if mutant else client
 
 
+def well_conditioned(entry: Entry) -> Entry:
+    """Return the entry, as an error where the suite claims nothing for more than 1 % of the case's elements."""
+    if entry.ill_conditioned <= MOST_ILL_CONDITIONED * entry.elements:
+        return entry
+    reason = f"nothing is claimed for {entry.ill_conditioned} of {entry.elements} elements; the case needs other inputs"
+    return msgspec.structs.replace(entry, verdict=Verdict.ERROR, reason=reason)
+
+
 class Worker:
     """Judges cases on one device process; every outcome goes to the journal as soon as it is known."""
 
@@ -80,7 +91,7 @@ class Worker:
 
     def judge(self, case: Case) -> Entry:
         """Judge one case and write its entry."""
-        return self.write(judge_case(case, self.client, self.model, seconds=self.seconds))
+        return self.write(well_conditioned(judge_case(case, self.client, self.model, seconds=self.seconds)))
 
     def write(self, entry: Entry) -> Entry:
         """Write an entry, waived if a waiver covers it."""
