@@ -29,7 +29,7 @@ def digest(trial: Trial) -> str:
 
 
 def test_the_inputs_of_a_sample_of_cases_are_the_recorded_ones() -> None:
-    chosen = [c for c in collect(MAXIMAL) if c.trial is not None][::211]
+    chosen = [c for c in collect(MAXIMAL) if c.trial is not None and "/all_" not in c.id][::150]
     check_golden("inputs", {c.id: digest(c.trial()) for c in chosen if c.trial is not None})
 
 
