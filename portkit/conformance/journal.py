@@ -43,6 +43,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The fault that was planted in the device; such a run says nothing about the device."""
     started: str = ""
     """Date and time in UTC, ISO 8601."""
+    cases: int = 0
+    """How many cases the run consists of; a journal with fewer entries is that of a run that was cut off."""
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

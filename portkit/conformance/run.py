@@ -200,6 +200,7 @@ class _Run:
             patterns=self.options.patterns,
             mutant=self.options.mutant,
             started=now,
+            cases=self.total,
         )
 
     def _begin(self, header: Header) -> None:
