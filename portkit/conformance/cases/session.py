@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from portkit.conformance.case import CheckFailed
-from portkit.errors import PortkitError
+from portkit.errors import DeviceHang, DeviceLost, PortkitError
 from portkit.spec.geometry import grid_counts
 from portkit.spec.kernel import Kernel
 
 if TYPE_CHECKING:
     from portkit.runtime.client import DeviceClient
 
+GONE = (DeviceHang, DeviceLost)
+"""What a client raises when the device process has ended."""
 SYNCHRONISE_SECONDS = 20.0
 """Time limit of a launch in a check; none of them computes for more than milliseconds."""
 
@@ -24,22 +26,28 @@ SYNCHRONISE_SECONDS = 20.0
 @contextmanager
 def buffer(client: DeviceClient, size: int) -> Generator[int]:
     """Allocate `size` bytes and free them at the end."""
-    handle = client.allocate(size)
-    try:
-        yield handle
-    finally:
-        client.free(handle)
+    with buffers(client, [size]) as handles:
+        yield handles[0]
 
 
 @contextmanager
 def buffers(client: DeviceClient, sizes: list[int]) -> Generator[list[int]]:
-    """Allocate one buffer per size and free all of them at the end."""
+    """Allocate one buffer per size and free all of them at the end; what went wrong before that is what counts."""
     handles = [client.allocate(size) for size in sizes]
     try:
         yield handles
-    finally:
-        for handle in handles:
-            client.free(handle)
+    except GONE:
+        raise  # the device process has ended, and every buffer with it
+    except BaseException:
+        with suppress(PortkitError):
+            _free(client, handles)
+        raise
+    _free(client, handles)
+
+
+def _free(client: DeviceClient, handles: list[int]) -> None:
+    for handle in handles:
+        client.free(handle)
 
 
 def expect_equal(actual: bytes, expected: bytes, what: str) -> None:
@@ -56,11 +64,13 @@ Errors = type[PortkitError] | tuple[type[PortkitError], ...]
 
 
 def expect_error(kinds: Errors, what: str, action: Callable[[], Any]) -> None:
-    """Raise `CheckFailed` unless `action` raises one of the given errors."""
+    """Raise `CheckFailed` unless `action` raises one of the given errors; a crash or a hang is never meant."""
     allowed = kinds if isinstance(kinds, tuple) else (kinds,)
     names = " or ".join(kind.__name__ for kind in allowed)
     try:
         action()
+    except GONE:
+        raise
     except allowed:
         return
     except PortkitError as error:
