@@ -329,6 +329,7 @@ def _regrouped(mask: Bools, source: Type, target: Type) -> Bools:
 
 def _compare(op: Op) -> Lifted:
     names, less_than = op.instr.args, op.instr.name == "phi.lt"
+    tells = less_than and op.dtype.is_float and op.dtype.name not in op.model.flush  # what is compared may be flushed
     plain = (numerics.less if less_than else numerics.equal)(op.dtype)
 
     def outcome(a: Value, b: Value) -> tuple[Bools, Bools]:
@@ -342,7 +343,7 @@ def _compare(op: Op) -> Lifted:
 
     def compare(a: Value, b: Value, x: Value, y: Value) -> Value:
         holds, fails = outcome(a, b)
-        if less_than and op.dtype.is_float and op.result == op.operands[0]:
+        if tells and op.result == op.operands[0]:
             return _narrowed(names, a, b, x, y, holds, fails)
         return select(holds, fails, x, y)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from portkit.reference.intervals import may_be_zero
+from portkit.reference.intervals import lower, may_be_zero, upper
 from portkit.reference.planes import Array, Bools, Interval, Value, interval, settle
 from portkit.reference.rounding import narrow, to_odd, two_product, two_sum
 from portkit.reference.sums import lowest_bit
@@ -53,7 +53,12 @@ def free_product(factors: Value, axis: int, dtype: DType, flush: bool) -> Value:
     settled = _never_free(lo, hi, large, count, reach, axis, dtype)
     low = np.where(settled, _rounded_once(most, dtype), low)
     high = np.where(settled, _rounded_once(most, dtype), high)
-    return settle(_signed(low, high, x, reach, axis))
+    result = _signed(low, high, x, reach, axis)
+    if flush:  # to a zero of either sign
+        zero = np.zeros_like(result.lo)
+        result.lo = np.where(reach.underflow, lower(result.lo, -zero), result.lo)
+        result.hi = np.where(reach.underflow, upper(result.hi, zero), result.hi)
+    return settle(result)
 
 
 def _significand(x: Float64) -> Float64:

@@ -199,7 +199,7 @@ def _ends(
 def _with_infinities(ends: tuple[Array, Array], plus: Bools, minus: Bools, x: Interval, groups: Groups) -> Interval:
     """Return sums with what infinite and NaN terms, or an overflow on the way, add to them."""
     lo, hi = ends
-    if not (plus.any() or minus.any() or not np.isfinite(x.lo).all() or not np.isfinite(x.hi).all()):
+    if not (plus.any() or minus.any() or x.nan.any() or np.isinf(x.lo).any() or np.isinf(x.hi).any()):
         return Interval(lo, hi, np.zeros(lo.shape, np.bool_))
     plus, plus_sure = plus | _any(x.hi == np.inf, groups), _any(x.lo == np.inf, groups)
     minus, minus_sure = minus | _any(x.lo == -np.inf, groups), _any(x.hi == -np.inf, groups)

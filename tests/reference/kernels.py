@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
+from portkit.reference.generator import stream
 from portkit.spec.builder import Builder, Reg
 from portkit.spec.kernel import Kernel, Numeric
 
 LANES = 64
+
+
+def normal(name: str, count: int, scale: float = 1.0) -> NDArray:
+    """Return numbers around zero, mostly within twice the scale; the same for one name."""
+    draws = stream(name)
+    return ((draws.floats(count) + draws.floats(count) + draws.floats(count) - 1.5) * 2 * scale).astype(np.float32)
 
 
 def rows(name: str, dtype: str, count: int, body: Callable[[Builder, Reg, Reg, Reg], None]) -> Kernel:

@@ -1,4 +1,4 @@
-"""Acceptance sets: the least error outside is rejected, the largest inside is not, and distances and texts are right."""
+"""Acceptance sets: the least error outside is rejected, the largest inside is not; distances and texts are right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from portkit.reference.ulp import next_down, next_up
 from portkit.spec.forms import CLASSES, FORMS, Form, accuracy
 from portkit.spec.types import DTYPES, F32, I32, DType, Type, parse_type
 from tests.reference.floats import draw
-from tests.reference.kernels import LANES, one_form
+from tests.reference.kernels import one_form
 
 ROUNDED = {"add": 2, "mul": 2, "mul.add": 3}
 COUNT = 256
@@ -32,7 +32,7 @@ def float_forms() -> list[tuple[Form, DType, int]]:
     """Return every float form that computes, with each dtype and its number of operands."""
     found: list[tuple[Form, DType, int]] = []
     for form in FORMS.values():
-        if form.name in ROUNDED or form.extension == "math" or form.name.startswith("reduce.m") and form.is_base:
+        if form.name in ROUNDED or form.extension == "math" or (form.name.startswith("reduce.m") and form.is_base):
             operands = ROUNDED.get(form.name, 1 if form.extension else 2)
         elif form.name.startswith("reduce.group."):
             operands = 1

@@ -11,22 +11,16 @@ from numpy.typing import NDArray
 
 from portkit.errors import InvalidKernelError
 from portkit.reference import values
-from portkit.reference.bounds import NumericModel, bounds
-from portkit.reference.generator import stream
+from portkit.reference.bounds import bounds
 from portkit.spec.builder import Builder, Mem, Reg
 from portkit.spec.kernel import Kernel
 from portkit.spec.types import DTYPES, F32, I32
 from tests.reference import kernels
-from tests.reference.kernels import LANES, index_of
+from tests.reference.kernels import LANES
 
 ROWS = 16
 LAST_SHARE = 0.01
 """Of a case's elements at most 1 % may be ill-conditioned (Spec: acceptance sets of whole kernels)."""
-
-
-def normal(name: str, count: int, scale: float = 1.0) -> NDArray:
-    draws = stream(name)
-    return ((draws.floats(count) + draws.floats(count) + draws.floats(count) - 1.5) * 2 * scale).astype(np.float32)
 
 
 ARGMAX: dict[str, Callable[[int], Kernel]] = {
@@ -38,7 +32,7 @@ ARGMAX: dict[str, Callable[[int], Kernel]] = {
 
 @pytest.mark.parametrize("way", ARGMAX)
 def test_argmax_of_undetermined_values_is_determined(way: str) -> None:
-    kernel, x = ARGMAX[way](ROWS), normal("argmax", ROWS * LANES, 4.0)
+    kernel, x = ARGMAX[way](ROWS), kernels.normal("argmax", ROWS * LANES, 4.0)
     result = bounds(kernel, {}, {"x": x})["out"]
     assert (~result.determined).mean() <= LAST_SHARE
     assert result.accepts(x.reshape(ROWS, LANES).argmax(axis=1).astype(np.int32)).all()
@@ -57,7 +51,7 @@ def test_argmax_of_two_values_too_close_to_call_admits_both(way: str) -> None:
 
 @pytest.mark.parametrize("make", [kernels.softmax, kernels.layernorm])
 def test_normalising_kernels_claim_something_of_every_element(make: Callable[[int], Kernel]) -> None:
-    inputs = {"x": normal("rows", ROWS * LANES, 3.0)}
+    inputs = {"x": kernels.normal("rows", ROWS * LANES, 3.0)}
     result = bounds(make(ROWS), {}, inputs)["out"]
     assert result.ill_conditioned.mean() <= LAST_SHARE
     assert result.accepts(values.run(make(ROWS), {}, inputs)["out"]).all()
@@ -67,14 +61,14 @@ def test_normalising_kernels_claim_something_of_every_element(make: Callable[[in
 
 def test_a_matrix_product_of_fused_steps_is_determined() -> None:
     size = 24
-    inputs = {name: normal(name, size * size) for name in ("a", "b")}
+    inputs = {name: kernels.normal(name, size * size) for name in ("a", "b")}
     result = bounds(kernels.gemm(size), {}, inputs)["out"]
     assert result.determined.all()
     assert result.lo.tobytes() == values.run(kernels.gemm(size), {}, inputs)["out"].tobytes()
 
 
 def test_a_read_only_buffer_must_keep_its_contents() -> None:
-    x = normal("kept", LANES)
+    x = kernels.normal("kept", LANES)
     result = bounds(kernels.one_form("mov.exp2", "f32", 1), {}, {"x0": x})["x0"]
     assert result.accepts(x).all()
     assert not result.accepts(np.nextafter(x, np.float32(9))).any()
@@ -263,116 +257,6 @@ def test_a_maximum_written_as_a_selection_is_as_narrow_as_a_maximum() -> None:
     assert result.lo[0] == 8.0
 
 
-# --- what the spec frees and what it does not ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("form", ["add", "mul", "mul.add", "reduce.max", "mov.trunc"])
-def test_rounded_forms_are_determined_and_equal_to_values(form: str) -> None:
-    operands = {"mul.add": 3, "mov.trunc": 1}.get(form, 2)
-    inputs = {f"x{k}": normal(f"{form}{k}", LANES) for k in range(operands)}
-    kernel = kernels.one_form(form, "f32", operands)
-    result = bounds(kernel, {}, inputs)["out"]
-    assert result.determined.all()
-    assert result.lo.tobytes() == values.run(kernel, {}, inputs)["out"].tobytes()
-
-
-@pytest.mark.parametrize("form", ["mov.recip", "mov.sqrt"])
-def test_strict_native_forms_are_determined(form: str) -> None:
-    inputs = {"x0": np.abs(normal(form, LANES)) + np.float32(0.1)}
-    strict = bounds(kernels.one_form(form, "f32", 1, numeric="strict"), {}, inputs)["out"]
-    fast = bounds(kernels.one_form(form, "f32", 1), {}, inputs)["out"]
-    assert strict.determined.all()
-    assert not fast.determined.any()
-    assert fast.accepts(strict.lo).all()
-
-
-def grouped(form: str, numeric: Any = "fast") -> Kernel:
-    b = Builder("grouped", numeric)
-    x, out = b.buffer("x", "f32", LANES, "read"), b.buffer("out", "f32", LANES, "write")
-    b.grid(1)
-    lane = b.lane(LANES)
-    b.store(out, lane, b.op(form, b.load(x, lane)))
-    return b.build()
-
-
-def test_a_strict_group_sum_is_determined_and_a_fast_one_is_not() -> None:
-    inputs = {"x": normal("sum", LANES)}
-    assert bounds(grouped("reduce.group.add", "strict"), {}, inputs)["out"].determined.all()
-    fast = bounds(grouped("reduce.group.add"), {}, inputs)["out"]
-    assert not fast.determined.any()
-    assert fast.accepts(values.run(grouped("reduce.group.add"), {}, inputs)["out"]).all()
-
-
-def test_a_uniform_operand_counts_once_per_lane() -> None:
-    b = Builder("uniform")
-    out = b.buffer("out", "f32", LANES, "write")
-    b.grid(1)
-    b.store(out, b.lane(LANES), b.op("reduce.group.add", b.const("f32", 1.5)))
-    result = bounds(b.build(), {}, {})["out"]
-    assert set(result.lo.tolist()) == set(result.hi.tolist()) == {1.5 * LANES}
-
-
-@pytest.mark.parametrize("form", ["reduce.group.max", "reduce.group.min"])
-@pytest.mark.parametrize("numeric", ["fast", "strict"])
-def test_the_sign_of_a_zero_extreme_is_free_under_fast_only(form: str, numeric: Any) -> None:
-    x = np.full(LANES, -1.0 if form.endswith("max") else 1.0, np.float32)
-    x[3:5] = 0.0, -0.0
-    result = bounds(grouped(form, numeric), {}, {"x": x})["out"]
-    both = [bool(result.accepts(np.full(LANES, zero, np.float32)).all()) for zero in (0.0, -0.0)]
-    assert both == ([True, True] if numeric == "fast" else [form.endswith("max"), form.endswith("min")])
-
-
-def atomics(form: str, dtype: str, cells: int) -> Kernel:
-    b = Builder("atomics")
-    x, out = b.buffer("x", dtype, 4 * LANES, "read"), b.buffer("out", dtype, cells, "readwrite")
-    i = index_of(b, b.grid(4), b.lane(LANES))
-    place = b.op("reduce.and", i, b.const("i32", cells - 1))
-    b.op(form, place, b.load(x, i), mems=(out,))
-    return b.build()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_atomic_sums_admit_every_order(dtype: Any) -> None:
-    x, start = normal("atomic", 4 * LANES).astype(dtype), np.array([1.0, 2.0, 3.0, 4.0], dtype)
-    name = {np.float32: "f32", np.float16: "f16"}[dtype]
-    result = bounds(atomics("store.atomic.add", name, 4), {}, {"x": x, "out": start})["out"]
-    terms = x.reshape(-1, 4).T
-    for order in range(6):
-        total = start.copy()
-        for k in np.argsort(stream(f"order{order}").bits(terms.shape[1])):
-            total = (total + terms[:, k]).astype(dtype)
-        assert result.accepts(total).all()
-    far = (np.abs(terms).sum(axis=1) / 10).astype(dtype)
-    assert not result.accepts(total + far).any()
-
-
-def test_atomic_sums_of_small_integers_are_determined() -> None:
-    x = stream("integers").integers(-9, 9, 4 * LANES).astype(np.float32)
-    result = bounds(atomics("store.atomic.add", "f32", 4), {}, {"x": x, "out": np.zeros(4, np.float32)})["out"]
-    assert result.determined.all()
-    assert result.lo.tolist() == x.reshape(-1, 4).sum(axis=0).tolist()
-
-
-@pytest.mark.parametrize("kind", ["max", "min"])
-def test_atomic_extremes_are_determined_but_for_the_sign_of_zero(kind: str) -> None:
-    x = -np.abs(normal("extremes", 4 * LANES)) * (1 if kind == "max" else -1)
-    x[[4, 8]] = 0.0, -0.0
-    start = np.full(4, -np.inf if kind == "max" else np.inf, np.float32)
-    result = bounds(atomics(f"store.atomic.{kind}", "f32", 4), {}, {"x": x, "out": start})["out"]
-    assert result.determined.tolist() == [False, True, True, True]
-    expected = (np.max if kind == "max" else np.min)(x.reshape(-1, 4), axis=0)
-    assert result.lo[1:].tolist() == expected[1:].tolist()
-
-
-def test_integer_atomics_are_determined() -> None:
-    x = stream("whole").integers(-(2**31), 2**31 - 1, 4 * LANES).astype(np.int32)
-    inputs = {"x": x, "out": np.arange(4, dtype=np.int32)}
-    kernel = atomics("store.atomic.add", "i32", 4)
-    result = bounds(kernel, {}, inputs)["out"]
-    assert result.determined.all()
-    assert result.lo.tolist() == values.run(kernel, {}, inputs)["out"].tolist()
-
-
 def test_an_atomic_store_behind_an_open_gate_opens_its_element_only() -> None:
     def body(b: Builder, lane: Reg, y: Reg) -> None:
         gate = b.lt(y, b.const("f32", 9.0))
@@ -382,102 +266,3 @@ def test_an_atomic_store_behind_an_open_gate_opens_its_element_only() -> None:
     result = opened(body, x, "i32")
     assert (result.ill_conditioned == ~HALF).all()
     assert (result.lo[HALF] == 12).all()
-
-
-# --- NaN bits -----------------------------------------------------------------------------------------------------
-
-PAYLOAD = 0x7FA12345
-
-
-def copied(through: Callable[[Builder, Reg], Reg]) -> Any:
-    b = Builder("copied")
-    x, out = b.buffer("x", "f32", LANES, "read"), b.buffer("out", "f32", LANES, "write")
-    b.grid(1)
-    lane = b.lane(LANES)
-    b.store(out, lane, through(b, b.load(x, lane)))
-    x_values = np.full(LANES, PAYLOAD, np.uint32).view(np.float32)
-    return bounds(b.build(), {}, {"x": x_values})["out"]
-
-
-OTHER_NAN = np.full(LANES, 0x7FC00000, np.uint32).view(np.float32)
-SAME_NAN = np.full(LANES, PAYLOAD, np.uint32).view(np.float32)
-
-
-def test_a_nan_that_is_moved_keeps_its_bits() -> None:
-    result = copied(lambda b, x: b.lt(b.const("f32", 0.0), b.const("f32", 1.0), x, x))
-    assert result.accepts(SAME_NAN).all()
-    assert not result.accepts(OTHER_NAN).any()
-
-
-def test_a_nan_made_by_arithmetic_has_any_bits() -> None:
-    result = copied(lambda b, x: b.add(x, x))
-    assert result.accepts(OTHER_NAN).all()
-    assert not result.accepts(np.zeros(LANES, np.float32)).any()
-
-
-def test_the_integer_bits_of_a_moved_nan_are_determined_and_of_a_computed_one_unknown() -> None:
-    for compute, known in ((False, True), (True, False)):
-        b = Builder("bits")
-        x, out = b.buffer("x", "f32", LANES, "read"), b.buffer("out", "u32", LANES, "write")
-        b.grid(1)
-        lane = b.lane(LANES)
-        loaded = b.load(x, lane)
-        b.store(out, lane, b.bits(b.mul(loaded, loaded) if compute else loaded, "u32"))
-        result = bounds(b.build(), {}, {"x": SAME_NAN})["out"]
-        assert result.determined.all() == known
-        assert result.ill_conditioned.any() != known
-        assert result.accepts(np.full(LANES, PAYLOAD, np.uint32)).all()
-
-
-# --- numeric models -----------------------------------------------------------------------------------------------
-
-FLUSH = NumericModel(flush=frozenset({"f32"}))
-TINY = np.float32(2.0**-130)
-
-
-def test_a_flushing_device_may_lose_subnormal_operands_and_results() -> None:
-    kernel = kernels.one_form("mul", "f32", 2)
-    inputs = {"x0": np.full(LANES, TINY), "x1": np.full(LANES, np.float32(2.0**10))}
-    inputs["x0"][1:] = 2.0**-120
-    inputs["x1"][2:] = 2.0**-9
-    result = bounds(kernel, {}, inputs, FLUSH)["out"]
-    assert [bool(a) for a in result.accepts(np.zeros(LANES, np.float32))[:3]] == [True, False, True]
-    assert result.accepts(values.run(kernel, {}, inputs)["out"]).all()
-
-
-def test_a_preserving_device_may_not_flush() -> None:
-    inputs = {"x0": np.full(LANES, TINY), "x1": np.full(LANES, np.float32(1.0))}
-    result = bounds(kernels.one_form("mul", "f32", 2), {}, inputs)["out"]
-    assert not result.accepts(np.zeros(LANES, np.float32)).any()
-
-
-def test_a_strict_kernel_never_flushes() -> None:
-    inputs = {"x0": np.full(LANES, TINY), "x1": np.full(LANES, np.float32(1.0))}
-    assert bounds(kernels.one_form("mul", "f32", 2, numeric="strict"), {}, inputs, FLUSH)["out"].determined.all()
-
-
-def test_moving_a_subnormal_never_flushes_it() -> None:
-    b = Builder("moved")
-    x, out = b.buffer("x", "f32", LANES, "read"), b.buffer("out", "f32", LANES, "write")
-    b.grid(1)
-    lane = b.lane(LANES)
-    b.store(out, lane, b.load(x, lane))
-    assert bounds(b.build(), {}, {"x": np.full(LANES, TINY)}, FLUSH)["out"].determined.all()
-
-
-def test_a_comparison_of_flushed_operands_is_open() -> None:
-    b = Builder("compared")
-    x, out = b.buffer("x", "f32", LANES, "read"), b.buffer("out", "i32", LANES, "write")
-    b.grid(1)
-    lane = b.lane(LANES)
-    b.store(out, lane, b.lt(b.const("f32", 0.0), b.load(x, lane), b.const("i32", 1), b.const("i32", 0)))
-    inputs = {"x": np.where(HALF, TINY, np.float32(1.0))}
-    assert (bounds(b.build(), {}, inputs, FLUSH)["out"].determined == ~HALF).all()
-
-
-def test_a_device_without_infinities_owes_nothing_where_they_arise() -> None:
-    model = NumericModel(nonfinite=False)
-    x = np.where(HALF, np.float32(3e38), np.float32(1.0))
-    result = bounds(kernels.one_form("add", "f32", 2), {}, {"x0": x, "x1": x}, model)["out"]
-    assert (result.ill_conditioned == HALF).all()
-    assert set(result.lo[~HALF].tolist()) == {2.0}

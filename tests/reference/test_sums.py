@@ -186,6 +186,13 @@ def test_a_certain_nan_is_the_only_result(terms: list[float]) -> None:
     assert np.isnan(result).all()
 
 
+def test_a_term_that_may_be_nan_makes_a_sum_that_may_be() -> None:
+    ends = np.array([[1.0, 2.0, 3.0]], np.float32)
+    result = interval(free_sum(Interval(ends, ends, np.array([[False, True, False]])), Along(1), rule(F32)))
+    assert result.nan.all()
+    assert result.lo.item() == result.hi.item() == 6.0
+
+
 def test_flushing_widens_a_sum_by_the_stated_amount_and_only_where_subnormals_can_arise() -> None:
     tiny = min_normal(F32)
     x = np.array([[tiny, tiny / 2, -tiny, tiny / 4], [4.0, 1.0, -3.0, 1.0]], np.float32)
