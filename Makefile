@@ -38,14 +38,14 @@ lint: setup-dev  ## ruff: rules and formatting
 types: setup-dev  ## basedpyright, strict
 	$(BIN)/basedpyright --pythonpath $(BIN)/python --warnings
 
-unit: setup-dev  ## the unit tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
+unit: setup-dev  ## the unit tests, but those of the scaffold
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q --ignore tests/scaffold
 
 conform-standard: setup-dev  ## conform the cpu backend, profile core, tier standard
 	$(BIN)/portkit conform --backend cpu --profile core --tier standard --out $(OUT)/cpu-standard
 
-scaffold: setup-dev  ## make a new port from the template, conform it, break it in three ways and see each found
-	$(BIN)/python ci/check_scaffold.py
+scaffold: setup-dev  ## make a new port, install and conform it, break it in documented ways and see each found
+	$(BIN)/python -m pytest -q tests/scaffold
 
 docs: setup-dev  ## build the documentation site into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,0 +1,89 @@
+"""A port made and installed as a vendor would: a folder of its own, and every command in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from portkit.conformance.journal import read
+
+NAME = "mychip"
+PORTKIT = (sys.executable, "-c", "from portkit.cli.main import main; main()")
+SECONDS = 300
+"""Time limit of one command; the longest is a run at tier standard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    error: str
+
+
+def call(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> Ended:
+    """Run a command in a folder, as from a terminal of 80 columns."""
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "80", **(variables or {})}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A scaffold in `folder / portkit-mychip`, of which a copy is installed in `folder / installed`."""
+
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        return self.folder / f"portkit-{NAME}"
+
+    @property
+    def installed(self) -> Path:
+        return self.folder / "installed"
+
+    def run(self, *command: str) -> Ended:
+        """Run a program where the port is installed."""
+        return call(command, self.folder, {"PYTHONPATH": str(self.installed)})
+
+    def portkit(self, *arguments: str) -> Ended:
+        return self.run(*PORTKIT, *arguments)
+
+    def conform(self, cases: Sequence[str], out: str) -> tuple[Ended, dict[str, str]]:
+        """Conform at tier smoke; returns how it ended and the verdict of every case."""
+        chosen = [word for case in cases for word in ("--case", case)]
+        ended = self.portkit("conform", "--backend", NAME, "--tier", "smoke", "--out", out, *chosen)
+        journal = read(self.folder / out / "journal.jsonl")
+        return ended, {entry.id: entry.verdict.value for entry in journal.entries.values()}
+
+    @contextmanager
+    def changed(self, file: str, old: str, new: str) -> Generator[None]:
+        """Replace a piece of the installed port that it holds once; whole again afterwards."""
+        path = self.installed / file
+        whole = path.read_text(encoding="utf-8")
+        assert whole.count(old) == 1, f"{file} holds `{old}` {whole.count(old)} times"
+        path.write_text(whole.replace(old, new), encoding="utf-8")
+        try:
+            yield
+        finally:
+            path.write_text(whole, encoding="utf-8")
+
+
+def make(folder: Path) -> Port:
+    """Scaffold and install a port."""
+    port = Port(folder)
+    made = call((*PORTKIT, "new", NAME), folder)
+    assert made.status == 0, made.error
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation")
+    target = str(port.installed)
+    done = call((sys.executable, "-m", "pip", "install", *quiet, "--target", target, str(port.source)), folder)
+    assert done.status == 0, done.error
+    return port
