@@ -44,7 +44,7 @@ def cases(capabilities: Capabilities) -> Iterator[Case]:
 
 def _rows(cell: Cell) -> Iterator[KernelCase]:
     type_, kind = parse_type(type_text(cell.dtype, cell.lanes)), FORMS[cell.form].kind
-    sets = fold_sets(kind, type_.dtype, LANES)
+    sets = fold_sets(kind, type_.dtype, LANES, type_.lanes)
     yield from _set_rows(cell, type_, LANES, sets, f"ops/{cell.form}/{type_}")
     if cell.lanes == 1 and cell.dtype in SIZED_TYPES:
         for size in SIZES:
@@ -56,12 +56,18 @@ def _rows(cell: Cell) -> Iterator[KernelCase]:
 def _set_rows(cell: Cell, type_: Type, lanes: int, sets: dict[str, InputSet], path: str) -> Iterator[KernelCase]:
     build = partial(group_kernel, cell.form, type_, lanes)
     for name, maker in sets.items():
-        wide = type_.lanes > 1 and name in ("random", "nonfinite")
-        tier = Tier.FULL if wide else Tier.STANDARD
-        yield KernelCase(f"{path}/{name}", build, partial(_data, type_, lanes, (maker,)), (cell,), tier)
+        data = partial(_data, type_, lanes, (maker,))
+        yield KernelCase(f"{path}/{name}", build, data, (cell,), _tier(type_, name, sets))
     if type_.dtype.is_float and lanes == LANES:
         data = partial(_data, type_, lanes, tuple(sets.values()))
-        yield KernelCase(f"{path}/strict", build, data, (cell,), numeric="strict")
+        tier = Tier.STANDARD if type_.lanes == 1 or "small" in sets else Tier.FULL
+        yield KernelCase(f"{path}/strict", build, data, (cell,), tier, numeric="strict")
+
+
+def _tier(type_: Type, name: str, sets: dict[str, InputSet]) -> Tier:
+    """Vectors run their first telling set in standard: small numbers for sums and products, else special values."""
+    telling = "small" if "small" in sets else "special"
+    return Tier.STANDARD if type_.lanes == 1 or name == telling else Tier.FULL
 
 
 def group_kernel(form: str, type_: Type, lanes: int, numeric: Numeric) -> Kernel:

@@ -114,32 +114,35 @@ def _emit_fold(form: str, builder: Builder, value: Reg) -> Reg:
     return builder.op(form, value)
 
 
-def fold_sets(kind: str, dtype: DType, run: int) -> dict[str, InputSet]:
-    """Return the sets for folds of `run` consecutive elements by `kind`.
+def fold_sets(kind: str, dtype: DType, run: int, width: int = 1) -> dict[str, InputSet]:
+    """Return the sets for folds by `kind` of `run` consecutive vectors of `width` elements, lane by lane.
 
     Sums and products of floats get small numbers, for which the exact answer is required, and well-scaled random ones;
     special values are sprinkled one per run, so that they do not drown each other.
     """
     if not dtype.is_float:
         return {"special": _shuffled_specials, "random": inputs.random}
-    sets: dict[str, InputSet] = {"special": partial(_sprinkled, kind, run, False)}
-    sets["nonfinite"] = partial(_sprinkled, kind, run, True)
+    sets: dict[str, InputSet] = {"special": partial(_sprinkled, kind, (run, width), False)}
+    sets["nonfinite"] = partial(_sprinkled, kind, (run, width), True)
     if kind not in ORDERED:
         sets |= {"small": partial(_exact, kind, run), "random": _cancelling}
     return sets
 
 
-def _sprinkled(kind: str, run: int, with_nonfinite: bool, case_id: str, dtypes: Sequence[DType]) -> Operands:
-    """Ordinary values with one special value in each run at a random place (max, min: all of them special)."""
-    draws, dtype = Draws(case_id), dtypes[0]
+def _sprinkled(
+    kind: str, shape: tuple[int, int], with_nonfinite: bool, case_id: str, dtypes: Sequence[DType]
+) -> Operands:
+    """Ordinary values with one special value in each fold at a random place (max, min: all of them special)."""
+    draws, dtype, (run, width) = Draws(case_id), dtypes[0], shape
+    folds = max(FOLD_COUNT // (run * width), 4)
     table = nonfinite_specials(dtype) if with_nonfinite else finite_specials(dtype)
     if kind in ORDERED and not with_nonfinite:
-        return (draws.one_of(table, FOLD_COUNT),)
-    values = _scaled(draws, kind, dtype, FOLD_COUNT)
-    runs = FOLD_COUNT // run
-    places = np.arange(runs) * run + draws.integers(0, run - 1, runs)
-    values[places] = draws.one_of(table, runs)
-    return (values,)
+        return (draws.one_of(table, folds * run * width),)
+    values = _scaled(draws, kind, dtype, folds * run * width).reshape(folds, run, width)
+    rows = draws.integers(0, run - 1, folds * width).reshape(folds, 1, width)
+    specials = draws.one_of(table, folds * width).reshape(folds, 1, width)
+    np.put_along_axis(values, rows, specials, axis=1)
+    return (values.reshape(-1),)
 
 
 def _scaled(draws: Draws, kind: str, dtype: DType, count: int) -> Patterns:

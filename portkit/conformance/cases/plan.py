@@ -89,7 +89,7 @@ def plan_trial(plan: Plan, numeric: Numeric, case_id: str, makers: Sequence[Inpu
 def tier_of(plan: Plan, name: str) -> Tier:
     """Return the tier of a set: specials of base types in smoke; wide vectors keep their specials in standard."""
     types = [parse_type(t) for t in (*plan.operands, *plan.results)]
-    if name == "special" and all(t.lanes == 1 and t.dtype.name in SMOKE_TYPES for t in types):
+    if name in ("special", STRICT) and all(t.lanes == 1 and t.dtype.name in SMOKE_TYPES for t in types):
         return Tier.SMOKE
     if all(t.lanes == 1 for t in types):
         return Tier.STANDARD
