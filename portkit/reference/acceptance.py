@@ -34,6 +34,7 @@ class Acceptance:
     nan_bits: bool = False
 
     @cached_property
+    @np.errstate(all="ignore")
     def determined(self) -> Bools:
         """Where one value only is admitted; a NaN of any payload counts as one."""
         if self.lo is self.hi:
@@ -42,6 +43,7 @@ class Acceptance:
             return ~undetermined(Interval(self.lo, self.hi, self.may_nan))
         return ~undetermined(Choices(self.alternatives, self.ill_conditioned))
 
+    @np.errstate(all="ignore")
     def accepts(self, actual: Array) -> Bools:
         """Return where an element of `actual`, an array like `lo`, is admitted."""
         actual = self._checked(actual)
@@ -71,10 +73,10 @@ class Acceptance:
         difference to the nearest alternative.
         """
         accepted = self.accepts(actual)
-        with np.errstate(all="ignore"):
-            far = self._float_distance(actual) if self.dtype.is_float else self._integer_distance(actual)
+        far = self._float_distance(actual) if self.dtype.is_float else self._integer_distance(actual)
         return np.where(accepted, 0.0, far)
 
+    @np.errstate(all="ignore")
     def _float_distance(self, actual: Array) -> Float64:
         value, lo, hi = (x.astype(np.float64) for x in (actual, self.lo, self.hi))
         near = np.where(ordinal(actual) < ordinal(self.lo), lo, hi)
@@ -82,6 +84,7 @@ class Acceptance:
         known = np.isfinite(value) & np.isfinite(near)
         return np.where(known, distance, np.inf)
 
+    @np.errstate(all="ignore")
     def _integer_distance(self, actual: Array) -> Float64:
         distances = [
             np.where(actual > option, actual - option, option - actual).view(f"u{self.dtype.bytes}").astype(np.float64)

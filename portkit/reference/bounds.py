@@ -64,7 +64,8 @@ def bounds(
     """
     domain = _Bounds(kernel, allocate(kernel, scalars, buffers), STRICT if kernel.strict else model)
     engine.run(kernel, domain, scalars)
-    return domain.acceptances()
+    with np.errstate(all="ignore"):
+        return domain.acceptances()
 
 
 class _Bounds(Values):

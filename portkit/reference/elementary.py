@@ -13,6 +13,7 @@ from collections.abc import Callable
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import cache
+from math import ldexp
 from typing import TypeAlias
 
 import numpy as np
@@ -30,7 +31,7 @@ _FINE = 128
 """exp2 is tabulated at multiples of 1/128."""
 _LOG_FINE = 256
 _SINE_FINE = 64
-_FAR = 2.0**20
+_FAR = 2.0**25
 """Arguments of sine beyond it are reduced in integer arithmetic."""
 _PI_BITS = 1200
 
@@ -224,11 +225,15 @@ def _reduced(x: Doubles) -> tuple[NDArray[np.int64], Pair]:
 
 
 def _reduced_exactly(x: float) -> tuple[int, float, float]:
-    numerator, denominator = x.as_integer_ratio()
-    assert denominator.bit_length() < _PI_BITS
-    scaled, half_pi = (numerator << (_PI_BITS + 1)) // denominator, _pi()
+    """Return the same for one number, in units of 2^-(_PI_BITS + 1)."""
+    numerator, denominator = x.as_integer_ratio()  # the denominator is a power of two
+    scaled, half_pi = numerator << (_PI_BITS + 2 - denominator.bit_length()), _pi()
     k = (2 * scaled + half_pi) // (2 * half_pi)
-    return k & 3, *pair_of(Fraction(scaled - k * half_pi, 2 << _PI_BITS))
+    rest = scaled - k * half_pi
+    spare = max(0, rest.bit_length() - 120)
+    digits, place = rest >> spare, spare - _PI_BITS - 1
+    head = float(digits)
+    return k & 3, ldexp(head, place), ldexp(float(digits - int(head)), place)
 
 
 @cache

@@ -177,13 +177,9 @@ def above(x: Interval, other: Interval) -> Interval:
 
 
 def select(holds: Bools, fails: Bools, a: Value, b: Value) -> Interval:
-    """Return `a` where a condition holds, `b` where it fails, and their hull, of no origin, where it is open."""
+    """Return `a` where a condition holds, `b` where it fails, and their hull, a new value, where it is open."""
     x, y = interval(a), interval(b)
-    both = hull(x, y)
-    if x.origin is not None or y.origin is not None:
-        first, _ = x.named(), y.named()
-        both.origin = Origin(np.zeros_like(first.name), first.rest, np.zeros_like(first.kind))
-    return merged(holds, x, merged(fails, y, both))
+    return merged(holds, x, merged(fails, y, hull(x, y)))
 
 
 # --- max and min --------------------------------------------------------------------------------------------------
