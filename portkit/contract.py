@@ -29,6 +29,10 @@ Subnormals = Literal["preserve", "flush"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 BASE_DTYPES = tuple(name for name, dtype in DTYPES.items() if dtype.base)
+USABLE_EXTENSIONS = tuple(
+    name for name in EXTENSIONS if any(f.extension == name and not f.specified_only for f in FORMS.values())
+)
+"""Those with a form in use in this version (Spec: ext_c2): nothing could be tested of the others."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,7 +141,7 @@ def load_capabilities(path: Path) -> Capabilities:
     except (OSError, msgspec.DecodeError) as error:
         raise SchemaError(f"{path.name}: {error}") from error
     _check_names(path.name, "dtypes", capabilities.dtypes, DTYPES)
-    _check_names(path.name, "extensions", capabilities.extensions, EXTENSIONS)
+    _check_names(path.name, "extensions", capabilities.extensions, USABLE_EXTENSIONS)
     _check_names(path.name, "numeric.subnormals", capabilities.numeric.subnormals, DTYPES)
     for field, table in (("math", capabilities.math), ("atomic", capabilities.atomic)):
         kinds = [f.kind for f in FORMS.values() if f.extension == field]
