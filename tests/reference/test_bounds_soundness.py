@@ -130,6 +130,18 @@ def _loop(w: _Writer) -> None:
     w.integers.append(loop["steps"])
 
 
+def _best(kind: str) -> Callable[[_Writer], None]:
+    """Look a value up in the extreme of its group: argmax and argmin."""
+
+    def step(w: _Writer) -> None:
+        value = w.f()
+        best = w.b.op(f"reduce.group.{kind}", value)
+        w.integers.append(w.b.op("reduce.group.min", w.b.eq(value, best, w.lane, w.b.const("i32", LANES))))
+        w.floats.append(best)
+
+    return step
+
+
 _STEPS: list[Callable[[_Writer], None]] = [
     *(_float(form, n) for form, n in (("add", 2), ("mul", 2), ("mul.add", 3), ("reduce.max", 3), ("reduce.min", 2))),
     *(_float(f"mov.{kind}", 1) for kind in ("recip", "sqrt", "rsqrt", "exp2", "log2", "sin", "trunc")),
@@ -137,6 +149,7 @@ _STEPS: list[Callable[[_Writer], None]] = [
     *(_same(form) for form in ("add", "mul", "mul.add")),
     *(_integer(form) for form in ("add", "mul", "reduce.min", "mul.shr", "reduce.xor")),
     *(_select(form, kind) for form in ("phi.lt", "phi.eq", "phi.lt") for kind in ("floats", "integers")),
+    _best("max"), _best("min"),
     _to_integer, _to_float, _through("f16"), _through("f64"), _gather, _exchange, _gated, _loop,
 ]  # fmt: skip
 
