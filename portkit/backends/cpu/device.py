@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from portkit.backends.cpu.pool import ThreadPool
 from portkit.backends.toolkit.device import CheckedDevice, Code
-from portkit.backends.toolkit.host_jit import HostJit, LoadedCode
-from portkit.backends.toolkit.llvm import Effort
+from portkit.backends.toolkit.host_jit import HostJit, LoadedCode, host_machine
+from portkit.backends.toolkit.llvm import CodeGenerator, Effort
 from portkit.backends.toolkit.llvm_kernel import Target, print_kernel
 from portkit.contract import Capabilities, DeviceInfo
 from portkit.errors import OutOfMemory
@@ -25,6 +25,7 @@ CpuDevice: TypeAlias = CheckedDevice[LoadedCode]
 # The feature that converts f16 to and from f32; the empty name says that every processor of the family can.
 _HALF_FEATURES = {"x86_64": "f16c", "AMD64": "f16c", "aarch64": "", "arm64": ""}
 _MANY_LANES = 32
+_LONG_BODY = 2000
 
 
 def open_host(capabilities: Capabilities, target: Target | None = None) -> CpuDevice:
@@ -50,13 +51,19 @@ class HostCompiler:
     def __init__(self, jit: HostJit, target: Target) -> None:
         """Print for `target`, compile with `jit`."""
         self._jit = jit
+        self._plain = CodeGenerator(host_machine(opt=0))
         self._target = target
 
     def compile(self, kernel: Kernel) -> Code:
         """Compile a kernel that fits the capabilities; the lane loops of a small work-group are not vectorised."""
         printed = print_kernel(kernel, self._target)
-        effort = Effort.QUICK if 1 < kernel.lanes < _MANY_LANES else Effort.FULL
-        return Code(printed.text, self._jit.object_code(printed.text, effort), printed.scratch)
+        if len(kernel.body) > _LONG_BODY:
+            binary = self._plain.object_code(printed.text, Effort.NONE)
+        else:
+            binary = self._jit.object_code(
+                printed.text, Effort.QUICK if 1 < kernel.lanes < _MANY_LANES else Effort.FULL
+            )
+        return Code(printed.text, binary, printed.scratch)
 
 
 class HostDriver:

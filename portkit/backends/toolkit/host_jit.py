@@ -87,8 +87,10 @@ class HostJit(CodeGenerator):
             raise CompileError(f"LLVM could not link: {str(error).strip()}; {_LINK_HINT}") from error
 
 
-def host_machine() -> Any:
+def host_machine(opt: int = 2) -> Any:
     """Return a target machine with every feature of the host, whose code fits the linker of `HostJit`.
+
+    Instruction selection takes time quadratic in a block's length, but linear at *opt* 0.
 
     The small position-independent model suits JITLink, which lays one module out contiguously and reaches the rest of
     the process through stubs.
@@ -98,5 +100,5 @@ def host_machine() -> Any:
     target = llvm.Target.from_triple(llvm.get_process_triple())
     features = llvm.get_host_cpu_features().flatten()
     return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features, opt=2, reloc="pic", codemodel="small", jit=True
+        cpu=llvm.get_host_cpu_name(), features=features, opt=opt, reloc="pic", codemodel="small", jit=True
     )

@@ -26,13 +26,14 @@ class Tuning(NamedTuple):
 
 
 class Effort(enum.Enum):
-    """How hard to optimise: both give the same bits, `QUICK` compiles in half the time of `FULL`.
+    """How hard to optimise: all give the same bits, `QUICK` compiles in half the time of `FULL`.
 
     `FULL` also vectorises and unrolls loops. LLVM vectorises a float reduction only in its written order, so this too
     changes no result. Straight-line vectorisation stays off: it doubles the time of long bodies and the printer emits
-    vectors itself.
+    vectors itself. `NONE` is for bodies of thousands of instructions, on which LLVM's passes take quadratic time.
     """
 
+    NONE = Tuning(speed_level=0, loop_vectorization=False, loop_unrolling=False)
     QUICK = Tuning(speed_level=1, loop_vectorization=False, loop_unrolling=False)
     FULL = Tuning(speed_level=3, loop_vectorization=True, loop_unrolling=True)
 

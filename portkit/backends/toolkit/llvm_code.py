@@ -119,7 +119,7 @@ class Code:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.block = "entry"
+        self.block = ".entry"
         self._count = 0
         self.metadata = ["!0 = distinct !{}", '!1 = !{!"llvm.loop.parallel_accesses", !0}']
         self._phis: dict[str, int] = {}

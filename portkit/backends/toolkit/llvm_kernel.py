@@ -7,38 +7,19 @@ kernel. `scratch` is memory of the calling thread: the shared arrays, then the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from portkit.backends.toolkit.llvm_code import (
-    PARALLEL,
-    Code,
-    Value,
-    constant,
-    element_of,
-    memory_element_of,
-    vector,
-)
-from portkit.backends.toolkit.llvm_floats import Formats
-from portkit.backends.toolkit.llvm_forms import Emitter, Forms, accumulator
-from portkit.backends.toolkit.llvm_memory import Memory
+from portkit.backends.toolkit.llvm_body import Body, Target
+from portkit.backends.toolkit.llvm_code import PARALLEL, Value, element_of, memory_element_of, vector
+from portkit.backends.toolkit.llvm_forms import accumulator
 from portkit.backends.toolkit.serialise import Around, Once, Region, Step, is_group_reduction, reduction_slot, serialise
-from portkit.spec.kernel import Kernel, Loop
-from portkit.spec.types import BOOL, TOKEN, Type
+from portkit.spec.kernel import Instr, Kernel
+from portkit.spec.types import BOOL, Type
 
 _ALIGN = 64
 _POINTER = {"read": "readonly ", "write": "writeonly ", "readwrite": ""}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What the printer must know of a target: what it cannot do by itself, and what it does better by itself."""
-
-    native_half: bool
-    """Whether f16 converts to and from f32 in an instruction; otherwise integer code does it."""
-    emitters: Mapping[str, Emitter] = field(default_factory=dict[str, Emitter])
-    """By form, how the target writes a pure form in its own instructions, in place of the shared expansion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +28,9 @@ class Printed:
 
     text: str
     scratch: int
+
+
+__all__ = ["Printed", "Target", "print_kernel"]
 
 
 def print_kernel(kernel: Kernel, target: Target) -> Printed:
@@ -62,16 +46,10 @@ class _Slot:
     offset: int
 
 
-class _Printer:
+class _Printer(Body):
     def __init__(self, kernel: Kernel, target: Target) -> None:
-        self.kernel = kernel
-        self.target = target
-        self.code = Code()
-        self.forms = Forms(self.code, Formats(self.code, native_half=target.native_half), target.emitters)
-        self.memory = Memory(self.forms, kernel, {name: Value(f"%{name}", "ptr") for name in kernel.memories})
+        super().__init__(kernel, target, {name: Value(f"%{name}", "ptr") for name in kernel.memories})
         self.plan = serialise(kernel)
-        self.group: dict[str, Value] = {s.name: Value(f"%{s.name}", element_of(s.dtype)) for s in kernel.scalars}
-        self.lane: dict[str, Value] = {}
         self.number = Value("0", "i32")
         self.shared_offsets, shared = _layout([(s.name, s.dtype.bytes * s.extent) for s in kernel.shared])
         self.slots, self.scratch = self._slot_layout(shared)
@@ -114,7 +92,7 @@ class _Printer:
         grids = [f"i32 %.grid{place}" for place in range(len(self.kernel.nest.grids))]
         scratch = [f"ptr noalias align {_ALIGN} %{name}" for name in (*self.shared_offsets, ".slots")]
         parameters = ", ".join([*buffers, *scalars, *grids, *scratch, "i64 %.begin", "i64 %.end"])
-        body = ["entry:", *self.code.lines, "  ret void", "}"]
+        body = [".entry:", *self.code.lines, "  ret void", "}"]
         return [f"define internal void @body({parameters}) noinline nounwind {{", *body]
 
     # --- once for each group --------------------------------------------------------------------------------------
@@ -126,7 +104,7 @@ class _Printer:
             for position in self.kernel.nest.setup:
                 instr = self.kernel.body[position]
                 if instr.result in self.plan.group and instr.name != "loop.grid":
-                    self._emit(position, self.group)
+                    self.emit(position, self.group)
             self._steps(self.plan.steps)
 
     def _grid_indices(self, number: Value) -> None:
@@ -152,18 +130,18 @@ class _Printer:
         if reduction_slot(instr) in self.slots:
             self.group[instr.result] = self._fold(step.position)
         else:
-            self._emit(step.position, self.group)
+            self.emit(step.position, self.group)
 
     def _around(self, step: Around) -> None:
         carries = [self.kernel.body[at] for at in step.carries]
         head = self.kernel.body[step.loop.head]
-        firsts = [self._value(c.args[0]) for c in carries]
-        with self.code.loop(self._count(step.loop), firsts, hint=head.result) as turn:
+        firsts = [self.value(c.args[0]) for c in carries]
+        with self.code.loop(self.count(step.loop), firsts, hint=head.result) as turn:
             self.group[head.result] = turn.index
             self.group.update(zip((c.result for c in carries), turn.carries, strict=True))
             self._steps(step.body)
             following = dict(self.kernel.body[step.loop.end].carries)
-            turn.following = [self._value(following[c.result]) for c in carries]
+            turn.following = [self.value(following[c.result]) for c in carries]
 
     def _fold(self, position: int) -> Value:
         """Fold the lanes' slots by halves (Spec: numeric_c5): those beyond the last lane would hold the identity."""
@@ -193,11 +171,11 @@ class _Printer:
             self.number = self._lane_number()
             for position in region.again:
                 if self.kernel.body[position].name != "loop.lane":
-                    self._emit(position, self.lane)
+                    self.emit(position, self.lane)
             self.lane.update({name: self._load_slot(name, self.number) for name in region.loads})
-            self._items(region.items)
+            self.items(region.items)
             copies = [(name, self._copied(name, register)) for name, register in region.copies]
-            for name, value in [*((name, self._value(name)) for name in region.saves), *copies]:
+            for name, value in [*((name, self.value(name)) for name in region.saves), *copies]:
                 self._store_slot(name, self.number, value)
         self.lane = {}
 
@@ -219,68 +197,23 @@ class _Printer:
         return number
 
     def _copied(self, slot: str, register: str) -> Value:
-        value = self._value(register)
+        value = self.value(register)
         widen = self.slots[slot].type != self.kernel.types[register]
         return self.forms.formats.widen(self.kernel.types[register].dtype, value) if widen else value
 
-    def _items(self, items: Iterable[int | Loop]) -> None:
-        for item in items:
-            if isinstance(item, Loop):
-                self._serial(item)
-            else:
-                self._emit(item, self.lane)
-
-    def _serial(self, loop: Loop) -> None:
-        head, end = self.kernel.body[loop.head], self.kernel.body[loop.end]
-        carries = [self.kernel.body[at] for at in loop.carries if self.kernel.body[at].type != Type(TOKEN)]
-        firsts = [self._value(c.args[0]) for c in carries]
-        with self.code.loop(self._count(loop), firsts, hint=head.result) as turn:
-            self.lane[head.result] = turn.index
-            self.lane.update(zip((c.result for c in carries), turn.carries, strict=True))
-            self._items(loop.body)
-            turn.following = [self._value(dict(end.carries)[c.result]) for c in carries]
-
-    # --- instructions ---------------------------------------------------------------------------------------------
-
-    def _emit(self, position: int, scope: dict[str, Value]) -> None:
-        """Write one instruction, its result into the registers of the group or of the lane."""
-        instr = self.kernel.body[position]
-        effect = instr.form.effect
-        value: Value | None
-        if instr.name == "mov.const" and instr.type is not None:
-            value = constant(instr.type, instr.imms[0])
-        elif effect in ("read", "write"):
-            gate, other = (self._value(name) if name else None for name in (instr.gate, instr.other))
-            value = self.memory.emit(instr, tuple(self._value(name) for name in instr.args), gate, other)
-        elif effect == "sync":
-            value = self._sync(position)
-        else:
-            types = [self.kernel.types[name] for name in instr.args]
-            value = self.forms.emit(instr, types, [self._value(name) for name in instr.args])
-        if value is not None:
-            scope[instr.result] = value
-
-    def _sync(self, position: int) -> Value | None:
+    def sync(self, instr: Instr) -> Value | None:
         """Write what is left of synchronisation where one thread runs all lanes of a group, one after the other.
 
         Barriers are the gaps between regions, copies are done when issued, and a single lane is its own reduction.
         """
-        instr = self.kernel.body[position]
         if instr.name == "fence.device":
             self.code.do("fence acq_rel")
-        return self._value(instr.args[0]) if is_group_reduction(instr) else None
+        return self.value(instr.args[0]) if is_group_reduction(instr) else None
 
-    def _value(self, name: str) -> Value:
-        return self.lane[name] if name in self.lane else self.group[name]
-
-    def _count(self, loop: Loop) -> Value:
-        """Return the count of a serial loop; one that no lane can compute for the group is read from lane 0's slot."""
-        head = self.kernel.body[loop.head]
-        if head.imms:
-            return Value(str(head.imms[0]), "i32")
-        name = head.args[0]
+    def value(self, name: str) -> Value:
+        """Return a register; the group reads one that only lanes have, the count of a loop, from lane 0's slot."""
         known = name in self.lane or name in self.group
-        return self._value(name) if known else self._load_slot(name, Value("0", "i32"))
+        return super().value(name) if known else self._load_slot(name, Value("0", "i32"))
 
     # --- slots ----------------------------------------------------------------------------------------------------
 

@@ -111,10 +111,12 @@ class _Serialiser:
         uniform = uniform_registers(self.kernel)
         shared = {s.name for s in self.kernel.scalars} | {i.result for i in candidates if i.result in uniform}
         following = dict(pair for instr in self.body for pair in instr.carries)
-        lost = shared
-        while lost:
-            lost = {i.result for i in candidates if i.result in shared and not self._operands(i, following) <= shared}
-            shared -= lost
+        before = 0
+        while len(shared) != before:  # once more for each carry that turns out not to be shared
+            before = len(shared)
+            for instr in candidates:
+                if instr.result in shared and not self._operands(instr, following) <= shared:
+                    shared.remove(instr.result)
         return frozenset(shared)
 
     def _outside(self, items: Iterable[int | Loop]) -> Iterator[int]:
@@ -214,17 +216,20 @@ class _Serialiser:
         if register in self.group or self.kernel.types[register].dtype is TOKEN:
             return
         if register in self.cheap:
-            region.again = sorted({*region.again, *self._chain(register)})
+            self._repeat(region, register)
             return
         region.loads.append(register)
         self._save(register, home)
 
-    def _chain(self, register: str) -> Iterator[int]:
-        """Yield the positions of a cheap register and of the cheap ones it is made of."""
-        if register in self.cheap and register not in self.group:
-            yield self.cheap[register]
-            for operand in self.body[self.cheap[register]].reads:
-                yield from self._chain(operand)
+    def _repeat(self, region: Region, register: str) -> None:
+        """Let a region repeat a cheap register and the cheap ones that it is made of."""
+        pending, found = [register], set(region.again)
+        while pending:
+            name = pending.pop()
+            if name in self.cheap and name not in self.group and self.cheap[name] not in found:
+                found.add(self.cheap[name])
+                pending += self.body[self.cheap[name]].reads
+        region.again = sorted(found)
 
     def _save(self, register: str, home: Mapping[str, Region]) -> None:
         self.slots[register] = None

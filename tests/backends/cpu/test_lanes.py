@@ -253,3 +253,41 @@ def test_a_large_grid_in_three_dimensions_reaches_every_element_once(device: Cpu
     b.store(out, at, b.add(b.load(out, at), at))
     scalars = {"depth": shape[0], "rows": shape[1]}
     assert (execute(device, b.build(), {}, scalars)["out"] == np.arange(np.prod(shape))).all()
+
+
+def test_a_body_of_twenty_thousand_instructions_is_compiled(device: CpuDevice) -> None:
+    b = Builder("long")
+    x, out = b.buffer("x", "i32", 64, "read"), b.buffer("out", "i32", 64, "write")
+    b.grid(1)
+    lane = b.lane(64)
+    before = value = b.load(x, lane)
+    for place in range(20_000):
+        before, value = value, b.op(("add", "mul", "reduce.xor", "mul.hi")[place % 4], value, before)
+    b.store(out, lane, value)
+    kernel, inputs = b.build(), {"x": integers(64, "long")}
+    assert_same(execute(device, kernel, inputs)["out"], run(kernel, {}, inputs)["out"])
+
+
+def test_a_chain_of_sums_between_lane_loops_is_repeated_once_in_each_region(device: CpuDevice) -> None:
+    b = Builder("doubling_chain")
+    out = b.buffer("out", "i32", 32, "write")
+    b.grid(1)
+    first = doubled = b.lane(8)
+    for _ in range(60):  # 2^60 paths lead back to the lane index
+        doubled = b.add(doubled, doubled)
+    second = b.lane(4)
+    b.barrier()
+    b.store(out, b.add(b.mul(first, b.const("i32", 4)), second), b.add(doubled, first))
+    assert execute(device, b.build(), {})["out"].tolist() == [lane // 4 for lane in range(32)]
+
+
+@pytest.mark.parametrize("name", ["entry", "v", "head", "body", "kernel", "n" * 64])
+def test_any_name_will_do_for_a_buffer(device: CpuDevice, name: str) -> None:
+    b = Builder("named")
+    out = b.buffer(name, "i32", 8, "write")
+    b.grid(1)
+    lane = b.lane(8)
+    with b.serial(2, total=lane) as loop:
+        loop.next(total=b.add(loop["total"], lane))
+    b.store(out, lane, loop["total"])
+    assert execute(device, b.build(), {})[name].tolist() == [3 * lane for lane in range(8)]
