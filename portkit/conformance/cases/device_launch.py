@@ -11,7 +11,7 @@ import numpy as np
 
 from portkit.conformance.case import Case, CheckFailed, Level, Tier
 from portkit.conformance.cases.session import SYNCHRONISE_SECONDS, buffer, buffers, expect_array, expect_error, launch
-from portkit.contract import Capabilities
+from portkit.contract import ALIGNMENT, Capabilities
 from portkit.errors import DeviceHang, DeviceLost, InvalidHandle, PortkitError
 from portkit.spec.builder import Builder, Reg
 from portkit.spec.kernel import Kernel
@@ -23,12 +23,15 @@ LANES = 64
 REPEATS = 300
 EXECUTABLES = 24
 ARGUMENTS = 4
+Check = Callable[["DeviceClient"], None]
+Row = tuple[str, Tier, tuple[str, ...], Check]
+"""Id without the level, tier, needed checks, the check."""
+_FIRST = ("launch/index",)
 
 
 def cases(capabilities: Capabilities) -> Iterator[Case]:
     """Yield the launch checks in the order of bring-up."""
-    del capabilities
-    for path, tier, needs, check in _TABLE:
+    for path, tier, needs, check in (*_TABLE, *_alignment_rows(capabilities)):
         yield Case(f"device/{path}", Level.DEVICE, tier, check=check, needs=tuple(f"device/{n}" for n in needs))
 
 
@@ -256,9 +259,41 @@ def _reset_executables(client: DeviceClient) -> None:
     _index(2, client)
 
 
-Check = Callable[["DeviceClient"], None]
-_FIRST = ("launch/index",)
-_TABLE: tuple[tuple[str, Tier, tuple[str, ...], Check], ...] = (
+def _stale_executable(client: DeviceClient) -> None:
+    executable = client.compile(index_kernel())
+    client.reset()
+
+    def start() -> None:
+        with buffer(client, LANES * 4) as handle:
+            client.launch(executable, (1,), [handle], [1])
+            client.synchronise(SYNCHRONISE_SECONDS)
+
+    expect_error(PortkitError, "launching an executable from before a reset", start)
+
+
+def _alignment_rows(capabilities: Capabilities) -> list[Row]:
+    """Aligned vector accesses to buffers between others of odd sizes, at every vector size up to 64 bytes."""
+    counts = [n for n in capabilities.lane_counts()[1:] if n & (n - 1) == 0 and 4 * n <= ALIGNMENT]
+    return [(f"allocate/aligned_{4 * n}", Tier.STANDARD, _FIRST, partial(_aligned, n)) for n in counts]
+
+
+def _aligned(lanes: int, client: DeviceClient) -> None:
+    """Every buffer starts at a multiple of 64 bytes (Spec: header_c7): a misplaced one faults or reads amiss."""
+    b = Builder(f"aligned_{lanes}")
+    source = b.buffer("a", "f32", LANES * lanes, "read")
+    target = b.buffer("out", "f32", LANES * lanes, "write")
+    b.grid(1)
+    start = b.mul(b.lane(LANES), b.const("i32", lanes))
+    b.store_vec(target, start, b.load_vec(source, start, lanes, 4 * lanes), 4 * lanes)
+    kernel, data = b.build(), np.arange(LANES * lanes, dtype=np.float32)
+    executable = client.compile(kernel)
+    for odd in (1, 3, 65, 127, 4095):
+        with buffer(client, odd):
+            out = launch(client, kernel, {"a": data}, {}, executable)["out"]
+            expect_array(out, data, f"vectors of {4 * lanes} bytes after a buffer of {odd}")
+
+
+_TABLE: tuple[Row, ...] = (
     ("launch/one_lane", Tier.SMOKE, ("transfer/size_64",), _one_lane),
     ("launch/index", Tier.SMOKE, ("launch/one_lane",), partial(_index, 1)),
     *((f"launch/groups_{n}", Tier.SMOKE, _FIRST, partial(_index, n)) for n in (2, 3, 64, 1000)),
@@ -285,5 +320,6 @@ _TABLE: tuple[tuple[str, Tier, tuple[str, ...], Check], ...] = (
     ("executable/compiled_twice", Tier.SMOKE, _FIRST, _compile_twice),
     ("errors/compile", Tier.SMOKE, _FIRST, _compile_error),
     ("errors/launch_with_freed_buffer", Tier.SMOKE, _FIRST, _freed_argument),
+    ("reset/forgets_executables", Tier.SMOKE, _FIRST, _stale_executable),
     ("reset/allows_a_new_start", Tier.SMOKE, _FIRST, _reset_executables),
 )

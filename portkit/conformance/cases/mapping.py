@@ -86,13 +86,13 @@ class Frame:
     inside: Reg
 
     @classmethod
-    def open(cls, name: str, numeric: Numeric = "fast") -> Frame:
+    def open(cls, name: str, numeric: Numeric = "fast", lanes: int = GROUP) -> Frame:
         """Declare the scalars `n` and `groups`, open the grid and the lane loop."""
         builder = Builder(name, numeric)
         size, groups = builder.scalar("n", "i32"), builder.scalar("groups", "i32")
         group = builder.grid(groups)
-        lane = builder.lane(GROUP)
-        item = builder.add(builder.mul(group, builder.const("i32", GROUP)), lane)
+        lane = builder.lane(lanes)
+        item = builder.add(builder.mul(group, builder.const("i32", lanes)), lane)
         return cls(builder, item, builder.lt(item, size))
 
     def buffer(self, name: str, type_: Type, count: int, access: Access) -> Mem:
@@ -102,9 +102,9 @@ class Frame:
         return self.builder.buffer(name, memory_dtype(type_), factors, access)
 
 
-def geometry(items: int) -> dict[str, int | float]:
+def geometry(items: int, lanes: int = GROUP) -> dict[str, int | float]:
     """Return the scalars of a launch over `items` items."""
-    return {"n": items, "groups": (items + GROUP - 1) // GROUP}
+    return {"n": items, "groups": (items + lanes - 1) // lanes}
 
 
 def affine(builder: Builder, index: Reg, factor: int, offset: int) -> Reg:

@@ -34,6 +34,8 @@ from portkit.spec.kernel import Kernel, Numeric
 from portkit.spec.types import I32, Type, parse_type
 
 ITEMS = 500
+SHARED_GROUP = 16
+"""Work-items that share memory: 16 of the widest vectors, 64 f64, fit the 16 KiB of every device."""
 
 
 def cases(capabilities: Capabilities) -> Iterator[Case]:
@@ -175,6 +177,44 @@ def _gated_store_data(type_: Type, case_id: str) -> tuple[Scalars, Arrays]:
     return geometry(ITEMS), arrays | {"mask": mask_data(case_id, _elements(type_))}
 
 
+def shared_kernel(type_: Type, numeric: Numeric) -> Kernel:
+    """Vectors through the work-item's own place in shared memory, stored and loaded at their natural alignment."""
+    frame, count = Frame.open(f"shared_{type_}", numeric, SHARED_GROUP), repeats([type_])
+    builder = frame.builder
+    source, target = frame.buffer("a", type_, count, "read"), frame.buffer("out", type_, count, "write")
+    stage = builder.shared("stage", type_.dtype.name, SHARED_GROUP * count * type_.lanes)
+    lane, align = builder.op("reduce.and", frame.item, builder.const("i32", SHARED_GROUP - 1)), natural_alignment(type_)
+    for part in range(count):
+        at, own = (affine(builder, index, count, part) for index in (frame.item, lane))
+        start = start_of(builder, own, type_)
+        builder.store_vec(stage, start, load_item(builder, source, at, type_, frame.inside), align)
+        value = builder.load_vec(stage, start, type_.lanes, align)
+        store_item(builder, target, at, type_, value, frame.inside)
+    return builder.build()
+
+
+def _shared_data(type_: Type, case_id: str) -> tuple[Scalars, Arrays]:
+    return geometry(ITEMS, SHARED_GROUP), _values(type_, case_id, "a")
+
+
+def shuffle_kernel(type_: Type, numeric: Numeric) -> Kernel:
+    """Scatters a vector to the work-item's own place in shared memory, turned by one lane, and gathers it reversed."""
+    frame, count = Frame.open(f"shuffle_{type_}", numeric, SHARED_GROUP), repeats([type_])
+    builder, lanes = frame.builder, type_.lanes
+    source, target = frame.buffer("a", type_, count, "read"), frame.buffer("out", type_, count, "write")
+    stage = builder.shared("stage", type_.dtype.name, SHARED_GROUP * count * lanes)
+    lane = builder.op("reduce.and", frame.item, builder.const("i32", SHARED_GROUP - 1))
+    turned = builder.op("mov.pack", *(builder.const("i32", (k + 1) % lanes) for k in range(lanes)))
+    reverse = builder.op("mov.pack", *(builder.const("i32", lanes - 1 - k) for k in range(lanes)))
+    for part in range(count):
+        at, own = (affine(builder, index, count, part) for index in (frame.item, lane))
+        start = builder.splat(start_of(builder, own, type_), lanes)
+        value = load_item(builder, source, at, type_, frame.inside)
+        builder.store(stage, builder.add(start, turned), value)
+        store_item(builder, target, at, type_, builder.load(stage, builder.add(start, reverse)), frame.inside)
+    return builder.build()
+
+
 # --- gather and scatter -------------------------------------------------------------------------------------------
 
 
@@ -265,6 +305,7 @@ _VARIANTS: dict[str, dict[str, tuple[Shape, Contents]]] = {
         "special": (copy_kernel, _copy_data),
         "offset": (offset_kernel, _offset_data),
         "gate": (gated_load_kernel, _gated_data),
+        "shared": (shared_kernel, _shared_data),
     },
     "store.vec": {
         "special": (ungated_kernel, _ungated_data),
@@ -273,6 +314,7 @@ _VARIANTS: dict[str, dict[str, tuple[Shape, Contents]]] = {
     "load.gather": {
         "special": (gather_kernel, _gather_data),
         "gate": (gated_gather_kernel, _gated_gather_data),
+        "shared": (shuffle_kernel, _shared_data),
     },
     "store.scatter": {
         "special": (scatter_kernel, partial(_scatter_data, False)),

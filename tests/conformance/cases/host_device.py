@@ -39,9 +39,10 @@ class HostExecutable:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+        self.released = False
 
     def release(self) -> None:
-        self.kernel = self.kernel
+        self.released = True
 
 
 class HostDevice:
@@ -53,6 +54,7 @@ class HostDevice:
     def __init__(self) -> None:
         self.memory: dict[int, bytearray] = {}
         self.next = 1
+        self.executables: list[HostExecutable] = []
 
     def allocate(self, size: int, align: int = 64) -> int:
         if size < 0:
@@ -86,11 +88,14 @@ class HostDevice:
 
     def compile(self, kernel: Kernel) -> HostExecutable:
         verify(kernel)
-        return HostExecutable(kernel)
+        self.executables.append(HostExecutable(kernel))
+        return self.executables[-1]
 
     def launch(
         self, executable: HostExecutable, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]
     ) -> None:
+        if executable not in self.executables or executable.released:
+            raise InvalidHandle("no such executable")
         kernel = executable.kernel
         named = dict(zip((s.name for s in kernel.scalars), scalars, strict=True))
         arrays = {
@@ -107,6 +112,7 @@ class HostDevice:
 
     def reset(self) -> None:
         self.memory.clear()
+        self.executables.clear()
 
 
 Change = Callable[[HostDevice], None]

@@ -69,6 +69,10 @@ def _nothing(*args: Any) -> None:
     del args
 
 
+def _forget_memory_only(reset: Callable[..., Any]) -> None:
+    reset.__self__.memory.clear()  # type: ignore[attr-defined]
+
+
 def _at_most_once(launch: Callable[..., Any], executable: Any, *rest: Any) -> None:
     if not hasattr(executable, "launched"):
         executable.launched = True
@@ -106,6 +110,7 @@ FAULTS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "never runs out of memory": ("device/errors/out_of_memory", {"allocate": swallow}),
     "takes negative sizes": ("device/errors/negative_size", {"allocate": swallow}),
     "does not reset": ("device/reset/forgets_buffers", {"reset": _nothing}),
+    "keeps executables over a reset": ("device/reset/forgets_executables", {"reset": _forget_memory_only}),
     "launches nothing": ("device/launch/index", {"launch": _nothing}),
     "launches once only": ("device/launch/many_times", {"launch": _at_most_once}),
     "turns an empty grid into one group": ("device/launch/grid_0", {"launch": _at_least_one_group}),
