@@ -6,19 +6,24 @@ from typing import Any
 
 import typer
 
-from portkit.cli.output import console, print_json, print_table
+from portkit.cli.output import print_json, print_table, say
 from portkit.errors import PortkitError
+
+_SECONDS = 20.0
 
 
 def _describe(name: str) -> dict[str, Any]:
-    from portkit.contract import find_backend
+    """Return what a backend says of itself, asked in a process of its own: it may be broken, or hang."""
+    from portkit.runtime.client import DeviceClient
 
+    client = DeviceClient(name, timeout=_SECONDS, start_timeout=_SECONDS)
     try:
-        backend = find_backend(name)
-        reason = backend.probe()
+        caps = client.capabilities
+        reason = client.probe()
     except PortkitError as error:
         return {"name": name, "runs": False, "reason": str(error)}
-    caps = backend.capabilities
+    finally:
+        client.kill()
     return {
         "name": name,
         "version": caps.version,
@@ -43,4 +48,4 @@ def backends(json: bool = typer.Option(False, "--json", help="Print JSON.")) -> 
         for f in found
     ]
     print_table(("backend", "version", "evidence", "runs here", "reason"), rows)
-    console.print("\nTo check one: portkit conform --backend NAME. To start your own: portkit new NAME")
+    say("\nTo check one: portkit conform --backend NAME. To start your own: portkit new NAME")

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from portkit.cli.output import EXIT_HARNESS, EXIT_USAGE, console, errors, print_json
+from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_PASS, print_json, say, shown, warn
+from portkit.cli.progress import progress
 from portkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from portkit.conformance.journal import Journal
     from portkit.conformance.report.model import Report
-    from portkit.conformance.run import Progress, RunOptions, RunResult
+    from portkit.conformance.run import RunOptions, RunResult
+
+_DEFAULT_SECONDS = 10.0
 
 
 class TierName(StrEnum):
@@ -27,6 +29,51 @@ class TierName(StrEnum):
     SMOKE = "smoke"
     STANDARD = "standard"
     FULL = "full"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line, for one backend."""
+
+    backend: str
+    out: Path
+    profile: str
+    tier: TierName
+    case: tuple[str, ...]
+    resume: bool
+    workers: int | None
+    waivers: Path | None
+    seconds: float
+
+    def options(self) -> RunOptions:
+        """Return the same as the suite takes it."""
+        from portkit.conformance.case import Tier
+        from portkit.conformance.run import RunOptions
+
+        return RunOptions(
+            backend=self.backend,
+            out=self.out,
+            profile=self.profile,
+            tier=Tier(self.tier.value),
+            patterns=self.case,
+            resume=self.resume,
+            workers=self.workers,
+            waivers=self.waivers,
+            seconds=self.seconds,
+        )
+
+    def command(self, *, resume: bool = False, case: str = "", tier: TierName | None = None) -> str:
+        """Return the command line that asks for the same again, for one case or with another tier if they are given."""
+        words = ["portkit", "conform", "--backend", self.backend]
+        words += ["--profile", self.profile] if self.profile != "core" else []
+        words += ["--tier", (tier or self.tier).value] if (tier or self.tier) is not TierName.STANDARD else []
+        words += [word for pattern in ((case,) if case else self.case) for word in ("--case", pattern)]
+        words += ["--out", str(self.out)] if self.out != default_folder(self.backend) and not case else []
+        words += ["--workers", str(self.workers)] if self.workers and not case else []
+        words += ["--waivers", str(self.waivers)] if self.waivers and not case else []
+        words += ["--case-timeout", f"{self.seconds:g}"] if self.seconds != _DEFAULT_SECONDS else []
+        words += ["--resume"] if resume else []
+        return shlex.join(words)
 
 
 def conform(
@@ -40,7 +87,7 @@ def conform(
     resume: bool = typer.Option(False, "--resume", help="Go on with an interrupted run in the same folder."),
     workers: int | None = typer.Option(None, "--workers", "-n", min=1, help="Worker processes; by default one a core."),
     waivers: Path | None = typer.Option(None, "--waivers", help="A TOML file of known failures."),
-    seconds: float = typer.Option(10.0, "--case-timeout", min=0.1, help="Time limit of one case in seconds."),
+    seconds: float = typer.Option(_DEFAULT_SECONDS, "--case-timeout", min=0.1, help="Seconds for one case."),
     list_cases: bool = typer.Option(False, "--list", help="Print the ids of the selected cases and leave."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
@@ -48,162 +95,146 @@ def conform(
 
     Exit codes: 0 all pass, 1 not, 2 usage, 3 cannot run here, 4 portkit at fault, 130 interrupted.
     """
-    names = [name for name in backend.split(",") if name]
+    names = list(dict.fromkeys(name.strip() for name in backend.split(",") if name.strip()))
+    if not names:
+        raise UsageError("--backend names no backend; portkit backends lists those that are installed")
     if out is not None and len(names) > 1:
         raise UsageError("--out names one folder; leave it out to run several backends")
-    codes: list[int] = []
-    for name in names:
-        folder = out or Path("out") / _folder_name(name)
-        if list_cases:
-            codes.append(_list(name, profile, tier, tuple(case), json))
-            continue
-        options = _options(name, folder, profile, tier, case, resume, workers, waivers, seconds)
-        codes.append(_run(options, json))
-    raise typer.Exit(max(codes, default=EXIT_USAGE))
+    requests = [
+        Request(n, out or default_folder(n), profile, tier, tuple(case), resume, workers, waivers, seconds)
+        for n in names
+    ]
+    if list_cases:
+        _list(requests, json=json)
+        return
+    raise typer.Exit(_run_all(requests, json=json))
 
 
-def _folder_name(backend: str) -> str:
-    """Return a folder name for an installed name or a `module:ATTRIBUTE` reference."""
-    return backend.partition(":")[0].rpartition(".")[2] if ":" in backend else backend
+def default_folder(backend: str) -> Path:
+    """Return the folder of a backend's report: one part below `out`, whatever the reference looks like."""
+    return Path("out") / ("".join(c if c.isalnum() or c in "_+-." else "-" for c in backend).lstrip(".-") or "backend")
 
 
-def _options(
-    backend: str,
-    out: Path,
-    profile: str,
-    tier: TierName,
-    case: list[str],
-    resume: bool,
-    workers: int | None,
-    waivers: Path | None,
-    seconds: float,
-) -> RunOptions:
-    from portkit.conformance.case import Tier
-    from portkit.conformance.run import RunOptions
-
-    return RunOptions(
-        backend=backend,
-        out=out,
-        profile=profile,
-        tier=Tier(tier.value),
-        patterns=tuple(case),
-        resume=resume,
-        workers=workers,
-        waivers=waivers,
-        seconds=seconds,
-    )
+# --- listing ------------------------------------------------------------------------------------------------------
 
 
-def _list(backend: str, profile: str, tier: TierName, patterns: tuple[str, ...], json: bool) -> int:
-    from portkit.conformance.case import Tier
+def _list(requests: list[Request], *, json: bool) -> None:
     from portkit.conformance.cases.collect import collect
     from portkit.conformance.select import select
-    from portkit.contract import find_backend
+    from portkit.runtime.client import DeviceClient
 
-    cases = select(collect(find_backend(backend).capabilities, profile), Tier(tier.value), patterns)
+    listed: list[dict[str, Any]] = []
+    for request in requests:
+        options = request.options()
+        with DeviceClient(request.backend) as client:
+            cases = select(collect(client.capabilities, request.profile), options.tier, request.case)
+        records = [{"id": c.id, "tier": c.tier.value, "cells": [str(x) for x in c.cells]} for c in cases]
+        listed.append({"backend": request.backend, "cases": records})
     if json:
-        print_json({"cases": [{"id": c.id, "tier": c.tier.value, "cells": [str(x) for x in c.cells]} for c in cases]})
-    else:
-        for found in cases:
-            console.print(found.id, markup=False)
-    return 0
+        print_json({"lists": listed})
+        return
+    for number, entry in enumerate(listed):
+        if len(listed) > 1:
+            say(f"{chr(10) if number else ''}# {entry['backend']}")
+        sys.stdout.write("".join(f"{case['id']}\n" for case in entry["cases"]))
 
 
-def _run(options: RunOptions, json: bool) -> int:
-    import dataclasses
+# --- running ------------------------------------------------------------------------------------------------------
 
+
+def _run_all(requests: list[Request], *, json: bool) -> int:
+    """Run one backend after the other and return the most serious exit code; an interruption ends them all."""
+    records: list[dict[str, Any]] = []
+    worst = EXIT_PASS
+    for number, request in enumerate(requests):
+        if number and not json:
+            say(f"\n{'=' * 80}\n")
+        code, record = _run(request, json=json)
+        records.append(record)
+        worst = max(worst, code)
+        if code == EXIT_INTERRUPTED:
+            break
+    if json:
+        print_json({"exit_code": worst, "runs": records})
+    return worst
+
+
+def _run(request: Request, *, json: bool) -> tuple[int, dict[str, Any]]:
     from portkit.conformance.run import run_suite
 
-    with _progress(options.backend, quiet=json) as show:
-        result = run_suite(dataclasses.replace(options, on_progress=show))
-    report = _write_report(result, options.out)
-    if json:
-        _print_machine(options, result, report)
-    else:
-        _print_person(options, result, report)
-    if report is not None and report.uncovered and not result.exit_code:
-        return EXIT_HARNESS  # a declared cell without a case is a hole in the suite, not in the backend
-    return int(result.exit_code)
+    try:
+        with progress(request.backend, quiet=json) as step:
+            result = run_suite(dataclasses.replace(request.options(), on_progress=step))
+    except OSError as error:
+        if not (error.filename and Path(error.filename).is_relative_to(request.out.absolute())):
+            raise
+        raise UsageError(f"cannot write {request.out}: {error.strerror}; choose another folder with --out") from error
+    journal, report = _write_report(result, request.out)
+    code = int(result.exit_code)
+    if report is not None and report.uncovered and not code:
+        code = EXIT_HARNESS  # a declared cell without a case is a hole in the suite, not in the backend
+    if not json:
+        _print_person(request, result, journal, report)
+    return code, _record(request, result, report, code)
 
 
-@contextmanager
-def _progress(backend: str, *, quiet: bool) -> Generator[Callable[[Progress], None]]:
-    """Show a progress bar on a terminal; elsewhere, failures only."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda progress: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.fields[backend]}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[wrong]}"), console=errors, transient=True) as bar:
-        task = bar.add_task("run", total=None, backend=backend, wrong="")
-        wrong = 0
-
-        def show(progress: object) -> None:
-            nonlocal wrong
-            from portkit.conformance.run import Progress as Step
-
-            assert isinstance(progress, Step)
-            wrong += not progress.entry.verdict.passes
-            text = f"[red]{wrong} not passed[/]" if wrong else ""
-            bar.update(task, completed=progress.done, total=progress.total, wrong=text)
-
-        yield show
-
-
-def _write_report(result: RunResult, out: Path) -> Report | None:
+def _write_report(result: RunResult, out: Path) -> tuple[Journal | None, Report | None]:
     """Write the report of what the journal holds; None where nothing was judged."""
     if result.journal is None:
-        return None
+        return None, None
     from portkit.conformance.journal import read
     from portkit.conformance.report.build import from_journal
     from portkit.conformance.report.write import write_files
 
     journal = read(result.journal)
     if not journal.entries:
-        return None
+        return None, None
     report = from_journal(journal, seconds=result.seconds)
     write_files(report, out)
-    return report
+    return journal, report
 
 
-def _print_machine(options: RunOptions, result: RunResult, report: Report | None) -> None:
-    print_json(
-        {
-            "backend": options.backend,
-            "exit_code": int(result.exit_code),
-            "message": result.message,
-            "statement": report.statement if report else "",
-            "counts": {verdict.value: n for verdict, n in result.counts.items()},
-            "seconds": round(result.seconds, 3),
-            "report": str(options.out / "report.json") if report else None,
-        }
-    )
+def _record(request: Request, result: RunResult, report: Report | None, code: int) -> dict[str, Any]:
+    return {
+        "backend": request.backend,
+        "exit_code": code,
+        "message": shown(result.message),
+        "statement": report.statement if report else "",
+        "counts": {verdict.value: n for verdict, n in result.counts.items()},
+        "seconds": round(result.seconds, 3),
+        "report": str(request.out / "report.json") if report else None,
+    }
 
 
-def _print_person(options: RunOptions, result: RunResult, report: Report | None) -> None:
+def _print_person(request: Request, result: RunResult, journal: Journal | None, report: Report | None) -> None:
     if report is not None:
         from portkit.conformance.report.terminal import summary
 
-        console.print(summary(report), markup=False)
-        console.print(f"\nreport    {options.out / 'report.html'}", markup=False)
-    if result.message:
-        errors.print(f"portkit: {result.message}", markup=False)
-    if report is not None:
-        _print_next(options, report)
+        say(summary(report, journal))
+        say(f"\nreport    {request.out / 'report.html'}")
+    if result.exit_code == EXIT_INTERRUPTED:
+        warn(f"portkit: interrupted; to go on: {request.command(resume=True)}")
+    elif result.message:
+        warn(f"portkit: error: {result.message}")
+    elif report is not None:
+        _print_next(request, report)
 
 
-def _print_next(options: RunOptions, report: Report) -> None:
+def _print_next(request: Request, report: Report) -> None:
     """Say what to type next."""
-    if not report.passed:
-        first = report.failures[0].id if report.failures else "ID"
-        console.print(f"next      portkit conform --backend {options.backend} --case '{first}'", markup=False)
+    wrong = [case for case in report.cases if not case.verdict.passes]
+    if wrong:
+        first = max(wrong, key=lambda case: case.verdict.severity)
+        say(f"next      {request.command(case=first.id)}")
+        say(f"          portkit report {shlex.quote(str(request.out))} --case {shlex.quote(first.id)} --source")
         return
     steps = [("start your own port", "portkit new mychip")]
-    if report.tier == "smoke":
-        steps.insert(0, ("run everything", f"portkit conform --backend {options.backend} --tier standard"))
-    draft = " --draft" if report.subject.evidence in ("stand-in", "compiled") else ""
-    steps.append(("file the report", f"portkit publish {options.out} --registry ./registry{draft}"))
-    console.print("next")
+    if report.tier.value == TierName.SMOKE:
+        steps.insert(0, ("run everything", request.command(tier=TierName.STANDARD)))
+    if not report.patterns:
+        draft = " --draft" if report.subject.evidence in ("stand-in", "compiled") else ""
+        publish = f"portkit publish {shlex.quote(str(request.out))} --registry ./registry{draft}"
+        steps.append(("file the report", publish))
+    say("next")
     for what, command in steps:
-        console.print(f"    {command:<60} # {what}", markup=False)
+        say(f"    {command:<50}  # {what}")

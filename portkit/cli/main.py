@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import typer
 
 from portkit import __version__
 from portkit.cli import backends, conform, new, publishing, run, spec
-from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, errors, fail
-from portkit.errors import PortkitError
+from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, errors, exit_code, fail, warn
+from portkit.errors import PortkitError, near_names
 
 app = typer.Typer(
     name="portkit",
@@ -46,16 +48,39 @@ app.command("matrix")(publishing.matrix)
 app.command("spec")(spec.spec)
 
 
-def main() -> None:
-    """Run the command line; our own errors become one line and an exit code, never a traceback."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave; what is wrong becomes one line and an exit code, never a traceback.
+
+    `arguments` are by default those of the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="replace")  # a terminal that lacks a letter must not end the program
     try:
-        app()
+        code = app(None if arguments is None else list(arguments), prog_name="portkit", standalone_mode=False)
     except PortkitError as error:
-        fail(error)
-    except Exception:  # noqa: BLE001 - whatever else is raised is our fault, and must not look like a verdict
-        errors.print_exception(width=120, suppress=[typer])
-        errors.print("portkit: this is a fault of portkit; please report it with the lines above")
-        sys.exit(EXIT_HARNESS)
-    except KeyboardInterrupt:
-        errors.print("portkit: interrupted")
+        fail(str(error), exit_code(error))
+    except (KeyboardInterrupt, typer.Abort):
+        warn("portkit: interrupted")
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - whatever else is raised is our fault, and must not look like a verdict
+        if hasattr(error, "format_message"):
+            _refuse(error)
+        errors.print_exception(width=120, suppress=[typer])
+        warn("portkit: this is a fault of portkit; please report it with the lines above")
+        sys.exit(EXIT_HARNESS)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(error: Any) -> NoReturn:
+    """Leave for a command line that typer does not accept; `error` is its exception, whose class moves about."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "portkit"
+    message: str = error.format_message()
+    if not message.strip() or type(error).__name__ == "NoArgsIsHelpError":
+        warn(context.get_help() if context else "")
+        sys.exit(EXIT_USAGE)
+    known = [command.name or "" for command in app.registered_commands]
+    wrong = message.removesuffix(".").partition("No such command ")[2].strip("'\"")
+    text = f"{message.rstrip('.')}{near_names(wrong, known) if wrong else ''}; see {path} --help"
+    fail(text.replace("Value error, ", "").replace("\n", " "), EXIT_USAGE)

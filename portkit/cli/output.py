@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from rich.console import Console
-from rich.table import Table
 
 from portkit.errors import (
     CannotRunHere,
@@ -32,9 +32,12 @@ _EXIT_CODES: tuple[tuple[type[PortkitError], int], ...] = (
     (DeviceError, EXIT_FAIL),
     (HarnessError, EXIT_HARNESS),
 )
+_GAP = "  "
+_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal would obey in place of showing it: texts come from backends, files and reports by others."""
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def exit_code(error: PortkitError) -> int:
@@ -42,11 +45,26 @@ def exit_code(error: PortkitError) -> int:
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), EXIT_FAIL)
 
 
-def fail(error: PortkitError) -> NoReturn:
-    """Print one error without a traceback and leave."""
+def shown(text: str) -> str:
+    """Return a text in which every control character but line feed and tab is a `?`."""
+    return _HARMFUL.sub("?", text)
+
+
+def say(text: str = "", style: str = "") -> None:
+    """Print a text on standard output, whoever wrote it; it is never cut and never taken for markup."""
+    console.print(shown(text), style=style or None)
+
+
+def warn(text: str) -> None:
+    """Print a text on standard error."""
+    errors.print(shown(text))
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print what is wrong, without a traceback, and leave."""
     errors.print("portkit: error: ", style="bold red", end="")
-    errors.print(str(error), markup=False)
-    raise SystemExit(exit_code(error))
+    errors.print(shown(message))
+    raise SystemExit(code)
 
 
 def print_json(value: Any) -> None:
@@ -54,9 +72,10 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print a plain table that fits 80 columns where it can."""
-    table = Table(*columns, title=title or None, box=None, pad_edge=False, header_style="bold", title_justify="left")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a plain table; a cell is never cut, so that what it names can be copied."""
+    lines = [tuple(columns), *(tuple(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for number, line in enumerate(lines):
+        text = _GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        say(text.rstrip(), style="" if number else "bold")

@@ -3,35 +3,88 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from portkit.cli.output import EXIT_FAIL, EXIT_PASS, console, print_json, print_table
+from portkit.cli.output import EXIT_FAIL, EXIT_PASS, print_json, print_table, say
+from portkit.errors import UsageError, near_names
+
+if TYPE_CHECKING:
+    from portkit.conformance.journal import Journal
+    from portkit.conformance.report.model import Report
 
 _JSON = typer.Option(False, "--json", help="Print JSON.")
+_MAX_ROWS = 60
+
+
+def _print_schema(value: bool) -> None:
+    if value:
+        from portkit.conformance.report.model import json_schema
+
+        print_json(json_schema())
+        raise typer.Exit
 
 
 def report(
     out: Path = typer.Argument(..., help="The folder of a run, such as out/cpu, or a report.json."),
-    schema: bool = typer.Option(False, "--schema", help="Print the JSON Schema of report.json and leave."),
+    case: str = typer.Option("", "--case", help="Print the failure cards of this id, prefix or glob, and all of them."),
+    source: bool = typer.Option(False, "--source", help="With --case, print the generated source too."),
+    schema: bool = typer.Option(
+        False, "--schema", callback=_print_schema, is_eager=True, help="Print the JSON Schema of report.json and leave."
+    ),
     json: bool = _JSON,
 ) -> None:
-    """Print the summary of a run and render its files again."""
+    """Print the summary of a run and render its files again.
+
+    The files are made from the run's journal, also where the run was killed before it could write them.
+    """
     import msgspec
 
-    from portkit.conformance.report import model, terminal, write
+    from portkit.conformance.report import terminal, write
+    from portkit.conformance.report.folder import report_of
 
-    if schema:
-        print_json(model.json_schema())
+    if source and not case:
+        raise UsageError("--source belongs to --case: the generated source of every failure would be long")
+    found, journal = report_of(out)
+    if case:
+        _print_cases(found, journal, case, source=source, json=json)
         return
-    found = model.load_report(out)
     if out.is_dir():
         write.write_files(found, out)
     if json:
-        print_json(msgspec.to_builtins(found))
+        print_json(msgspec.to_builtins(found, str_keys=True))
     else:
-        console.print(terminal.summary(found), markup=False)
+        say(terminal.summary(found, journal))
+        if out.is_dir():
+            say(f"\nreport    {out / 'report.html'}")
     raise typer.Exit(EXIT_PASS if found.passed else EXIT_FAIL)
+
+
+def _print_cases(found: Report, journal: Journal | None, pattern: str, *, source: bool, json: bool) -> None:
+    """Print what is known of the cases that a pattern means."""
+    import msgspec
+
+    from portkit.conformance.report import terminal
+    from portkit.conformance.select import matches
+
+    cases = [c for c in found.cases if matches(pattern, c.id)]
+    if not cases:
+        raise UsageError(f"no case of this run matches {pattern!r}{near_names(pattern, [c.id for c in found.cases])}")
+    if source and journal is None:
+        raise UsageError("a report carries no source; give the folder of the run, which has the journal")
+    if json:
+        entries = [journal.entries[c.id] for c in cases] if journal else cases
+        print_json({"cases": msgspec.to_builtins(entries)})
+    else:
+        cards = {failure.id: failure.card for failure in found.failures}
+        for case in cases:
+            if journal is not None:
+                text = terminal.card_of(journal.entries[case.id], source=source)
+            else:
+                text = f"{case.verdict.value}  {case.id}\n{cards.get(case.id, case.reason)}".rstrip()
+            say(terminal.wrap_card(text))
+    raise typer.Exit(EXIT_PASS if all(c.verdict.passes for c in cases) else EXIT_FAIL)
 
 
 def diff(
@@ -42,18 +95,23 @@ def diff(
     """List what got worse between two reports; exit 1 if anything did."""
     import msgspec
 
-    from portkit.conformance.report.diff import regressions
-    from portkit.conformance.report.model import load_report
+    from portkit.conformance.report.diff import differences, regressions
+    from portkit.conformance.report.folder import report_of
 
-    changes = regressions(load_report(before), load_report(after))
+    old, new = report_of(before)[0], report_of(after)[0]
+    changes, other = regressions(old, new), differences(old, new)
     if json:
-        print_json({"regressions": msgspec.to_builtins(changes)})
-    elif changes:
-        print_table(
-            ("case", "before", "after", "note"), [(c.id, c.before or "-", c.after or "-", c.note) for c in changes]
-        )
+        print_json({"regressions": msgspec.to_builtins(changes), "differences": other})
+        raise typer.Exit(EXIT_FAIL if changes else EXIT_PASS)
+    for difference in other:
+        say(difference)
+    if changes:
+        rows = [(c.before or "-", c.after or "-", c.id, c.note) for c in changes]
+        print_table(("before", "after", "case", "note"), rows[:_MAX_ROWS])
+        more = f"; {len(rows) - _MAX_ROWS} of them are not shown, --json has all" if len(rows) > _MAX_ROWS else ""
+        say(f"{len(changes)} regression{'s' * (len(changes) != 1)}{more}")
     else:
-        console.print("no regressions")
+        say("no regressions")
     raise typer.Exit(EXIT_FAIL if changes else EXIT_PASS)
 
 
@@ -63,15 +121,15 @@ def publish(
     draft: bool = typer.Option(False, "--draft", help="File it as a draft; stand-ins can be drafts only."),
     json: bool = _JSON,
 ) -> None:
-    """File a report into a registry folder."""
+    """File a run's report into a registry folder."""
     from portkit.conformance.registry import publish as file_report
 
     folder = file_report(out, registry, draft=draft)
     if json:
         print_json({"folder": str(folder), "draft": draft})
         return
-    console.print(f"Published {folder}{' as a draft' if draft else ''}", markup=False)
-    console.print(f"Next: portkit matrix {registry} --out site", markup=False)
+    say(f"published {folder}{' as a draft' if draft else ''}")
+    say(f"next      portkit matrix {registry} --out site")
 
 
 def matrix(
@@ -79,11 +137,11 @@ def matrix(
     out: Path = typer.Option(Path("site"), "--out", help="The folder of the site; an older site there is replaced."),
     json: bool = _JSON,
 ) -> None:
-    """Build the compatibility matrix, HTML and Markdown, from a registry."""
+    """Build the compatibility matrix, HTML and Markdown."""
     from portkit.conformance.matrix import build
 
     index = build(registry, out)
     if json:
         print_json({"index": str(index), "markdown": str(out / "matrix.md")})
     else:
-        console.print(f"Built {index} and {out / 'matrix.md'}", markup=False)
+        say(f"built     {index}\n          {out / 'matrix.md'}")

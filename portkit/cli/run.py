@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from portkit.cli.output import EXIT_FAIL, EXIT_PASS, console, print_json
+from portkit.cli.output import EXIT_FAIL, EXIT_PASS, print_json, say
 from portkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def run(
         client.require()
         if against is None:
             ran = replay.run_alone(found, scalars, arrays, client)
-            _show_outputs(found.name, ran, scalars, source=source, json=json)
             if save is not None:
-                _save(save, ran)
+                replay.save_outputs(save, ran.outputs)
+            _show_outputs(found.name, ran, scalars, save, source=source, json=json)
             return
         entry = replay.run_against_reference(found, scalars, arrays, client)
     _show_verdict(entry, backend, scalars, source=source, json=json)
@@ -69,7 +69,9 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _show_outputs(name: str, ran: Ran, scalars: dict[str, int | float], *, source: bool, json: bool) -> None:
+def _show_outputs(
+    name: str, ran: Ran, scalars: dict[str, int | float], save: Path | None, *, source: bool, json: bool
+) -> None:
     if json:
         print_json(
             {
@@ -78,57 +80,42 @@ def _show_outputs(name: str, ran: Ran, scalars: dict[str, int | float], *, sourc
                 "launch_seconds": ran.launch_seconds,
                 "compile_seconds": ran.compile_seconds,
                 "outputs": {n: [repr(x) for x in a[:_SHOWN].tolist()] for n, a in ran.outputs.items()},
+                "saved": str(save) if save else None,
+                "source": ran.source if source else None,
             }
         )
         return
     if source:
-        console.print(ran.source, markup=False)
+        say(ran.source)
     _show_scalars(scalars)
     for buffer, array in ran.outputs.items():
-        shown = ", ".join(f"{x:.6g}" if isinstance(x, float) else str(x) for x in array[:_SHOWN].tolist())
-        console.print(f"{buffer:<10} {array.size} x {array.dtype}: {shown}{', ...' if array.size > _SHOWN else ''}")
-    console.print(f"compiled in {1000 * ran.compile_seconds:.1f} ms, ran in {1000 * ran.launch_seconds:.3f} ms")
+        numbers = ", ".join(f"{x:.6g}" if isinstance(x, float) else str(x) for x in array[:_SHOWN].tolist())
+        say(f"{buffer:<9} {array.size} x {array.dtype}: {numbers}{', ...' if array.size > _SHOWN else ''}")
+    say(f"compiled in {1000 * ran.compile_seconds:.1f} ms, ran in {1000 * ran.launch_seconds:.3f} ms")
+    if save:
+        say(f"wrote {save}")
 
 
 def _show_scalars(scalars: dict[str, int | float]) -> None:
     if scalars:
-        console.print("scalars    " + ", ".join(f"{n} = {v}" for n, v in scalars.items()), markup=False)
+        say("scalars   " + ", ".join(f"{n} = {v}" for n, v in scalars.items()))
 
 
 def _show_verdict(entry: Entry, backend: str, scalars: dict[str, int | float], *, source: bool, json: bool) -> None:
-    if json:
-        print_json(_verdict_record(entry, backend))
-        return
-    _show_scalars(scalars)
-    line = f"{entry.verdict.value}: {backend} against the reference, {entry.elements} elements"
-    console.print(line, style="green" if entry.verdict.passes else "bold red")
-    if entry.error_share:
-        console.print(f"largest error: {entry.error_share:.3f} of its bound")
-    if entry.ill_conditioned:
-        console.print(f"ill-conditioned: {entry.ill_conditioned} elements, for which nothing is claimed")
-    if entry.card is not None:
-        import msgspec
-
-        from portkit.conformance.card import render
-
-        card = entry.card if source else msgspec.structs.replace(entry.card, source="")
-        console.print(f"{entry.reason}\n{render(card)}", markup=False)
-
-
-def _verdict_record(entry: Entry, backend: str) -> dict[str, Any]:
     import msgspec
 
-    return {"backend": backend, **msgspec.to_builtins(entry)}
+    if json:
+        print_json({"backend": backend, **msgspec.to_builtins(entry)})
+        return
+    from portkit.conformance.report.html import share
+    from portkit.conformance.report.terminal import card_of, wrap_card
 
-
-def _save(path: Path, ran: Ran) -> None:
-    import io
-
-    import numpy as np
-
-    from portkit.conformance.report.write import write_atomically
-
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **ran.outputs)
-    write_atomically(path, content.getvalue())
-    console.print(f"wrote {path}", markup=False)
+    _show_scalars(scalars)
+    line = f"{entry.verdict.value}: {backend} against the reference, {entry.elements} elements"
+    say(line, style="green" if entry.verdict.passes else "bold red")
+    if entry.error_share:
+        say(f"largest error: {share(entry.error_share)} of its bound")
+    if entry.ill_conditioned:
+        say(f"ill-conditioned: {entry.ill_conditioned} elements, for which nothing is claimed")
+    if entry.card is not None:
+        say(wrap_card(card_of(entry, source=source)))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import typer
 
-from portkit.cli.output import console, print_json, print_table
+from portkit.cli.output import print_json, print_table, say
 from portkit.errors import UsageError, near_names
+
+_WIDTH = 80
 
 
 def _form_record(name: str) -> dict[str, Any]:
@@ -27,14 +30,14 @@ def _form_record(name: str) -> dict[str, Any]:
 
 
 def _selected(topic: str) -> list[str]:
-    from portkit.spec.forms import FORMS
+    from portkit.spec.forms import CLAUSES, FORMS
 
     if not topic:
         return list(FORMS)
     chosen = [name for name, form in FORMS.items() if topic in (name, form.op.value, form.extension)]
     if not chosen:
-        known = {*FORMS, *(f.op.value for f in FORMS.values()), *(f.extension for f in FORMS.values() if f.extension)}
-        raise UsageError(f"unknown op, form, extension or clause {topic!r}{near_names(topic, known)}")
+        known = {*FORMS, *CLAUSES, *(f.op.value for f in FORMS.values()), *(f.extension for f in FORMS.values())}
+        raise UsageError(f"unknown op, form, extension or clause {topic!r}{near_names(topic, known - {''})}")
     return chosen
 
 
@@ -46,7 +49,10 @@ def spec(
     from portkit.spec.forms import CLAUSES, VERSION, counts, digest
 
     if topic in CLAUSES:
-        _print_clause(topic, CLAUSES[topic], json)
+        if json:
+            print_json({"clause": topic, "text": CLAUSES[topic]})
+        else:
+            say(_clause(topic, CLAUSES[topic]))
         return
     records = [_form_record(name) for name in _selected(topic)]
     opcodes, base, extension = counts()
@@ -54,26 +60,28 @@ def spec(
         print_json({"version": VERSION, "digest": digest(), "opcodes": opcodes, "forms": records})
         return
     if not topic:
-        console.print(f"portkit spec {VERSION}: {opcodes} opcodes, {base} base forms, {extension} extension forms")
-        console.print(f"sha256 {digest()}\n")
+        say(f"portkit spec {VERSION}: {opcodes} opcodes, {base} base forms, {extension} extension forms")
+        say(f"sha256 {digest()}\n")
     print_table(
         ("form", "extension", "signature"), [(r["form"], r["extension"] or "base", r["signature"]) for r in records]
     )
     if topic:
-        _print_clauses(records)
+        _print_details(records)
 
 
-def _print_clause(name: str, text: str, json: bool) -> None:
-    if json:
-        print_json({"clause": name, "text": text})
-    else:
-        console.print(f"{name}: {text}", markup=False)
+def _clause(name: str, text: str) -> str:
+    return textwrap.fill(f"{name}: {text}", _WIDTH, subsequent_indent=" " * 4, break_long_words=False)
 
 
-def _print_clauses(records: list[dict[str, Any]]) -> None:
-    merged: dict[str, str] = {}
+def _print_details(records: list[dict[str, Any]]) -> None:
+    """Print what each form does and on which dtypes, then every clause that holds for any of them, once."""
     for record in records:
-        merged.update(record["clauses"])
-    console.print()
-    for name, text in merged.items():
-        _print_clause(name, text, json=False)
+        say(f"\n{record['form']}")
+        types = [f"{variable}: {' '.join(dtypes)}" for variable, dtypes in record["types"].items()]
+        for line in (record["summary"], *types):
+            say(textwrap.fill(line, _WIDTH, initial_indent="    ", subsequent_indent=" " * 7))
+    clauses: dict[str, str] = {}
+    for record in records:
+        clauses.update(record["clauses"])
+    if clauses:
+        say("\n" + "\n".join(_clause(name, text) for name, text in clauses.items()))

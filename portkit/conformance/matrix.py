@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from portkit.conformance.registry import Entry, entries
-from portkit.conformance.report import html
+from portkit.conformance.report import badge, html
+from portkit.conformance.report.write import writing
 from portkit.errors import UsageError
 from portkit.spec.forms import FORMS
 from portkit.spec.types import DTYPES
 
+_PARTS = {"index.html", "matrix.md", "reports"}
+_MARK = '<meta name="generator" content="portkit matrix">'
+"""By this line of its index an older site is known."""
 
-def _newest(found: list[Entry]) -> list[Entry]:
+
+def newest(found: list[Entry]) -> list[Entry]:
     """Return the newest report of each backend; `entries` lists newest first."""
     first: dict[str, Entry] = {}
     for entry in found:
@@ -27,9 +32,9 @@ def _share(entry: Entry, form: str) -> dict[str, Any] | None:
     cells = [c for c in entry.report.cells if c.form == form]
     if not cells:
         return None
-    verdict = html.worst([c.verdict for c in cells])
+    verdict = html.worst(c.verdict for c in cells)
     dtypes = [d for d in DTYPES if any(c.dtype == d for c in cells)]
-    return {"verdict": verdict, "dtypes": " ".join(dtypes), "cases": sum(c.cases for c in cells)}
+    return {"verdict": verdict.value, "dtypes": " ".join(dtypes), "cases": sum(c.cases for c in cells)}
 
 
 def table(found: list[Entry]) -> list[dict[str, Any]]:
@@ -40,9 +45,10 @@ def table(found: list[Entry]) -> list[dict[str, Any]]:
 
 def markdown(found: list[Entry]) -> str:
     """Return the matrix as a Markdown table: a verdict and its number of cases in every square."""
-    heads = [f"{e.manifest.backend}{' (draft)' if e.manifest.draft else ''}" for e in found]
+    heads = [f"{_escape(e.manifest.backend)}{' (draft)' if e.manifest.draft else ''}" for e in found]
     lines = [f"| form | {' | '.join(heads)} |", f"|---|{'---|' * len(found)}"]
     lines.append(f"| *evidence* | {' | '.join(e.report.subject.evidence for e in found)} |")
+    lines.append(f"| *device* | {' | '.join(_escape(e.report.subject.device) for e in found)} |")
     lines.append(f"| *statement* | {' | '.join(_escape(e.report.statement) for e in found)} |")
     for row in table(found):
         squares = [f"{c['verdict']} ({c['cases']})" if c else "-" for c in row["cells"]]
@@ -51,43 +57,61 @@ def markdown(found: list[Entry]) -> str:
 
 
 def _escape(text: str) -> str:
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+!|" else c for c in text).replace("\n", " ")
+    """Return a text that means itself in a square of a Markdown table; HTML becomes harmless too."""
+    one_line = " ".join(text.split())
+    named = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+    return "".join(named.get(c) or (f"\\{c}" if c in "\\`*_{}[]()#+!|~:@" else c) for c in one_line)
 
 
 def build(registry: Path, site: Path) -> Path:
     """Write the site (index.html, matrix.md and every report page) and return its index.
 
-    The site is built beside its place and renamed over it. Raises as `registry.entries` does.
+    The site is built beside its place and renamed over an older one. Raises as `registry.entries` does, and
+    `UsageError` where something else is in its place, or where it cannot be written.
     """
     found = entries(registry)
-    site.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".matrix-", dir=site.parent))
-    try:
-        _write_site(scratch, found)
-        scratch.chmod(0o755)
-        if site.exists():
-            _remove_old_site(site)
-        scratch.rename(site)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+    _require_free(site, registry)
+    with writing(site):
+        site.absolute().parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".matrix-", dir=site.absolute().parent))
+        try:
+            _write_site(scratch / "new", found)
+            if site.exists():
+                site.rename(scratch / "old")
+            (scratch / "new").rename(site)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     return site / "index.html"
 
 
-def _remove_old_site(site: Path) -> None:
-    """Remove an earlier site, but nothing that is not one."""
-    if any(site.iterdir()) and not (site / "matrix.md").is_file():
+def _require_free(site: Path, registry: Path) -> None:
+    """Raise `UsageError` where writing the site would remove anything but an older site."""
+    if registry.resolve().is_relative_to(site.resolve()):
+        raise UsageError(f"{site} holds the registry itself; choose another folder with --out")
+    if not (site.exists() or site.is_symlink()):
+        return
+    free = site.is_dir() and not site.is_symlink() and (not any(site.iterdir()) or _is_site(site))
+    if not free:
         raise UsageError(f"{site} exists and is not a matrix site; choose another folder with --out")
-    shutil.rmtree(site)
+
+
+def _is_site(folder: Path) -> bool:
+    index = folder / "index.html"
+    if {path.name for path in folder.iterdir()} - _PARTS or not index.is_file():
+        return False
+    with index.open(encoding="utf-8", errors="replace") as file:
+        return _MARK in file.read(4096)
 
 
 def _write_site(folder: Path, found: list[Entry]) -> None:
-    newest = _newest(found)
+    shown = newest(found)
     page = html.pages().get_template("matrix.html.j2")
-    context = {"style": html.style(), "newest": newest, "rows": table(newest), "history": found}
-    (folder / "index.html").write_text(page.render(context))
-    (folder / "matrix.md").write_text(markdown(newest))
+    context = {"style": html.style(), "mark": _MARK, "newest": shown, "rows": table(shown), "history": found}
+    folder.mkdir()
+    (folder / "index.html").write_text(page.render(context), encoding="utf-8")
+    (folder / "matrix.md").write_text(markdown(shown), encoding="utf-8")
     for entry in found:
         target = folder / "reports" / entry.folder
         target.mkdir(parents=True)
-        (target / "index.html").write_text(html.render(entry.report))
+        (target / "index.html").write_text(html.render(entry.report), encoding="utf-8")
+        (target / "badge.svg").write_text(badge.render(entry.report), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 registry/BACKEND/DATE-DIGEST/report.json      the report as it was judged
                              report.html      rendered again from it, never taken from outside
+                             badge.svg        likewise
                              manifest.json    digests, and whether it is a draft
 """
 
@@ -14,17 +15,30 @@ from pathlib import Path
 
 import msgspec
 
-from portkit.conformance.report import html
-from portkit.conformance.report.model import Digest, Name, Record, Report, Text, encode_report, load_report
-from portkit.conformance.verdict import Verdict
+from portkit.conformance.report import badge, html
+from portkit.conformance.report.consistency import check_consistent
+from portkit.conformance.report.folder import report_of
+from portkit.conformance.report.model import (
+    Digest,
+    Name,
+    Record,
+    Report,
+    Text,
+    decode_report,
+    encode_report,
+    load_report,
+    read_file,
+)
+from portkit.conformance.report.write import writing
 from portkit.errors import SchemaError, UsageError
 
 MANIFEST_VERSION = "1.0-draft"
+MAX_MANIFEST_BYTES = 1 << 20
 DRAFT_ONLY = ("stand-in", "compiled")
 
 
 class Manifest(Record, frozen=True):
-    """What a published report is pinned by."""
+    """What a published report is pinned by; digests are SHA-256 in hexadecimal."""
 
     manifest: str
     backend: Name
@@ -32,6 +46,7 @@ class Manifest(Record, frozen=True):
     report_digest: Digest
     spec_digest: Digest
     suite_digest: Digest
+    backend_digest: Digest
     statement: Text
 
 
@@ -44,52 +59,76 @@ class Entry(Record, frozen=True):
 
 
 def publish(source: Path, registry: Path, *, draft: bool) -> Path:
-    """File a report into a registry and return its new folder.
+    """File the report of a run into a registry and return its new folder; `source` is the run's folder.
 
-    Raises `UsageError` where its evidence admits drafts only, where it is already filed, or where its own counts or
-    statement do not follow from its cases; `SchemaError` for something that is not a report.
+    Raises `UsageError` where the run says nothing of a device (a selection, a planted fault, one that was cut off),
+    where its evidence admits drafts only, where it is filed already, or where its journal is missing; `SchemaError` for
+    something that is not a report, contradicts itself, or differs from its journal.
     """
-    report = load_report(source)
-    check_consistent(report)
-    if report.patterns:
-        raise UsageError("this run was a selection of cases and claims nothing; run the suite without --case")
-    if report.subject.evidence in DRAFT_ONLY and not draft:
-        raise UsageError(f"evidence {report.subject.evidence!r} says nothing about a chip; publish it with --draft")
+    report = _genuine(source)
+    _require_worth(report, draft=draft)
     content = encode_report(report)
-    digest = hashlib.sha256(content).hexdigest()
-    target = registry / report.subject.backend / f"{report.date}-{digest[:12]}"
+    manifest = manifest_of(report, content, draft=draft)
+    target = registry / folder_of(report, manifest)
     if target.exists():
-        raise UsageError(f"this report is already in the registry: {target}")
-    manifest = Manifest(
-        manifest=MANIFEST_VERSION,
-        backend=report.subject.backend,
-        draft=draft,
-        report_digest=digest,
-        spec_digest=report.versions.spec_digest,
-        suite_digest=report.versions.suite_digest,
-        statement=report.statement,
-    )
+        raise UsageError(f"this report is in the registry already: {target}")
     files = {
         "report.json": content,
         "report.html": html.render(report).encode(),
+        "badge.svg": badge.render(report).encode(),
         "manifest.json": msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n",
     }
-    _write_folder(target, files)
+    with writing(target):
+        _write_folder(target, files)
     return target
 
 
-def check_consistent(report: Report) -> None:
-    """Raise `SchemaError` where the counts or the claim of a report do not follow from its cases."""
-    counts: dict[str, int] = {}
-    for case in report.cases:
-        if case.verdict not in {v.value for v in Verdict}:
-            raise SchemaError(f"case {case.id}: {case.verdict!r} is not a verdict")
-        counts[case.verdict] = counts.get(case.verdict, 0) + 1
-    if counts != {name: n for name, n in report.counts.items() if n}:
-        raise SchemaError("the report's counts are not those of its cases; run the suite again")
-    holds = bool(report.cases) and not report.uncovered and all(Verdict(name).passes for name in counts)
-    if report.passed != holds:
-        raise SchemaError("the report's claim does not follow from its cases; run the suite again")
+def _genuine(source: Path) -> Report:
+    """Return the report of a run's folder, which must be what its journal gives."""
+    if not source.is_dir():
+        raise UsageError(f"{source} is not the folder of a run; publish takes the folder that portkit conform wrote")
+    lying = load_report(source)
+    check_consistent(lying)
+    report, journal = report_of(source)
+    if journal is None:
+        raise UsageError(f"{source} has no journal.jsonl, which its report is held against; run the suite again")
+    if lying != report:
+        raise SchemaError(
+            f"{source / 'report.json'} is not what the journal beside it gives; "
+            f"write it again with: portkit report {source}"
+        )
+    return report
+
+
+def _require_worth(report: Report, *, draft: bool) -> None:
+    if report.mutant:
+        raise UsageError(f"in this run the fault {report.mutant} was planted in the device; it says nothing of it")
+    if report.patterns:
+        raise UsageError("this run was a selection of cases and claims nothing; run the suite without --case")
+    if len(report.cases) < report.planned:
+        missing = report.planned - len(report.cases)
+        raise UsageError(f"this run was cut off and lacks {missing} cases; go on with portkit conform ... --resume")
+    if report.subject.evidence in DRAFT_ONLY and not draft:
+        raise UsageError(f"evidence {report.subject.evidence!r} says nothing about a chip; publish it with --draft")
+
+
+def manifest_of(report: Report, content: bytes, *, draft: bool) -> Manifest:
+    """Return the manifest of a report with this content."""
+    return Manifest(
+        manifest=MANIFEST_VERSION,
+        backend=report.subject.backend,
+        draft=draft,
+        report_digest=hashlib.sha256(content).hexdigest(),
+        spec_digest=report.versions.spec_digest,
+        suite_digest=report.versions.suite_digest,
+        backend_digest=report.versions.backend_digest,
+        statement=report.statement,
+    )
+
+
+def folder_of(report: Report, manifest: Manifest) -> str:
+    """Return where a report lies in a registry; its parts are names, so that it cannot lead out of it."""
+    return f"{report.subject.backend}/{report.date}-{manifest.report_digest[:12]}"
 
 
 def _write_folder(target: Path, files: dict[str, bytes]) -> None:
@@ -109,24 +148,35 @@ def _write_folder(target: Path, files: dict[str, bytes]) -> None:
 def entries(registry: Path) -> list[Entry]:
     """Return every published report, by backend, newest first.
 
-    Raises `UsageError` where there is none, `SchemaError` where a digest does not match its file.
+    A registry takes submissions from others: each report is checked as if it were published now. Raises `UsageError`
+    where there is none, `SchemaError` naming the folder whose report was changed, or should not have been filed.
     """
     if not registry.is_dir():
         raise UsageError(
             f"{registry} is not a registry folder; make one with portkit publish OUT --registry {registry}"
         )
-    found = [_entry(registry, path) for path in sorted(registry.glob("*/*/manifest.json"), reverse=True)]
+    found = [_entry(registry, path.parent) for path in sorted(registry.glob("[!.]*/[!.]*/manifest.json"))]
     if not found:
         raise UsageError(f"{registry} holds no published report; portkit publish OUT --registry {registry} files one")
+    found.sort(key=lambda e: (e.report.started, e.folder), reverse=True)
     return sorted(found, key=lambda e: e.manifest.backend)
 
 
-def _entry(registry: Path, path: Path) -> Entry:
+def _entry(registry: Path, folder: Path) -> Entry:
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except msgspec.DecodeError as error:
-        raise SchemaError(f"{path}: not a manifest: {error}") from error
-    report = load_report(path.parent)
-    if hashlib.sha256(encode_report(report)).hexdigest() != manifest.report_digest:
-        raise SchemaError(f"{path.parent}: the report is not the one that was published; its digest differs")
-    return Entry(str(path.parent.relative_to(registry)), manifest, report)
+        written = msgspec.json.decode(read_file(folder / "manifest.json", MAX_MANIFEST_BYTES), type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SchemaError(f"{folder / 'manifest.json'}: not a manifest: {error}") from error
+    content = read_file(folder / "report.json")
+    report = decode_report(content, str(folder / "report.json"))
+    if manifest_of(report, content, draft=written.draft) != written:
+        raise SchemaError(f"{folder}: the report is not the one that was published; its manifest differs")
+    try:
+        check_consistent(report)
+        _require_worth(report, draft=written.draft)
+    except (SchemaError, UsageError) as error:
+        raise SchemaError(f"{folder}: {error}") from error
+    place = folder.relative_to(registry).as_posix()
+    if place != folder_of(report, written):
+        raise SchemaError(f"{folder}: this report belongs into {folder_of(report, written)}")
+    return Entry(place, written, report)

@@ -6,6 +6,7 @@ index checks first, so that it cannot read or write beyond its buffers.
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +18,10 @@ import numpy as np
 from portkit.conformance.case import Case, Level, Tier, Trial
 from portkit.conformance.journal import Entry
 from portkit.conformance.judge import judge_case
+from portkit.conformance.report.model import read_file
+from portkit.conformance.report.write import write_atomically, writing
 from portkit.contract import unsupported
-from portkit.errors import InvalidKernelError, UsageError, near_names
+from portkit.errors import InvalidKernelError, PortkitError, UsageError, near_names
 from portkit.reference.checks import check
 from portkit.reference.generator import stream
 from portkit.runtime.checked import add_index_checks, first_violation, report_buffer
@@ -34,6 +37,7 @@ from portkit.spec.verify import verify
 Array: TypeAlias = np.ndarray[Any, Any]
 Scalars: TypeAlias = Mapping[str, int | float]
 MAX_FILE_BYTES = 64 << 20
+MAX_BUFFER_BYTES = 1 << 30
 DEFAULT_SCALAR = 256
 
 
@@ -50,14 +54,10 @@ class Ran:
 def load_kernel(path: Path) -> Kernel:
     """Read a kernel from its text or JSON form and verify it.
 
-    Raises `UsageError` for a file that cannot be read, `SpecError` for what is in it.
+    Raises `UsageError` for a file that cannot be read, `SchemaError` for one that is too large, `SpecError` for what is
+    in it.
     """
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError(f"{path} has more than {MAX_FILE_BYTES} bytes; not a kernel")
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    content = read_file(path, MAX_FILE_BYTES)
     if content.lstrip().startswith(b"{"):
         kernel = from_json(content)
     else:
@@ -101,6 +101,11 @@ def make_inputs(kernel: Kernel, scalars: Scalars, given: Mapping[str, Array], se
     wrong = next((name for name, extent in extents.items() if extent < 0), None)
     if wrong is not None:
         raise UsageError(f"buffer {wrong} has the extent {extents[wrong]}; give larger scalars with --set")
+    size = sum(extents[b.name] * b.dtype.bytes for b in kernel.buffers)
+    if size > MAX_BUFFER_BYTES:
+        raise UsageError(
+            f"the buffers take {size} bytes together, more than {MAX_BUFFER_BYTES}; give smaller scalars with --set"
+        )
     for name in given:
         if name not in extents:
             raise UsageError(f"kernel {kernel.name} has no buffer {name!r}{near_names(name, extents)}")
@@ -115,6 +120,8 @@ def make_inputs(kernel: Kernel, scalars: Scalars, given: Mapping[str, Array], se
 
 
 def _fitting(buffer: Buffer, array: Array, extent: int) -> Array:
+    if array.dtype.kind == "V" and array.dtype.itemsize == buffer.dtype.bytes and not array.dtype.names:
+        array = array.view(buffer.dtype.numpy)  # NumPy's files know bf16 and its like as bytes only
     if array.dtype != buffer.dtype.numpy or array.size != extent:
         raise UsageError(
             f"buffer {buffer.name} is {extent} x {buffer.dtype}, the array given is {array.size} x {array.dtype}"
@@ -132,13 +139,37 @@ def _random(dtype: DType, extent: int, below: int, seed: str) -> Array:
 def load_inputs(path: Path) -> dict[str, Array]:
     """Read arrays by buffer name from a `.npz` file; pickled objects are refused.
 
-    Raises `UsageError` for a file that is not one.
+    Raises `UsageError` for a file that is not one, or whose arrays would take more than `MAX_BUFFER_BYTES`.
     """
+    content = read_file(path, MAX_BUFFER_BYTES)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > MAX_BUFFER_BYTES:
+                raise UsageError(f"{path} unpacks to {size} bytes, more than {MAX_BUFFER_BYTES}")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: _plain(arrays[name], name) for name in arrays.files}
+    except PortkitError:
+        raise
+    except Exception as error:  # a broken file makes zipfile, zlib and NumPy raise anything
         raise UsageError(f"{path} is not a .npz file of plain arrays: {error}") from error
+
+
+def _plain(array: Array | bytes, name: str) -> Array:
+    if isinstance(array, bytes):  # a member that is no .npy file comes as its bytes
+        raise UsageError(f"{name} is not an array in the NumPy format")
+    return array
+
+
+def save_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
+    """Write arrays by buffer name to a `.npz` file. Raises `UsageError` where the file cannot be written."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:  # not np.savez: its own parameters would hide buffers of their names
+        for name, array in outputs.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+    with writing(path):
+        write_atomically(path, content.getvalue())
 
 
 def run_against_reference(kernel: Kernel, scalars: Scalars, inputs: Mapping[str, Array], client: DeviceClient) -> Entry:

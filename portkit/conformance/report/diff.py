@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from portkit.conformance.report.model import Record, Report
-from portkit.conformance.verdict import Verdict
+from collections.abc import Iterator
+
+from portkit.conformance.report.model import CaseResult, Record, Report
 
 
 class Change(Record, frozen=True):
@@ -16,18 +17,39 @@ class Change(Record, frozen=True):
 
 
 def regressions(before: Report, after: Report) -> list[Change]:
-    """Return the cases whose verdict is more serious in `after`, that vanished, or whose strict outputs changed."""
+    """Return the cases that got worse, the most serious first.
+
+    Worse is: a more serious verdict; strict outputs that changed; a new case that does not pass; a case that is not run
+    any more, unless `after` is a selection.
+    """
     old = {c.id: c for c in before.cases}
     new = {c.id: c for c in after.cases}
-    changes = [
-        Change(id, old[id].verdict, new[id].verdict)
-        for id in old.keys() & new.keys()
-        if Verdict(new[id].verdict).severity > Verdict(old[id].verdict).severity
-    ]
-    changes += [Change(id, old[id].verdict, "", "not run any more") for id in old.keys() - new.keys()]
-    changes += [
-        Change(id, new[id].verdict, new[id].verdict, "strict outputs differ")
-        for id in old.keys() & new.keys()
-        if old[id].digest and new[id].digest and old[id].digest != new[id].digest
-    ]
-    return sorted(changes, key=lambda c: c.id)
+    changes = [change for id in new for change in _changes(old.get(id), new[id])]
+    if not after.patterns:
+        changes += [Change(id, old[id].verdict.value, "", "not run any more") for id in old.keys() - new.keys()]
+    severity = {id: case.verdict.severity for id, case in new.items()}
+    return sorted(changes, key=lambda c: (-severity.get(c.id, -1), c.id))
+
+
+def _changes(old: CaseResult | None, new: CaseResult) -> Iterator[Change]:
+    if old is None:
+        if not new.verdict.passes:
+            yield Change(new.id, "", new.verdict.value, "new")
+    elif new.verdict.severity > old.verdict.severity:
+        yield Change(new.id, old.verdict.value, new.verdict.value)
+    elif old.digest and new.digest and old.digest != new.digest:
+        yield Change(new.id, old.verdict.value, new.verdict.value, "strict outputs differ")
+
+
+def differences(before: Report, after: Report) -> list[str]:
+    """Return in words what else differs between the two runs, so that a change of verdict can be understood."""
+    pairs = (
+        ("backend", before.subject.backend, after.subject.backend),
+        ("profile", before.profile, after.profile),
+        ("tier", before.tier.value, after.tier.value),
+        ("selection", " ".join(before.patterns) or "all", " ".join(after.patterns) or "all"),
+        ("planted fault", before.mutant or "none", after.mutant or "none"),
+        ("spec", before.versions.spec_digest[:12], after.versions.spec_digest[:12]),
+        ("suite", before.versions.suite_digest[:12], after.versions.suite_digest[:12]),
+    )
+    return [f"{what}: {then} before, {now} after" for what, then, now in pairs if then != now]

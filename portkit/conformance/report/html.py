@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -14,41 +15,55 @@ from portkit.conformance.verdict import Verdict
 from portkit.spec.forms import FORMS
 from portkit.spec.types import DTYPES
 
-_MARKS = {"pass": "\N{CHECK MARK}", "unsupported": "-", "blocked": "·", "flaky": "~", "waived": "w"}
+_MARKS = {
+    Verdict.PASS: "\N{CHECK MARK}",
+    Verdict.UNSUPPORTED: "n/a",
+    Verdict.BLOCKED: "\N{MIDDLE DOT}",
+    Verdict.FLAKY: "~",
+    Verdict.WAIVED: "w",
+}
 _WRONG_MARK = "\N{MULTIPLICATION X}"
 
 
 @cache
 def pages() -> jinja2.Environment:
     """Return the template environment; autoescape is on for every template."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("portkit.conformance.report", "pages"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["grouped"] = lambda number: f"{number:,}"
+    environment.filters["share"] = share
+    return environment
 
 
 @cache
 def style() -> str:
     """Return the one style sheet of every page."""
-    return resources.files("portkit.conformance.report").joinpath("pages/style.css").read_text()
+    return resources.files("portkit.conformance.report").joinpath("pages/style.css").read_text(encoding="utf-8")
 
 
-def worst(verdicts: list[str]) -> str:
+def share(value: float) -> str:
+    """Return an error as a share of its bound; without bound any error is infinitely large."""
+    return f"{value:.3f}" if value < 1000 else f"{value:.1e}" if value < 1e300 else "\N{INFINITY}"
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the most serious of some verdicts."""
-    return max(verdicts, key=lambda name: Verdict(name).severity)
+    return max(verdicts, key=lambda verdict: verdict.severity)
 
 
 def _cell(found: list[CellResult]) -> dict[str, str]:
-    verdict = worst([c.verdict for c in found])
+    verdict = worst(c.verdict for c in found)
     cases, elements = sum(c.cases for c in found), sum(c.elements for c in found)
     lanes = " ".join(str(n) for n in sorted({c.lanes for c in found}))
     return {
-        "verdict": verdict,
+        "verdict": verdict.value,
         "mark": _MARKS.get(verdict, _WRONG_MARK),
-        "title": f"{verdict}: {cases} cases, {elements} elements; lanes {lanes}",
+        "title": f"{verdict.value}: {cases:,} cases, {elements:,} elements; lanes {lanes}",
     }
 
 
@@ -57,12 +72,12 @@ def matrix(cells: tuple[CellResult, ...]) -> dict[str, Any]:
     grid: dict[tuple[str, str], list[CellResult]] = {}
     for cell in cells:
         grid.setdefault((cell.form, cell.dtype), []).append(cell)
-    dtypes = [name for name in (*DTYPES, "") if any(dtype == name for _, dtype in grid)]
+    dtypes = [name for name in DTYPES if any(dtype == name for _, dtype in grid)]
     forms = [name for name in FORMS if any(form == name for form, _ in grid)]
     rows = [
         {"form": form, "cells": [_cell(grid[form, d]) if (form, d) in grid else None for d in dtypes]} for form in forms
     ]
-    return {"dtypes": [d or "any" for d in dtypes], "rows": rows}
+    return {"dtypes": dtypes, "rows": rows}
 
 
 def error_bars(cells: tuple[CellResult, ...]) -> list[dict[str, Any]]:
@@ -73,7 +88,9 @@ def error_bars(cells: tuple[CellResult, ...]) -> list[dict[str, Any]]:
             name = f"{cell.form} {cell.dtype}"
             largest[name] = max(largest.get(name, 0.0), cell.error_share)
     ranked = sorted(largest.items(), key=lambda item: (-item[1], item[0]))
-    return [{"name": name, "share": share, "percent": min(100.0, 100 * share)} for name, share in ranked]
+    return [
+        {"name": name, "share": share, "percent": min(100.0, 100 * share), "over": share > 1} for name, share in ranked
+    ]
 
 
 def render(report: Report) -> str:
@@ -85,7 +102,7 @@ def render(report: Report) -> str:
             report=report,
             style=style(),
             evidence_meaning=EVIDENCE_MEANING[report.subject.evidence],
-            verdicts=[v.value for v in Verdict if report.counts.get(v.value)],
+            verdicts=list(Verdict),
             matrix=matrix(report.cells),
             errors=error_bars(report.cells),
         )

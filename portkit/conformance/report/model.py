@@ -6,24 +6,31 @@ whoever prints one escapes it.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from portkit.contract import Evidence
-from portkit.errors import SchemaError
+from portkit.conformance.case import Level, Tier
+from portkit.conformance.verdict import Verdict
+from portkit.contract import Capabilities, Evidence
+from portkit.errors import SchemaError, UsageError
 
 REPORT_VERSION = "1.0-draft"
 MAX_REPORT_BYTES = 64 << 20
+MAX_TEXT = 400
+MAX_LONG_TEXT = 100_000
 
-Text = Annotated[str, msgspec.Meta(max_length=400)]
-LongText = Annotated[str, msgspec.Meta(max_length=200_000)]
-Name = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9_.+-]+$")]
-CaseId = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[A-Za-z0-9_./<>+=-]+$")]
-Digest = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")]
+# `(?!\n)$` and not `$` alone: Python's `$` also matches before a final line feed. Both mean the same elsewhere.
+Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+LongText = Annotated[str, msgspec.Meta(max_length=MAX_LONG_TEXT)]
+Name = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(?!\n)$")]
+Word = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[A-Za-z0-9_.+-]*(?!\n)$")]
+CaseId = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[A-Za-z0-9_./<>+=-]+(?!\n)$")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?(?!\n)$")]
+Moment = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00(?!\n)$")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,15 +64,16 @@ class Versions(Record, frozen=True):
 class CaseResult(Record, frozen=True):
     """The verdict of one case.
 
-    `error_share` is the largest error as a share of its bound, `digest` that of the outputs of strict kernels.
+    `error_share` is the largest error as a share of its bound, `digest` that of the outputs of strict kernels, and
+    `bit_exact` whether they equal the reference's.
     """
 
     id: CaseId
-    verdict: Name
-    level: Name
+    verdict: Verdict
+    level: Level
     elements: Count = 0
-    seconds: float = 0.0
-    error_share: float = 0.0
+    seconds: Share = 0.0
+    error_share: Share = 0.0
     ill_conditioned: Count = 0
     digest: Digest = ""
     bit_exact: bool | None = None
@@ -76,46 +84,57 @@ class CellResult(Record, frozen=True):
     """One cell of the coverage table: form x dtype x lane count."""
 
     form: Name
-    dtype: Name
+    dtype: Word
     lanes: Annotated[int, msgspec.Meta(ge=1)]
-    source: str
+    source: Word
     cases: Count
     elements: Count
-    verdict: Name
-    error_share: float = 0.0
+    verdict: Verdict
+    error_share: Share = 0.0
 
 
 class Failure(Record, frozen=True):
     """A failure card: text for people, line by line."""
 
     id: CaseId
-    verdict: Name
+    verdict: Verdict
     suspect: Text
     card: LongText
 
 
 class Report(Record, frozen=True):
-    """Everything that one run found."""
+    """Everything that one run found.
+
+    `planned` is how many cases the run consists of: one that was cut off has fewer in `cases`. `mutant` names the fault
+    that was planted in the device, if any. `started` is in UTC, `seconds` the run's wall time, 0 where it is not known.
+    """
 
     report: str
     subject: Subject
     versions: Versions
     profile: Name
-    tier: Name
+    tier: Tier
     patterns: tuple[Text, ...]
     statement: Text
     passed: bool
-    limits: dict[str, Text]
-    capabilities: dict[str, Any]
-    date: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
-    seconds: float
-    counts: dict[Name, Count]
-    levels: dict[Name, dict[Name, Count]]
+    limits: dict[Name, Text]
+    capabilities: Capabilities
+    started: Moment
+    seconds: Share
+    counts: dict[Verdict, Count]
+    levels: dict[Level, dict[Verdict, Count]]
     cells: tuple[CellResult, ...]
     declared_cells: Count
     uncovered: tuple[Text, ...]
+    planned: Count
     cases: tuple[CaseResult, ...]
     failures: tuple[Failure, ...] = ()
+    mutant: Text = ""
+
+    @property
+    def date(self) -> str:
+        """The day on which the run began, in UTC."""
+        return self.started[:10]
 
     @property
     def strict_cases(self) -> tuple[CaseResult, ...]:
@@ -140,17 +159,39 @@ def encode_report(report: Report) -> bytes:
     return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
 
 
+def decode_report(content: bytes, name: str) -> Report:
+    """Read a report from JSON; `name` is what to call it in messages.
+
+    Raises `SchemaError` for what is not a report of this version.
+    """
+    try:
+        report = msgspec.json.decode(content, type=Report)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SchemaError(f"{name}: not a report: {error}") from error
+    if report.report != REPORT_VERSION:
+        raise SchemaError(f"{name}: a report of version {report.report[:20]!r}, this portkit reads {REPORT_VERSION}")
+    return report
+
+
+def read_file(path: Path, limit: int = MAX_REPORT_BYTES) -> bytes:
+    """Return the content of a file from outside.
+
+    Raises `UsageError` where it cannot be read, `SchemaError` where it is longer than `limit` bytes.
+    """
+    try:
+        with path.open("rb") as file:  # not stat(): a device or a pipe has no size
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(content) > limit:
+        raise SchemaError(f"{path}: larger than {limit} bytes; not a file of portkit")
+    return content
+
+
 def load_report(path: Path) -> Report:
     """Read a report from a file or from the folder it lies in.
 
-    Raises `SchemaError` for a file that is missing, too large, or not a report of this version.
+    Raises `UsageError` for a file that cannot be read, `SchemaError` for one that is not a report of this version.
     """
     file = path / "report.json" if path.is_dir() else path
-    try:
-        if file.stat().st_size > MAX_REPORT_BYTES:
-            raise SchemaError(f"{file}: larger than {MAX_REPORT_BYTES} bytes; not a report of portkit")
-        return msgspec.json.decode(file.read_bytes(), type=Report)
-    except OSError as error:
-        raise SchemaError(f"{file}: cannot be read ({error.strerror}); give a report.json or its folder") from error
-    except (msgspec.DecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise SchemaError(f"{file}: not a report: {error}") from error
+    return decode_report(read_file(file), str(file))

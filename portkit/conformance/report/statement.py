@@ -24,11 +24,25 @@ _PASSES: dict[Evidence, str] = {
 }
 
 
-def statement(evidence: Evidence, profile: str, tier: Tier, *, passed: bool, selection: bool) -> str:
+def statement(
+    evidence: Evidence,
+    profile: str,
+    tier: Tier,
+    *,
+    passed: bool,
+    selection: bool = False,
+    mutant: str = "",
+    missing: int = 0,
+) -> str:
     """Return the one sentence that a report may say of its subject.
 
-    Only a whole run of at least the standard tier claims a profile.
+    Only a whole run of at least the standard tier claims a profile. `missing` cases were selected and have no verdict;
+    `mutant` is the fault that was planted in the device.
     """
+    if mutant:
+        return f"says nothing of the device: the fault {mutant} was planted in it"
+    if missing:
+        return f"incomplete: {missing} of the run's cases have no verdict; claims nothing"
     if selection:
         return f"{'passes' if passed else 'does not pass'} the selected cases; a selection claims nothing"
     if not passed:
@@ -44,6 +58,6 @@ def limits(capabilities: Capabilities) -> dict[str, str]:
     flushed = [dtype for dtype, mode in numeric.subnormals.items() if mode == "flush"]
     return {
         "strict": "declared" if numeric.strict else "not declared: results may differ between devices",
-        "subnormals": f"flushed: {' '.join(flushed)}" if flushed else "preserved",
+        "subnormals": f"flushed: {' '.join(flushed)}"[:400] if flushed else "preserved",
         "nonfinite": "infinities and NaN" if numeric.nonfinite else "no infinities or NaN: those cases are left out",
     }

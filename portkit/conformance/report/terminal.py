@@ -3,56 +3,108 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable, Sequence
 
+import msgspec
+
+from portkit.conformance.card import render as render_card
+from portkit.conformance.journal import Entry, Journal
 from portkit.conformance.report.model import Report
 from portkit.conformance.report.statement import EVIDENCE_MEANING
 from portkit.conformance.verdict import Verdict
 
-_WIDTH = 80
-_CARDS = 3
+WIDTH = 80
+CARDS = 3
+_LABEL = 12
+_NAMES = 5
+_CODE = "    "
+_WHOLE = ("replay",)
+"""Lines that are for copying: they are never wrapped."""
 
 
-def summary(report: Report) -> str:
-    """Return the summary of a report as plain text."""
-    parts = [_head(report), _levels(report)]
+def summary(report: Report, journal: Journal | None = None, *, cards: int = CARDS) -> str:
+    """Return the summary of a report as plain text, with at most so many failure cards.
+
+    With its journal the cards also have what a report does not carry: the vendor's own text.
+    """
+    parts = [_head(report), table(report)]
     if report.bit_exact_share is not None:
-        equal = f"{100 * report.bit_exact_share:.2f} % of {len(report.strict_cases)}"
-        parts.append(f"strict outputs equal to the reference bit for bit: {equal}")
-    parts += _failures(report)
+        share = f"{100 * report.bit_exact_share:.2f} % of {len(report.strict_cases):,}"
+        parts.append(f"strict cases equal to the reference bit for bit: {share}")
+    found = list(cards_of(journal)) if journal is not None else [f.card for f in report.failures]
+    parts += [f"{'-' * WIDTH}\n{wrap_card(card)}" for card in found[:cards]]
+    if len(found) > cards > 0:
+        parts.append(f"{'-' * WIDTH}\n{len(found) - cards:,} more did not pass; their cards are in report.html")
     return "\n\n".join(parts)
 
 
+def cards_of(journal: Journal, *, source: bool = False) -> Iterable[str]:
+    """Yield the failure cards of a run, the first level first, with the generated source if asked for."""
+    wrong = [e for e in journal.entries.values() if e.verdict is not Verdict.PASS and e.card is not None]
+    for entry in sorted(wrong, key=lambda e: (-e.verdict.severity, e.id)):
+        yield card_of(entry, source=source)
+
+
+def card_of(entry: Entry, *, source: bool = False) -> str:
+    """Return the verdict, reason and card of one entry."""
+    head = f"{entry.verdict.value}  {entry.id}" + (f"\n{entry.reason}" if entry.reason else "")
+    if entry.card is None:
+        return head
+    card = entry.card if source else msgspec.structs.replace(entry.card, source="")
+    return f"{head}\n{render_card(card)}"
+
+
+def wrap_card(card: str) -> str:
+    """Return a card whose prose fits the width; kernel text, source and the replay line stay as they are."""
+    return "\n".join(wrapped(line, 10) for line in card.splitlines())
+
+
+def wrapped(line: str, indent: int) -> str:
+    """Return a line broken at the width, what follows indented; code and what is to be copied stays whole."""
+    if len(line) <= WIDTH or line.startswith((_CODE, *_WHOLE)):
+        return line
+    return textwrap.fill(
+        line, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, tabsize=4
+    )
+
+
 def _head(report: Report) -> str:
-    subject = report.subject
-    lines = [
-        f"{subject.backend} {subject.version}: {report.statement}",
-        f"device    {subject.device}",
-        f"evidence  {subject.evidence}, {EVIDENCE_MEANING[subject.evidence]}",
-        *(f"{name:<9} {value}" for name, value in report.limits.items()),
-        f"versions  spec {report.versions.spec}, suite {report.versions.suite}, portkit {report.versions.portkit}",
-    ]
-    return "\n".join(textwrap.shorten(line, 200) if len(line) > _WIDTH * 3 else line for line in lines)
-
-
-def _levels(report: Report) -> str:
-    shown = [v.value for v in Verdict if report.counts.get(v.value)]
-    rows = [("level", *shown), *((n, *(str(c.get(v, 0)) for v in shown)) for n, c in report.levels.items())]
-    rows.append(("all", *(str(report.counts.get(v, 0)) for v in shown)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    table = [
-        "  ".join(t.rjust(w) if i else t.ljust(w) for i, (t, w) in enumerate(zip(r, widths, strict=True))) for r in rows
-    ]
-    elements = sum(c.elements for c in report.cases)
-    cells = f"{len(report.cells):,} of {report.declared_cells:,} declared cells"
-    lines = [*table, f"{cells}, {elements:,} elements, {report.seconds:.1f} s"]
-    if report.uncovered:
-        lines.append(f"no case covers {', '.join(report.uncovered[:5])}{' ...' if len(report.uncovered) > 5 else ''}")
+    subject, versions = report.subject, report.versions
+    device = [subject.device, *(text for text in (subject.driver, subject.compiler) if text)]
+    facts = (
+        ("device", "; ".join(device)),
+        ("evidence", f"{subject.evidence}, {EVIDENCE_MEANING[subject.evidence]}"),
+        *report.limits.items(),
+        ("versions", f"spec {versions.spec}, suite {versions.suite}, portkit {versions.portkit}"),
+    )
+    lines = [wrapped(f"{subject.backend} {subject.version}: {report.statement}", 4)]
+    lines += [wrapped(f"{name:<{_LABEL}}{value}", _LABEL) for name, value in facts]
     return "\n".join(lines)
 
 
-def _failures(report: Report) -> list[str]:
-    shown = report.failures[:_CARDS]
-    cards = [f"{'-' * _WIDTH}\n{failure.card}" for failure in shown]
-    if len(report.failures) > len(shown):
-        cards.append(f"{len(report.failures) - len(shown)} more failures are in report.html")
-    return cards
+def table(report: Report) -> str:
+    """Return the verdicts by level, and how much was covered."""
+    shown = [verdict for verdict in Verdict if report.counts.get(verdict)]
+    rows = [("level", *(v.value for v in shown))]
+    rows += [(level.value, *(f"{counts.get(v, 0):,}" for v in shown)) for level, counts in report.levels.items()]
+    rows.append(("all", *(f"{report.counts.get(v, 0):,}" for v in shown)))
+    elements = sum(c.elements for c in report.cases)
+    time = f", {report.seconds:.1f} s" if report.seconds else ""
+    lines = [
+        aligned(rows),
+        f"{len(report.cells):,} of {report.declared_cells:,} declared cells, {elements:,} elements{time}",
+    ]
+    if report.uncovered:
+        more = " ..." if len(report.uncovered) > _NAMES else ""
+        lines.append(wrapped(f"no case covers {', '.join(report.uncovered[:_NAMES])}{more}", 4))
+    return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as columns, the first to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = (
+        "  ".join(t.rjust(w) if i else t.ljust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)

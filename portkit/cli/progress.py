@@ -1,0 +1,67 @@
+"""How far a run is: a bar on a terminal, a line for each failure elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from portkit.cli.output import errors, shown, warn
+
+if TYPE_CHECKING:
+    from portkit.conformance.run import Progress
+
+NARROW = 60
+"""A terminal with fewer columns has no room for a bar."""
+MAX_LINES = 20
+
+
+@contextmanager
+def progress(backend: str, *, quiet: bool) -> Generator[Callable[[Progress], None]]:
+    """Give what is to be called after each case; nothing is shown where `quiet`."""
+    if quiet:
+        yield lambda step: None
+    elif sys.stderr.isatty() and errors.width >= NARROW:
+        with _bar(backend) as show:
+            yield show
+    else:
+        yield Failures()
+
+
+class Failures:
+    """Prints a line for each case that does not pass, up to a number of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, step: Progress) -> None:
+        """Take the outcome of one more case."""
+        entry = step.entry
+        if entry.verdict.passes:
+            return
+        self.count += 1
+        if self.count <= MAX_LINES:
+            reason = " ".join(entry.reason.split())
+            warn(f"{entry.verdict.value:<8} {entry.id}{f': {reason[:200]}' if reason else ''}")
+        elif self.count == MAX_LINES + 1:
+            warn("... and more; the report lists them all")
+
+
+@contextmanager
+def _bar(backend: str) -> Generator[Callable[[Progress], None]]:
+    """Show a bar below the lines of the failures."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[wrong]}", style="red"))
+    with Bar(TextColumn(shown(backend), markup=False), *columns, console=errors, transient=True) as bar:
+        task = bar.add_task("", total=None, wrong="")
+        failures = Failures()
+
+        def show(step: Progress) -> None:
+            failures(step)
+            wrong = f"{failures.count} not passed" if failures.count else ""
+            bar.update(task, completed=step.done, total=step.total, wrong=wrong)
+
+        yield show

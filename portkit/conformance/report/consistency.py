@@ -1,0 +1,91 @@
+"""Whether a report says what its own cases say: counts, claim and coverage are computed again and compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from portkit.conformance.case import Cell
+from portkit.conformance.cases.cells import cells as declared_cells
+from portkit.conformance.report.build import count, count_levels, holds, missing_cells
+from portkit.conformance.report.model import Report
+from portkit.conformance.report.statement import limits, statement
+from portkit.errors import SchemaError
+from portkit.spec import forms
+
+
+def check_consistent(report: Report) -> None:
+    """Raise `SchemaError`, naming the field, where a report contradicts itself.
+
+    A report that was changed by hand is found where its parts no longer fit each other; whether they fit the run, only
+    the journal can tell.
+    """
+    for field, follows in _RULES:
+        if not follows(report):
+            raise SchemaError(
+                f"the report contradicts itself: its {field} does not follow from the rest; "
+                "write it again with portkit report OUT, or run the suite again"
+            )
+
+
+def _unique_cases(report: Report) -> bool:
+    return len({c.id for c in report.cases}) == len(report.cases) <= report.planned
+
+
+def _strict_digests(report: Report) -> bool:
+    return all((c.bit_exact is None) == (not c.digest) for c in report.cases)
+
+
+def _counts(report: Report) -> bool:
+    return report.counts == count(report.cases) and report.levels == count_levels(report.cases)
+
+
+def _claim(report: Report) -> bool:
+    return report.passed == holds(report.cases, report.uncovered, report.planned, report.mutant)
+
+
+def _statement(report: Report) -> bool:
+    return report.statement == statement(
+        report.subject.evidence,
+        report.profile,
+        report.tier,
+        passed=report.passed,
+        selection=bool(report.patterns),
+        mutant=report.mutant,
+        missing=report.planned - len(report.cases),
+    )
+
+
+def _subject(report: Report) -> bool:
+    said, declared = report.subject, report.capabilities
+    names = ("version", "vendor", "evidence")
+    return said.backend == declared.name and all(getattr(said, n) == getattr(declared, n) for n in names)
+
+
+def _cells(report: Report) -> bool:
+    named = Counter(str(Cell(c.form, c.dtype, c.lanes, c.source)) for c in report.cells)
+    if any(n > 1 for n in named.values()) or named.keys() & set(report.uncovered):
+        return False
+    if report.versions.spec_digest != forms.digest():
+        return True  # by another spec, whose cells are not known here
+    known = [str(cell) for cell in declared_cells(report.capabilities)]
+    uncovered = missing_cells(known, named, report.tier, report.patterns)
+    return report.declared_cells == len(known) and named.keys() <= set(known) and report.uncovered == uncovered
+
+
+def _failures(report: Report) -> bool:
+    verdicts = {c.id: c.verdict for c in report.cases}
+    return all(verdicts.get(f.id) is f.verdict for f in report.failures)
+
+
+_RULES: tuple[tuple[str, Callable[[Report], bool]], ...] = (
+    ("list of cases", _unique_cases),
+    ("digests", _strict_digests),
+    ("counts", _counts),
+    ("coverage", _cells),
+    ("claim", _claim),
+    ("statement", _statement),
+    ("limits", lambda report: report.limits == limits(report.capabilities)),
+    ("subject", _subject),
+    ("failures", _failures),
+)
