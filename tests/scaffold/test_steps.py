@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -104,6 +105,28 @@ def test_a_step_that_is_not_done_shows_as_a_crash_and_what_needs_it_is_blocked(p
         ended, verdicts = port.conform([needed, needs_it], "out/undone")
     assert ended.status == 1
     assert verdicts == {needed: "crash", needs_it: "blocked"}
+
+
+def test_a_port_that_declares_the_base_only_passes(port: Port) -> None:
+    declared = f"portkit_{NAME}/capabilities.toml"
+    with (
+        port.changed(declared, '"f32", "f16"]', '"f32"]'),
+        port.changed(declared, '["vec", "group", "fma"]', "[]"),
+        port.changed(declared, "lanes = [4]", "lanes = []"),
+        port.changed(declared, "strict = true", "strict = false"),
+    ):
+        ended, verdicts = port.conform(["ops", "kernels/math"], "out/base")
+    assert ended.status == 0
+    assert set(verdicts.values()) == {"pass"}
+
+
+def test_the_compiler_half_can_be_pointed_at_another_target(port: Port) -> None:
+    text = (port.installed / f"portkit_{NAME}/codegen.py").read_text(encoding="utf-8")
+    recipe = re.findall(r"`(llvm\.[^`]*)`", text)
+    body = "\n    ".join(["import llvmlite.binding as llvm", *recipe[:-1], f"return {recipe[-1]}"])
+    with port.changed(f"portkit_{NAME}/codegen.py", "return host_machine()", body):
+        shown = port.run(sys.executable, "-m", f"portkit_{NAME}.codegen", f"portkit-{NAME}/axpy.pk")
+    assert "fmul.s" in shown.out, shown.error
 
 
 def test_every_conform_command_of_the_readme_selects_cases(readme: str, capabilities: Capabilities) -> None:
