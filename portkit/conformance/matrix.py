@@ -1,19 +1,24 @@
-"""The compatibility matrix: backends x forms and dtypes, from a registry, as HTML and Markdown."""
+"""The compatibility matrix: backends x levels, extensions, forms and dtypes, from a registry, as HTML and Markdown."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from portkit.conformance.case import Level
 from portkit.conformance.registry import Entry, entries
 from portkit.conformance.report import badge, html
+from portkit.conformance.report.model import CellResult
 from portkit.conformance.report.write import writing
+from portkit.conformance.verdict import Verdict
 from portkit.errors import UsageError
-from portkit.spec.forms import FORMS
+from portkit.spec.forms import EXTENSIONS, FORMS
 from portkit.spec.types import DTYPES
 
+Row = dict[str, Any]
 _PARTS = {"index.html", "matrix.md", "reports"}
 _MARK = '<meta name="generator" content="portkit matrix">'
 """By this line of its index an older site is known."""
@@ -27,20 +32,44 @@ def newest(found: list[Entry]) -> list[Entry]:
     return list(first.values())
 
 
-def _share(entry: Entry, form: str) -> dict[str, Any] | None:
-    """Return how a backend does on one form, None where it declares none of its cells."""
-    cells = [c for c in entry.report.cells if c.form == form]
+def _rows(found: list[Entry], names: Iterable[str], square: Callable[[Entry, str], Row | None]) -> list[Row]:
+    """Return one row of squares for each name for which any backend has one."""
+    rows = [{"name": name, "cells": [square(entry, name) for entry in found]} for name in names]
+    return [row for row in rows if any(row["cells"])]
+
+
+def _level(entry: Entry, name: str) -> Row | None:
+    counts = entry.report.levels.get(Level(name))
+    if not counts:
+        return None
+    verdict = html.worst(v for v, n in counts.items() if n)
+    return {"verdict": verdict.value, "passed": counts.get(Verdict.PASS, 0), "cases": sum(counts.values())}
+
+
+def _extension(entry: Entry, name: str) -> Row | None:
+    """Return the worst verdict over an extension's forms, None where the backend declares none of them."""
+    return _square([c for c in entry.report.cells if c.form in FORMS and FORMS[c.form].extension == name])
+
+
+def _form(entry: Entry, name: str) -> Row | None:
+    return _square([c for c in entry.report.cells if c.form == name])
+
+
+def _square(cells: list[CellResult]) -> Row | None:
     if not cells:
         return None
-    verdict = html.worst(c.verdict for c in cells)
     dtypes = [d for d in DTYPES if any(c.dtype == d for c in cells)]
+    verdict = html.worst(c.verdict for c in cells)
     return {"verdict": verdict.value, "dtypes": " ".join(dtypes), "cases": sum(c.cases for c in cells)}
 
 
-def table(found: list[Entry]) -> list[dict[str, Any]]:
-    """Return one row for each form that any backend declares."""
-    rows = ({"form": form, "cells": [_share(entry, form) for entry in found]} for form in FORMS)
-    return [row for row in rows if any(row["cells"])]
+def tables(found: list[Entry]) -> dict[str, list[Row]]:
+    """Return the tables of the matrix, a column for each entry: levels, extensions and forms."""
+    return {
+        "levels": _rows(found, [level.value for level in Level], _level),
+        "extensions": _rows(found, EXTENSIONS, _extension),
+        "forms": _rows(found, FORMS, _form),
+    }
 
 
 def markdown(found: list[Entry]) -> str:
@@ -50,9 +79,9 @@ def markdown(found: list[Entry]) -> str:
     lines.append(f"| *evidence* | {' | '.join(e.report.subject.evidence for e in found)} |")
     lines.append(f"| *device* | {' | '.join(_escape(e.report.subject.device) for e in found)} |")
     lines.append(f"| *statement* | {' | '.join(_escape(e.report.statement) for e in found)} |")
-    for row in table(found):
+    for row in tables(found)["forms"]:
         squares = [f"{c['verdict']} ({c['cases']})" if c else "-" for c in row["cells"]]
-        lines.append(f"| `{row['form']}` | {' | '.join(squares)} |")
+        lines.append(f"| `{row['name']}` | {' | '.join(squares)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -106,7 +135,7 @@ def _is_site(folder: Path) -> bool:
 def _write_site(folder: Path, found: list[Entry]) -> None:
     shown = newest(found)
     page = html.pages().get_template("matrix.html.j2")
-    context = {"style": html.style(), "mark": _MARK, "newest": shown, "rows": table(shown), "history": found}
+    context = {"style": html.style(), "mark": _MARK, "newest": shown, "history": found, **tables(shown)}
     folder.mkdir()
     (folder / "index.html").write_text(page.render(context), encoding="utf-8")
     (folder / "matrix.md").write_text(markdown(shown), encoding="utf-8")

@@ -7,7 +7,7 @@ import re
 from portkit.conformance.report.html import pages
 from portkit.conformance.report.model import Report
 
-_GLYPH_WIDTH = 6.6
+_GLYPH_WIDTH = 6.2
 _PADDING = 12
 _MAX_LETTERS = 60
 

@@ -53,7 +53,7 @@ def from_journal(journal: Journal, *, seconds: float = 0.0) -> Report:
     known = {str(cell): cell for cell in declared_cells(capabilities)}
     covered = {name: found for name, found in _by_cell(entries).items() if name in known}
     planned = max(header.cases, len(entries))
-    uncovered = missing_cells(known, covered, tier, header.patterns)
+    uncovered = missing_cells(known, covered, tier, owes_all=not header.patterns and len(entries) == planned)
     passed = holds(entries, uncovered, planned, header.mutant)
     report = Report(
         report=REPORT_VERSION,
@@ -122,11 +122,12 @@ def count_levels(judged: Sequence[Entry] | Sequence[CaseResult]) -> dict[Level, 
     return {level: count(found) for level, found in by_level.items() if found}
 
 
-def missing_cells(
-    declared: Iterable[str], covered: Iterable[str], tier: Tier, patterns: Sequence[str]
-) -> tuple[str, ...]:
-    """Return the declared cells that a run should have covered and did not; whole runs above smoke owe all of them."""
-    if patterns or tier is Tier.SMOKE:
+def missing_cells(declared: Iterable[str], covered: Iterable[str], tier: Tier, *, owes_all: bool) -> tuple[str, ...]:
+    """Return the declared cells that a run should have covered and did not.
+
+    `owes_all` is whether it was a whole run, neither a selection nor cut off; the smoke tier owes none.
+    """
+    if not owes_all or tier is Tier.SMOKE:
         return ()
     present = set(covered)
     return tuple(name for name in declared if name not in present)

@@ -69,7 +69,8 @@ def _cells(report: Report) -> bool:
     if report.versions.spec_digest != forms.digest():
         return True  # by another spec, whose cells are not known here
     known = [str(cell) for cell in declared_cells(report.capabilities)]
-    uncovered = missing_cells(known, named, report.tier, report.patterns)
+    whole = not report.patterns and len(report.cases) == report.planned
+    uncovered = missing_cells(known, named, report.tier, owes_all=whole)
     return report.declared_cells == len(known) and named.keys() <= set(known) and report.uncovered == uncovered
 
 
