@@ -7,8 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
+from portkit.cli.new import MAX_NAME
 from tests.meta.test_layers import imported_modules, layer_of
-from tests.scaffold.ports import NAME, Port
+from tests.scaffold.ports import NAME, PORTKIT, Port, call
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_LINES = 300
@@ -43,14 +46,12 @@ def test_a_port_imports_what_a_backend_may(port: Port) -> None:
     assert {layer_of(module) for module in modules} == ALLOWED
 
 
-def test_a_port_has_no_finding_of_the_linter(port: Port) -> None:
-    ended = port.run(sys.executable, "-m", "ruff", "check", "--no-cache", "--select", RULES, str(port.source))
-    assert ended.status == 0, ended.out
-
-
-def test_a_port_is_formatted(port: Port) -> None:
-    ended = port.run(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", str(port.source))
-    assert ended.status == 0, ended.out
+@pytest.mark.parametrize("name", ["x", "x" * MAX_NAME], ids=["shortest", "longest"])
+def test_a_port_of_any_name_pleases_the_linter(name: str, tmp_path: Path) -> None:
+    assert call((*PORTKIT, "new", name, "--into", "port"), tmp_path).status == 0
+    for command in (("check", "--select", RULES), ("format", "--check")):
+        ended = call((sys.executable, "-m", "ruff", *command, "--no-cache", "port"), tmp_path)
+        assert ended.status == 0, ended.out
 
 
 def test_a_port_is_typed(port: Port) -> None:
