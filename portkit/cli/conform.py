@@ -228,10 +228,10 @@ def _print_next(request: Request, report: Report) -> None:
         say(f"next      {request.command(case=first.id)}")
         say(f"          portkit report {shlex.quote(str(request.out))} --case {shlex.quote(first.id)} --source")
         return
-    steps = [("start your own port", "portkit new mychip")]
+    steps = [("start your own port", "portkit new mychip")] if report.subject.vendor == "portkit" else []
     if report.tier.value == TierName.SMOKE:
         steps.insert(0, ("run everything", request.command(tier=TierName.STANDARD)))
-    if not report.patterns:
+    elif not report.patterns:
         draft = " --draft" if report.subject.evidence in ("stand-in", "compiled") else ""
         publish = f"portkit publish {shlex.quote(str(request.out))} --registry ./registry{draft}"
         steps.append(("file the report", publish))
