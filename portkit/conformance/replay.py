@@ -133,7 +133,7 @@ def _random(dtype: DType, extent: int, below: int, seed: str) -> Array:
     numbers = stream(seed)
     if dtype.is_float:
         return (2.0 * numbers.floats(extent) - 1.0).astype(dtype.numpy)
-    return numbers.integers(0, min(below, dtype.max_int), extent).astype(dtype.numpy)
+    return numbers.integers(0, min(below - 1, dtype.max_int), extent).astype(dtype.numpy)
 
 
 def load_inputs(path: Path) -> dict[str, Array]:

@@ -151,6 +151,17 @@ class Report(Record, frozen=True):
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of `report.json`."""
     schema = msgspec.json.schema(Report)
+    parts: dict[str, Any] = schema["$defs"]
+    for part in parts.values():
+        if "description" in part:
+            part["description"] = " ".join(part["description"].split())
+    fields = parts["Report"]["properties"]
+    fields["report"]["const"] = REPORT_VERSION
+    # msgspec leaves out what the keys are where they are enums
+    by_verdict = {"propertyNames": {"$ref": "#/$defs/Verdict"}}
+    fields["counts"].update(by_verdict)
+    fields["levels"].update({"propertyNames": {"$ref": "#/$defs/Level"}})
+    fields["levels"]["additionalProperties"].update(by_verdict)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "portkit conformance report", **schema}
 
 

@@ -17,13 +17,13 @@ _HARMFUL = re.compile(
     "\U000e0000-\U000e0fff]"
 )
 """Controls, marks that change the direction of text, surrogates and noncharacters; not tab and line feed."""
-_URL = r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"`<>|,;()\[\]]+"
+_URL = r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"`<>|,;()\[\]]*[^\s'\"`<>|,;()\[\]:.]"
 _NAME = r"[^\s/\\:'\"`<>|,;()\[\]]+"
 _PATHS = re.compile(
     rf"(?P<keep>\bhttps?://[^\s'\"`<>]+)"  # a page on the web is no path of this machine
     rf"|{_URL}"
     r"|(?P<quote>['\"`])(?:~?/|[A-Za-z]:[\\/])[^'\"`\n]*[/\\][^'\"`\n]*(?P=quote)"  # it may hold spaces
-    rf"|(?<![\w./<>-])~{_NAME}?(?:/{_NAME})+/?"
+    rf"|(?<![\w./<>-])~(?:{_NAME})?(?:/{_NAME})+/?"
     rf"|(?<![\w./<>-])(?:/{_NAME}){{2,}}/?"
     rf"|(?<![\w./<>-])/(?:tmp|home|root|Users|var|private)\b/?"
     rf"|(?<!\w)[A-Za-z]:[\\/](?:{_NAME}[\\/]?)+"

@@ -1,0 +1,90 @@
+"""A report that was changed by hand contradicts itself, and the field is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from portkit.conformance.report.consistency import check_consistent
+from portkit.conformance.report.model import Report
+from portkit.conformance.verdict import Verdict
+from portkit.errors import SchemaError
+from tests.conformance.report.runs import entry, passing, report
+
+replace = msgspec.structs.replace
+
+
+def failing() -> Report:
+    return report([*passing()[1:], entry(passing()[0].id)])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        report(),
+        failing(),
+        report(tier="smoke"),
+        report(mutant="x"),
+        report(patterns=("ops",)),
+        report(passing()[:9], cases=20),
+        report([]),
+        report(evidence="stand-in"),
+        report(spec_digest="a" * 64),
+    ],
+    ids=range(9),
+)
+def test_a_report_as_it_was_made_is_consistent(made: Report) -> None:
+    check_consistent(made)
+
+
+def forged(**changes: Any) -> Report:
+    return replace(failing(), **changes)
+
+
+def with_case(**changes: Any) -> Report:
+    made = failing()
+    edited = (replace(c, **changes) if c.verdict is Verdict.FAIL else c for c in made.cases)
+    return replace(made, cases=tuple(edited))
+
+
+EDITS = {
+    "a claim that its cases do not support": (forged(passed=True), "claim"),
+    "another statement": (forged(statement="conformant: core, standard tier"), "statement"),
+    "a failure turned into a pass": (with_case(verdict=Verdict.PASS), "counts"),
+    "counts of its own": (forged(counts={Verdict.PASS: 1000}), "counts"),
+    "levels of its own": (forged(levels={}), "counts"),
+    "a case twice": (forged(cases=failing().cases + failing().cases[:1]), "list of cases"),
+    "fewer planned cases than there are": (forged(planned=3), "list of cases"),
+    "fewer cases than planned": (forged(planned=10_000), "coverage|claim|statement"),
+    "a digest without comparison": (with_case(digest="a" * 64), "digests"),
+    "a cell that is not declared": (
+        forged(cells=(*failing().cells, replace(failing().cells[0], form="nonsense"))),
+        "coverage",
+    ),
+    "a cell twice": (forged(cells=failing().cells + failing().cells[:1]), "coverage"),
+    "a cell left out": (forged(cells=failing().cells[1:]), "coverage"),
+    "fewer declared cells": (forged(declared_cells=3), "coverage"),
+    "limits of its own": (forged(limits={"strict": "declared"}), "limits"),
+    "another backend": (forged(subject=replace(failing().subject, backend="other")), "subject"),
+    "stronger evidence": (
+        replace(
+            report(evidence="stand-in"),
+            subject=report().subject,
+            statement=report().statement,
+        ),
+        "subject",
+    ),
+    "a card of a case that passes": (
+        forged(failures=(replace(failing().failures[0], id=passing()[5].id),)),
+        "failures",
+    ),
+    "a hidden mutant": (replace(report(mutant="x"), mutant=""), "claim"),
+}
+
+
+@pytest.mark.parametrize(("made", "field"), EDITS.values(), ids=EDITS.keys())
+def test_an_edited_report_contradicts_itself(made: Report, field: str) -> None:
+    with pytest.raises(SchemaError, match=rf"its ({field}) does not follow"):
+        check_consistent(made)

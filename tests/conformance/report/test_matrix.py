@@ -1,0 +1,175 @@
+"""The compatibility matrix: what it shows, what it replaces, and what it never touches."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from portkit.conformance.matrix import build, markdown, newest, tables
+from portkit.conformance.registry import Entry, Manifest, entries
+from portkit.conformance.verdict import Verdict
+from portkit.contract import DeviceInfo
+from portkit.errors import UsageError
+from tests.conformance.report.runs import CHIP, entry, passing, report
+from tests.conformance.report.test_pages import HARMLESS, TRICKS, Page
+from tests.conformance.report.test_registry import filed
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    folder = tmp_path / "registry"
+    filed(folder)
+    filed(folder, started="2026-05-01T00:00:00+00:00", entries=[*passing(), entry("ops/x")])
+    filed(folder, name="other", draft=True, evidence="stand-in")
+    return folder
+
+
+def page(registry: Path, site: Path) -> str:
+    return build(registry, site).read_text(encoding="utf-8")
+
+
+def test_the_newest_report_of_each_backend_is_shown(registry: Path) -> None:
+    shown = newest(entries(registry))
+    assert [(e.manifest.backend, e.report.date) for e in shown] == [("chip", "2026-05-01"), ("other", "2026-03-04")]
+
+
+def test_the_site_is_well_formed_and_fetches_nothing(registry: Path, tmp_path: Path) -> None:
+    text = page(registry, tmp_path / "site")
+    assert Page(text).tags <= HARMLESS
+    assert re.findall(r"\bsrc=|url\(|@import|https?://", text) == []
+
+
+def test_every_link_of_the_site_leads_to_a_page(registry: Path, tmp_path: Path) -> None:
+    links = re.findall(r'href="([^"]+)"', page(registry, tmp_path / "site"))
+    assert len(set(links)) == 3
+    assert [link for link in links if not (tmp_path / "site" / link).is_file()] == []
+
+
+def test_the_site_tells_drafts_and_claims_apart(registry: Path, tmp_path: Path) -> None:
+    text = Page(page(registry, tmp_path / "site")).text
+    assert "draft" in text
+    assert "does not pass core" in text
+    assert "passes on its stand-in" in text
+
+
+def test_a_square_has_the_worst_verdict_the_dtypes_and_the_number_of_cases(registry: Path) -> None:
+    rows = {row["name"]: row["cells"] for row in tables(newest(entries(registry)))["forms"]}
+    assert rows["add"][0] == {"verdict": "fail", "dtypes": "i32 u32 f32", "cases": 4}
+    assert rows["add"][1]["verdict"] == "pass"
+
+
+def test_a_level_shows_how_many_of_its_cases_pass(registry: Path) -> None:
+    [row] = tables(newest(entries(registry)))["levels"]
+    assert row["name"] == "ops"
+    assert row["cells"][0]["passed"] == row["cells"][0]["cases"] - 1
+
+
+def test_an_extension_is_listed_where_a_backend_declares_it(tmp_path: Path) -> None:
+    fused = msgspec.structs.replace(CHIP, extensions=("fma",))
+    filed(tmp_path / "r", capabilities=fused, name="fused", entries=passing(fused))
+    filed(tmp_path / "r")
+    [row] = tables(newest(entries(tmp_path / "r")))["extensions"]
+    assert (row["name"], row["cells"][0], row["cells"][1]["verdict"]) == ("fma", None, "pass")
+
+
+def test_the_markdown_is_a_table_with_as_many_squares_in_every_line(registry: Path, tmp_path: Path) -> None:
+    build(registry, tmp_path / "site")
+    lines = (tmp_path / "site" / "matrix.md").read_text(encoding="utf-8").splitlines()
+    assert {line.count("|") for line in lines} == {4}
+    assert "| `add` | fail (4) | pass (3) |" in lines
+    assert lines[0] == "| form | chip | other (draft) |"
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_trick_is_text_in_the_matrix(tmp_path: Path, trick: str) -> None:
+    filed(tmp_path / "r", info=DeviceInfo(trick), version=trick, vendor=trick)
+    assert Page(page(tmp_path / "r", tmp_path / "site")).tags <= HARMLESS
+
+
+@pytest.mark.parametrize("trick", [*TRICKS, "a\nb", "~~x~~ @all https://x.example"])
+def test_a_trick_stays_in_its_square_of_the_markdown(trick: str) -> None:
+    made = report(info=DeviceInfo(trick))
+    manifest = Manifest("1", "chip", False, "", "", "", "", "x")
+    text = markdown([Entry("chip/x", manifest, made)])
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines()} == {3}
+    assert not re.search(r"<(?!/?$)", text)
+    assert not re.search(r"(?<!\\)(?:\]\(|\*\*\w|https:)", text)
+
+
+def test_an_older_site_is_replaced(registry: Path, tmp_path: Path) -> None:
+    build(registry, tmp_path / "site")
+    (tmp_path / "site" / "reports" / "stale").mkdir()
+    build(registry, tmp_path / "site")
+    assert not (tmp_path / "site" / "reports" / "stale").exists()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+def test_an_empty_folder_is_used(registry: Path, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    assert build(registry, tmp_path / "site").is_file()
+
+
+@pytest.mark.parametrize("names", [("index.html",), ("matrix.md",), ("index.html", "matrix.md", "mine.txt")])
+def test_a_folder_that_is_not_a_site_is_refused_and_left_alone(
+    registry: Path, tmp_path: Path, names: tuple[str]
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in names:
+        (site / name).write_text("mine")
+    with pytest.raises(UsageError, match="is not a matrix site"):
+        build(registry, site)
+    assert {path.name: path.read_text() for path in site.iterdir()} == dict.fromkeys(names, "mine")
+
+
+def test_a_site_to_which_something_was_added_is_refused(registry: Path, tmp_path: Path) -> None:
+    build(registry, tmp_path / "site")
+    (tmp_path / "site" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not a matrix site"):
+        build(registry, tmp_path / "site")
+
+
+def test_a_file_or_a_link_in_the_sites_place_is_refused(registry: Path, tmp_path: Path) -> None:
+    build(registry, tmp_path / "site")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "site")
+    for place in ("file", "link"):
+        with pytest.raises(UsageError, match="is not a matrix site"):
+            build(registry, tmp_path / place)
+
+
+@pytest.mark.parametrize("place", [".", "registry", "registry/../registry"])
+def test_a_site_never_takes_the_place_of_its_registry(registry: Path, tmp_path: Path, place: str) -> None:
+    before = sorted(registry.rglob("*"))
+    with pytest.raises(UsageError, match="holds the registry itself"):
+        build(registry, tmp_path / place)
+    assert sorted(registry.rglob("*")) == before
+
+
+def test_a_place_that_cannot_be_written_is_a_usage_error(registry: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        build(registry, tmp_path / "file" / "site")
+
+
+def test_a_build_that_fails_leaves_the_older_site(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = page(registry, tmp_path / "site")
+
+    def refuse(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("portkit.conformance.matrix.markdown", refuse)
+    with pytest.raises(UsageError, match="No space left"):
+        build(registry, tmp_path / "site")
+    assert (tmp_path / "site" / "index.html").read_text(encoding="utf-8") == before
+
+
+def test_a_verdict_of_a_form_is_the_worst_of_its_cells() -> None:
+    made = report([entry("ops/a", Verdict.PASS), entry("ops/b", Verdict.FLAKY, cells=("add/i32",))])
+    rows = tables([Entry("x", Manifest("1", "chip", False, "", "", "", "", "x"), made)])["forms"]
+    assert rows[0]["cells"][0]["verdict"] == "flaky"
