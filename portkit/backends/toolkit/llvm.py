@@ -22,20 +22,20 @@ class Tuning(NamedTuple):
 
     speed_level: int
     loop_vectorization: bool
-    loop_unrolling: bool
 
 
 class Effort(enum.Enum):
-    """How hard to optimise: all give the same bits, `QUICK` compiles in half the time of `FULL`.
+    """How hard to optimise: all give the same bits, `QUICK` compiles in two thirds of the time of `FULL`.
 
-    `FULL` also vectorises and unrolls loops. LLVM vectorises a float reduction only in its written order, so this too
-    changes no result. Straight-line vectorisation stays off: it doubles the time of long bodies and the printer emits
-    vectors itself. `NONE` is for bodies of thousands of instructions, on which LLVM's passes take quadratic time.
+    `FULL` also vectorises loops. LLVM vectorises a float reduction only in its written order, so this too changes no
+    result. Straight-line vectorisation stays off: it doubles the time of long bodies and the printer emits vectors
+    itself. So does unrolling, which costs half as much again and gains nothing: the vectoriser interleaves by itself,
+    and a kernel that wants more has it written out. `NONE` is for bodies of thousands of instructions, on which LLVM's passes take quadratic time.
     """
 
-    NONE = Tuning(speed_level=0, loop_vectorization=False, loop_unrolling=False)
-    QUICK = Tuning(speed_level=1, loop_vectorization=False, loop_unrolling=False)
-    FULL = Tuning(speed_level=3, loop_vectorization=True, loop_unrolling=True)
+    NONE = Tuning(speed_level=0, loop_vectorization=False)
+    QUICK = Tuning(speed_level=1, loop_vectorization=False)
+    FULL = Tuning(speed_level=3, loop_vectorization=True)
 
 
 def _compile_error(stage: str, error: RuntimeError) -> CompileError:
@@ -80,7 +80,7 @@ class CodeGenerator:
     def _run_passes(self, module: Any, effort: Effort) -> None:
         tuning = llvm.create_pipeline_tuning_options(speed_level=effort.value.speed_level)
         tuning.loop_vectorization = effort.value.loop_vectorization
-        tuning.loop_unrolling = effort.value.loop_unrolling
+        tuning.loop_unrolling = False
         builder = llvm.create_pass_builder(self._machine, tuning)
         # A pass manager that holds the inliner must not run twice (llvm-project #58939), so each module gets its own.
         builder.getModulePassManager().run(module, builder)
