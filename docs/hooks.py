@@ -1,10 +1,11 @@
-"""What the site generates: op pages from the spec, the index of decisions, and a check that nothing is fetched.
+"""What the site generates: op pages, the report's JSON Schema, the decisions' index; and that it fetches nothing.
 
 MkDocs calls `on_config`, `on_files` and `on_post_build` by name.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 OPS = "spec/ops"
 DECISIONS = "decisions"
+REPORT_SCHEMA = "report.schema.json"
 FETCHED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=[\"']?(?:https?:)?//[^\"'> ]+")
 
 _pages: dict[str, str] = {}
@@ -101,9 +103,16 @@ def reading_order(names: Iterable[str]) -> list[str]:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages to the site."""
-    for uri, text in _pages.items():
+    for uri, text in {**_pages, REPORT_SCHEMA: report_schema()}.items():
         files.append(File.generated(config, uri, content=text))
     return files
+
+
+def report_schema() -> str:
+    """Return the JSON Schema of `report.json`."""
+    from portkit.conformance.report.model import json_schema
+
+    return json.dumps(json_schema(), indent=2) + "\n"
 
 
 def on_post_build(config: MkDocsConfig) -> None:

@@ -37,7 +37,7 @@ def _options(
     """Port a new accelerator: scaffold a backend, check it against the reference, publish what it does."""
 
 
-app.command("new")(new.new)
+app.command("new", short_help="Scaffold an installable port that passes on a stand-in.")(new.new)
 app.command("backends")(backends.backends)
 app.command("conform")(conform.conform)
 app.command("run")(run.run)
@@ -81,6 +81,6 @@ def _refuse(error: Any) -> NoReturn:
         warn(context.get_help() if context else "")
         sys.exit(EXIT_USAGE)
     known = [command.name or "" for command in app.registered_commands]
-    wrong = message.removesuffix(".").partition("No such command ")[2].strip("'\"")
+    wrong = message.removesuffix(".").partition("No such command ")[2].strip("'\"")  # newer typers add near names
     text = f"{message.rstrip('.')}{near_names(wrong, known) if wrong else ''}; see {path} --help"
-    fail(text.replace("Value error, ", "").replace("\n", " "), EXIT_USAGE)
+    fail(" ".join(text.replace("Value error, ", "").split()), EXIT_USAGE)

@@ -36,7 +36,7 @@ def run(
     timeout: float = typer.Option(30.0, "--timeout", min=0.1, help="Time limit in seconds."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Run a kernel on a backend; with --against reference, judge it as the suite would.
+    """Run a kernel from a file, alone or judged as the suite would.
 
     A kernel run alone gets index checks, so that it cannot access memory outside its buffers.
     """

