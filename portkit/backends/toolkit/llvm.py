@@ -30,7 +30,8 @@ class Effort(enum.Enum):
     `FULL` also vectorises loops. LLVM vectorises a float reduction only in its written order, so this too changes no
     result. Straight-line vectorisation stays off: it doubles the time of long bodies and the printer emits vectors
     itself. So does unrolling, which costs half as much again and gains nothing: the vectoriser interleaves by itself,
-    and a kernel that wants more has it written out. `NONE` is for bodies of thousands of instructions, on which LLVM's passes take quadratic time.
+    and a kernel that wants more has it written out. `NONE` is for bodies of thousands of instructions, on which LLVM's
+    passes take quadratic time.
     """
 
     NONE = Tuning(speed_level=0, loop_vectorization=False)
