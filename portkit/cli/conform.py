@@ -82,7 +82,7 @@ def conform(
     ),
     profile: str = typer.Option("core", "--profile", help="What is claimed: core."),
     tier: TierName = typer.Option(TierName.STANDARD, "--tier", help="How much is run."),
-    case: list[str] = typer.Option([], "--case", help="Only cases with this id, prefix or glob; may be repeated."),
+    case: list[str] = typer.Option([], "--case", metavar="ID", help="Only this id, prefix or glob; may be repeated."),
     out: Path | None = typer.Option(None, "--out", help="The folder of the report; by default out/BACKEND."),
     resume: bool = typer.Option(False, "--resume", help="Go on with an interrupted run in the same folder."),
     workers: int | None = typer.Option(None, "--workers", "-n", min=1, help="Worker processes; by default one a core."),

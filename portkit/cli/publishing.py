@@ -28,7 +28,7 @@ def _print_schema(value: bool) -> None:
 
 def report(
     out: Path = typer.Argument(..., help="The folder of a run, such as out/cpu, or a report.json."),
-    case: str = typer.Option("", "--case", help="Print the failure cards of this id, prefix or glob, and all of them."),
+    case: str = typer.Option("", "--case", metavar="ID", help="Print cases of this id, prefix or glob in full."),
     source: bool = typer.Option(False, "--source", help="With --case, print the generated source too."),
     schema: bool = typer.Option(
         False, "--schema", callback=_print_schema, is_eager=True, help="Print the JSON Schema of report.json and leave."

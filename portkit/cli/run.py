@@ -28,7 +28,9 @@ def run(
     kernel: Path = typer.Argument(..., help="A kernel: text (.pk) or its JSON form."),
     backend: str = typer.Option("cpu", "--backend", "-b", help="An installed backend, or module:ATTRIBUTE."),
     against: Judge | None = typer.Option(None, "--against", help="Compare every element with the reference."),
-    set_: list[str] = typer.Option([], "--set", help="A scalar, as n=1000; others are 256, or 1.0 for f32."),
+    set_: list[str] = typer.Option(
+        [], "--set", metavar="NAME=VALUE", help="A scalar, as n=1000; others are 256, or 1.0 for f32."
+    ),
     inputs: Path | None = typer.Option(None, "--inputs", help="A .npz file with an array for each buffer."),
     save: Path | None = typer.Option(None, "--save", help="Write every buffer after the launch to this .npz file."),
     seed: str = typer.Option("0", "--seed", help="Fixes the random contents of buffers that are not given."),

@@ -51,7 +51,8 @@ def from_journal(journal: Journal, *, seconds: float = 0.0) -> Report:
     tier, entries = _in_order(header, journal.entries.values())
     capabilities = publishable_capabilities(header.capabilities)
     known = {str(cell): cell for cell in declared_cells(capabilities)}
-    covered = {name: found for name, found in _by_cell(entries).items() if name in known}
+    by_cell = _by_cell(entries)
+    covered = {name: by_cell[name] for name in known if name in by_cell}
     planned = max(header.cases, len(entries))
     uncovered = missing_cells(known, covered, tier, owes_all=not header.patterns and len(entries) == planned)
     passed = holds(entries, uncovered, planned, header.mutant)
@@ -189,7 +190,7 @@ def _by_cell(entries: list[Entry]) -> dict[str, list[Entry]]:
     for entry in entries:
         for name in entry.cells:
             grouped.setdefault(name, []).append(entry)
-    return dict(sorted(grouped.items()))
+    return grouped
 
 
 def _cell(cell: Cell, found: list[Entry]) -> CellResult:
@@ -221,8 +222,12 @@ def _case(entry: Entry) -> CaseResult:
 
 
 def _failures(entries: list[Entry]) -> tuple[Failure, ...]:
-    """Return the cards of what did not pass, without generated source and vendors' text: a report may be published."""
+    """Return the cards of what did not pass, the most serious first.
+
+    Generated source and vendors' text are left out: a report may be published.
+    """
     wrong = [e for e in entries if e.card is not None and e.verdict is not Verdict.PASS]
+    wrong.sort(key=lambda e: -e.verdict.severity)
     shown = [
         (e, msgspec.structs.replace(e.card, source="", detail="")) for e in wrong[:MAX_CARDS] if e.card is not None
     ]

@@ -22,6 +22,7 @@ _MARKS = {
     Verdict.FLAKY: "~",
     Verdict.WAIVED: "w",
 }
+SHOWN_ERRORS = 40
 _WRONG_MARK = "\N{MULTIPLICATION X}"
 
 
@@ -93,6 +94,14 @@ def error_bars(cells: tuple[CellResult, ...]) -> list[dict[str, Any]]:
     ]
 
 
+def _legend(report: Report) -> list[tuple[str, str]]:
+    """Return the marks on the page and what they mean, the best first."""
+    present = sorted({c.verdict for c in report.cells}, key=lambda verdict: verdict.severity)
+    wrong = [v.value for v in present if v not in _MARKS]
+    legend = [(_MARKS[v], v.value) for v in present if v in _MARKS]
+    return [*legend, (_WRONG_MARK, " or ".join(wrong))] if wrong else legend
+
+
 def render(report: Report) -> str:
     """Return the report as one HTML page without any reference outside itself."""
     return (
@@ -104,6 +113,9 @@ def render(report: Report) -> str:
             evidence_meaning=EVIDENCE_MEANING[report.subject.evidence],
             verdicts=list(Verdict),
             matrix=matrix(report.cells),
+            marks=_legend(report),
             errors=error_bars(report.cells),
+            shown_errors=SHOWN_ERRORS,
+            more=sum(not c.verdict.passes for c in report.cases) - sum(not f.verdict.passes for f in report.failures),
         )
     )

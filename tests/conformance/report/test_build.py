@@ -107,6 +107,11 @@ def test_failure_cards_carry_neither_source_nor_the_vendors_text() -> None:
     assert "vendor text" not in card
 
 
+def test_the_most_serious_failures_have_their_cards_first() -> None:
+    made = report([entry("ops/a", Verdict.WAIVED), entry("ops/b", Verdict.CRASH), entry("ops/c"), entry("ops/d")])
+    assert [f.id for f in made.failures] == ["ops/b", "ops/c", "ops/d", "ops/a"]
+
+
 def test_a_report_keeps_a_bounded_number_of_cards() -> None:
     assert len(report([entry(f"ops/{k}") for k in range(MAX_CARDS + 9)]).failures) == MAX_CARDS
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from portkit.conformance.report import badge, html, junit
+from portkit.conformance.report.build import MAX_CARDS
 from portkit.conformance.report.model import Failure, Report
 from portkit.conformance.verdict import Verdict
 from tests.conformance.report.runs import CARD, entry, passing, report
@@ -133,6 +134,11 @@ def test_a_failure_card_is_on_the_page_and_the_first_one_is_open() -> None:
     assert page.count("<details open>") == 1
 
 
+def test_a_page_says_how_many_failures_have_no_card_on_it() -> None:
+    made = report([entry(f"ops/{k}") for k in range(MAX_CARDS + 9)])
+    assert "9 more did not pass" in Page(html.render(made)).text
+
+
 def test_an_incomplete_run_says_on_the_page_how_many_cases_are_missing() -> None:
     assert "7 of 12 cases have no verdict" in Page(html.render(report(passing()[:5], cases=12))).text
 
@@ -150,6 +156,19 @@ def test_every_verdict_can_be_shown(verdict: Verdict) -> None:
 )
 def test_an_error_is_shown_as_a_share_of_its_bound(value: float, shown: str) -> None:
     assert html.share(value) == shown
+
+
+def test_the_marks_on_a_page_are_explained_there() -> None:
+    text = Page(html.render(report([entry("ops/a", Verdict.PASS), entry("ops/b", cells=("add/i32",))]))).text
+    assert "\N{CHECK MARK} pass, \N{MULTIPLICATION X} fail, empty: not declared" in text
+
+
+def test_a_page_shows_the_largest_errors_only() -> None:
+    from portkit.contract import find_backend
+
+    every = find_backend("cpu").capabilities
+    text = Page(html.render(report(passing(every), capabilities=every))).text
+    assert f"The {html.SHOWN_ERRORS} largest of " in text
 
 
 def test_an_error_above_its_bound_is_marked_and_its_bar_is_full() -> None:
