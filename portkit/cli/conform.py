@@ -208,9 +208,10 @@ def _record(request: Request, result: RunResult, report: Report | None, code: in
 
 def _print_person(request: Request, result: RunResult, journal: Journal | None, report: Report | None) -> None:
     if report is not None:
-        from portkit.conformance.report.terminal import summary
+        from portkit.conformance.report import terminal
 
-        say(summary(report, journal))
+        say(terminal.headline(report), style="bold green" if report.passed else "bold red")
+        say(terminal.details(report, journal))
         say(f"\nreport    {request.out / 'report.html'}")
     if result.exit_code == EXIT_INTERRUPTED:
         warn(f"portkit: interrupted; to go on: {request.command(resume=True)}")

@@ -50,13 +50,14 @@ def report(
     if case:
         _print_cases(found, journal, case, source=source, json=json)
         return
-    if out.is_dir():
-        write.write_files(found, out)
     if json:
         print_json(msgspec.to_builtins(found, str_keys=True))
     else:
-        say(terminal.summary(found, journal))
-        if out.is_dir():
+        say(terminal.headline(found), style="bold green" if found.passed else "bold red")
+        say(terminal.details(found, journal))
+    if out.is_dir():
+        write.write_files(found, out)
+        if not json:
             say(f"\nreport    {out / 'report.html'}")
     raise typer.Exit(EXIT_PASS if found.passed else EXIT_FAIL)
 

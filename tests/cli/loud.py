@@ -26,4 +26,4 @@ class Loud(Evaluator):
         raise CompileError(f"cannot write '{PLACE}': no space left, see /opt/vendor/log")
 
 
-LOUD = FakeBackend(Loud, msgspec.structs.replace(CAPABILITIES, vendor="/home/bob/vendor", version="1 (/usr/src/x)"))
+LOUD = FakeBackend(Loud, msgspec.structs.replace(CAPABILITIES, vendor="/Users/bob/vendor", version="1 (/usr/src/x)"))

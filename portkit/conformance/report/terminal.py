@@ -23,7 +23,17 @@ _WHOLE = ("replay",)
 
 
 def summary(report: Report, journal: Journal | None = None, *, cards: int = CARDS) -> str:
-    """Return the summary of a report as plain text, with at most so many failure cards.
+    """Return the summary of a report as plain text: its headline, then `details`."""
+    return f"{headline(report)}\n{details(report, journal, cards=cards)}"
+
+
+def headline(report: Report) -> str:
+    """Return what was judged and what may be said of it."""
+    return wrapped(f"{report.subject.backend} {report.subject.version}: {report.statement}", 4)
+
+
+def details(report: Report, journal: Journal | None = None, *, cards: int = CARDS) -> str:
+    """Return what stands below the headline, with at most so many failure cards.
 
     With its journal the cards also have what a report does not carry: the vendor's own text.
     """
@@ -77,9 +87,7 @@ def _head(report: Report) -> str:
         *report.limits.items(),
         ("versions", f"spec {versions.spec}, suite {versions.suite}, portkit {versions.portkit}"),
     )
-    lines = [wrapped(f"{subject.backend} {subject.version}: {report.statement}", 4)]
-    lines += [wrapped(f"{name:<{_LABEL}}{value}", _LABEL) for name, value in facts]
-    return "\n".join(lines)
+    return "\n".join(wrapped(f"{name:<{_LABEL}}{value}", _LABEL) for name, value in facts)
 
 
 def table(report: Report) -> str:

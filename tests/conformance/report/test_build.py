@@ -139,7 +139,7 @@ def test_texts_of_the_device_lose_paths_and_length() -> None:
 
 
 def test_reasons_and_cards_lose_paths() -> None:
-    made = report([entry(reason="cannot open '/home/bob smith/x.so': no such file")])
+    made = report([entry(reason="cannot open '/Users/bob smith/x.so': no such file")])
     assert made.cases[0].reason == "cannot open <path>: no such file"
     assert "bob" not in encode_report(made).decode()
 

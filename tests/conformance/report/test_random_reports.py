@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import jsonschema
 import msgspec
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portkit.conformance.card import Card
@@ -16,18 +17,19 @@ from portkit.conformance.report import badge, html, junit
 from portkit.conformance.report.build import from_journal
 from portkit.conformance.report.consistency import check_consistent
 from portkit.conformance.report.diff import regressions
+from portkit.conformance.report.folder import report_of
 from portkit.conformance.report.model import Report, decode_report, encode_report, json_schema
 from portkit.conformance.report.terminal import summary
 from portkit.conformance.verdict import Verdict
 from portkit.contract import DeviceInfo
-from portkit.errors import SchemaError
-from tests.conformance.report.runs import header, report
+from portkit.errors import PortkitError, SchemaError
+from tests.conformance.report.runs import entry, header, journal, report, write_journal
 from tests.conformance.report.test_pages import HARMLESS, Page
 
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
 FEW = settings(max_examples=40, deadline=None)
 texts = st.text(max_size=60) | st.sampled_from(
-    ["<script>x</script>", "\x1b[2J", "/home/bob/x", "'\"&", "]]>", "a\r\nb"]
+    ["<script>x</script>", "\x1b[2J", "/Users/bob/x", "'\"&", "]]>", "a\r\nb"]
 )
 counts = st.integers(0, 10**9)
 shares = st.floats(0, allow_nan=False, allow_infinity=False)
@@ -104,7 +106,7 @@ def test_no_part_of_a_report_holds_source_vendor_text_or_paths(made: Journal) ->
         badge.render(found).encode(),
     ):
         assert b"S3CRET" not in content
-        assert b"/home/bob" not in content
+        assert b"/Users/bob" not in content
 
 
 @FEW
@@ -120,6 +122,26 @@ def test_a_report_has_no_regression_against_itself_and_a_difference_has_two_ends
     assert regressions(a, a) == []
     for change in regressions(a, b):
         assert change.before or change.after
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_journal_gives_a_report_or_our_error(tmp_path: Path, data: st.DataObject) -> None:
+    content = write_journal(tmp_path, journal([entry("ops/a"), entry("kernels/b", Verdict.PASS)]))
+    good = (content / "journal.jsonl").read_bytes()
+    place = data.draw(st.integers(0, len(good) - 1))
+    piece = data.draw(
+        st.binary(max_size=6) | st.sampled_from([b"[" * 5000, b"1e999", b"-1", b"null", b'"', b"9" * 400])
+    )
+    width = data.draw(st.integers(0, 8))
+    (tmp_path / "journal.jsonl").write_bytes(good[:place] + piece + good[place + width :])
+    try:
+        made, found = report_of(tmp_path)
+    except PortkitError:
+        return
+    check_consistent(made)
+    summary(made, found)
+    Page(html.render(made))
 
 
 VALUES = st.recursive(

