@@ -30,10 +30,11 @@ def progress(backend: str, *, quiet: bool) -> Generator[Callable[[Progress], Non
 
 
 class Failures:
-    """Prints a line for each case that does not pass, up to a number of them."""
+    """Prints a line for each case that does not pass, up to a number of them; what these block is only counted."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.lines = 0
 
     def __call__(self, step: Progress) -> None:
         """Take the outcome of one more case."""
@@ -41,10 +42,13 @@ class Failures:
         if entry.verdict.passes:
             return
         self.count += 1
-        if self.count <= MAX_LINES:
+        if entry.verdict.value == "blocked":
+            return
+        self.lines += 1
+        if self.lines <= MAX_LINES:
             reason = " ".join(entry.reason.split())
             warn(f"{entry.verdict.value:<8} {entry.id}{f': {reason[:200]}' if reason else ''}")
-        elif self.count == MAX_LINES + 1:
+        elif self.lines == MAX_LINES + 1:
             warn("... and more; the report lists them all")
 
 

@@ -122,7 +122,7 @@ def _confirmed(attempt: Attempt, client: DeviceClient) -> Finding:
         again = attempt.run()
         if again.verdict is Verdict.PASS:
             reason = f"{first.verdict.value} at first, then passed: {first.reason}"
-            return replace(first, verdict=Verdict.FLAKY, reason=reason, suspect="launch: results vary")
+            return replace(first, verdict=Verdict.FLAKY, reason=reason, suspect=first.suspect or "launch: results vary")
     if first.verdict is not Verdict.PASS:
         client.kill()  # it may have damaged its process; the next case starts with a fresh one
     return first

@@ -94,6 +94,13 @@ def test_a_flood_of_failures_is_cut_short(portkit: Portkit, suite: Suite) -> Non
     assert lines[-1] == "... and more; the report lists them all"
 
 
+def test_what_a_failure_blocks_does_not_crowd_out_other_failures(portkit: Portkit, suite: Suite) -> None:
+    blocked = [entry(f"kernels/{k}", Verdict.BLOCKED, card=None) for k in range(90)]
+    suite.entries, suite.code = [entry("ops/x"), *blocked, entry("ops/y")], ExitCode.NOT_PASSED
+    lines = portkit("conform", "-b", "chip").error.splitlines()
+    assert lines == ["fail     ops/x: out[3] is wrong", "fail     ops/y: out[3] is wrong"]
+
+
 def test_a_run_that_cannot_begin_says_why_in_one_line_and_writes_nothing(
     portkit: Portkit, suite: Suite, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from portkit.conformance.card import render as render_card
+from portkit.conformance.case import Level
 from portkit.conformance.journal import Entry, Journal
 from portkit.conformance.report.model import Report
 from portkit.conformance.report.statement import EVIDENCE_MEANING
@@ -49,9 +50,16 @@ def details(report: Report, journal: Journal | None = None, *, cards: int = CARD
 
 
 def cards_of(journal: Journal, *, source: bool = False) -> Iterable[str]:
-    """Yield the failure cards of a run, the first level first, with the generated source if asked for."""
+    """Yield the failure cards of a run, with the generated source if asked for.
+
+    The most serious come first, then the lowest level, which names the culprit best; whoever was accused before waits.
+    """
+    levels = [level.value for level in Level]
     wrong = [e for e in journal.entries.values() if e.verdict is not Verdict.PASS and e.card is not None]
-    for entry in sorted(wrong, key=lambda e: (-e.verdict.severity, e.id)):
+    wrong.sort(key=lambda e: (-e.verdict.severity, levels.index(e.level) if e.level in levels else len(levels), e.id))
+    firsts = {e.card.suspect: e.id for e in reversed(wrong) if e.card is not None}
+    first_ids = set(firsts.values())
+    for entry in sorted(wrong, key=lambda e: e.id not in first_ids):
         yield card_of(entry, source=source)
 
 

@@ -51,6 +51,18 @@ def test_the_most_serious_failures_come_first() -> None:
     assert [card.splitlines()[0] for card in cards] == ["crash  ops/b", "fail  ops/c", "flaky  ops/a"]
 
 
+def test_of_equally_serious_failures_the_lowest_level_comes_first() -> None:
+    names = ["kernels/a", "ops/b", "device/c"]
+    made = [entry(n, card=msgspec.structs.replace(CARD, suspect=n)) for n in names]
+    assert [card.splitlines()[0] for card in cards_of(journal(made))] == [f"fail  {n}" for n in reversed(names)]
+
+
+def test_whoever_is_accused_for_the_first_time_comes_before_repetitions() -> None:
+    other = msgspec.structs.replace(CARD, suspect="mul/f32")
+    cards = list(cards_of(journal([entry("ops/a"), entry("ops/b"), entry("ops/c", card=other)])))
+    assert [card.splitlines()[0] for card in cards] == ["fail  ops/a", "fail  ops/c", "fail  ops/b"]
+
+
 def test_an_entry_without_a_card_still_shows_its_reason() -> None:
     assert card_of(entry("ops/a", Verdict.BLOCKED, card=None)) == "blocked  ops/a\nout[3] is wrong"
 
