@@ -40,6 +40,7 @@ def test_claims_that_the_device_itself_declines_are_not_the_suites_error(
     entry = Entry("ops/mul/f32/special", Verdict.PASS, "ops", elements=1000, ill_conditioned=100)
     monkeypatch.setattr("portkit.conformance.worker.judge_case", lambda *_, **__: entry)
     client: Any = SimpleNamespace(capabilities=Capabilities("chip", "1", "Acme", "silicon", numeric=numeric))
+    (tmp_path / "journal").touch()
     worker = Worker(client, tmp_path / "journal", (), 1.0)
     found = worker.judge(Case(entry.id, Level.OPS, Tier.SMOKE, check=lambda _: None))
     worker.writer.close()
