@@ -34,10 +34,10 @@ from portkit.reference.planes import (
     where,
 )
 from portkit.reference.products import free_product
+from portkit.reference.pure import Operation
 from portkit.reference.sums import Along, Rule, accumulator, free_sum
 from portkit.reference.ulp import from_ordinal, ordinal
 from portkit.spec.forms import Op as Opcode
-from portkit.spec.kernel import Instr
 from portkit.spec.types import DType, Type
 
 Lifted: TypeAlias = Callable[..., Value]
@@ -61,28 +61,13 @@ STRICT = NumericModel()
 
 
 @dataclass(frozen=True, slots=True)
-class Op:
-    """An instruction with what decides its meaning; `preserved` says that NaN bits of its operands are known."""
+class Op(Operation):
+    """An operation with what decides its meaning; `preserved` says that NaN bits of its operands are known."""
 
-    instr: Instr
-    operands: tuple[Type, ...]
     plain: Plain
     model: NumericModel
     strict: bool
     preserved: bool
-
-    @property
-    def dtype(self) -> DType:
-        return self.operands[0].dtype
-
-    @property
-    def result(self) -> Type:
-        assert self.instr.type is not None
-        return self.instr.type
-
-    @property
-    def kind(self) -> str:
-        return self.instr.form.kind
 
     @property
     def sum_rule(self) -> Rule:

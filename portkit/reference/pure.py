@@ -34,13 +34,11 @@ def binder(kernel: Kernel) -> Callable[[Instr], Callable[..., Array]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Op:
+class Operation:
     """A pure instruction with the types of its operands."""
 
     instr: Instr
     operands: tuple[Type, ...]
-    is_comparison: bool
-    """A select of true and false: the result is the comparison itself."""
 
     @property
     def dtype(self) -> DType:
@@ -49,12 +47,22 @@ class _Op:
 
     @property
     def result(self) -> Type:
+        """The type of the result."""
         assert self.instr.type is not None
         return self.instr.type
 
     @property
     def kind(self) -> str:
+        """What a family's form is called: `max` of `reduce.max`."""
         return self.instr.form.kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Op(Operation):
+    """An operation as the values run binds it."""
+
+    is_comparison: bool
+    """A select of true and false: the result is the comparison itself."""
 
 
 _Binder: TypeAlias = Callable[[_Op], Callable[..., Array]]
