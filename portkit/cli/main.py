@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -12,6 +13,8 @@ from portkit import __version__
 from portkit.cli import backends, conform, new, publishing, run, spec
 from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, errors, exit_code, fail, warn
 from portkit.errors import PortkitError, near_names
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     name="portkit",
@@ -66,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - whatever else is raised is our fault, and must not look like a verdict
         if hasattr(error, "format_message"):
             _refuse(error)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            fail(f"{error.strerror}; make room, then type the same again (conform goes on with --resume)", EXIT_USAGE)
         errors.print_exception(width=120, suppress=[typer])
         warn("portkit: this is a fault of portkit; please report it with the lines above")
         sys.exit(EXIT_HARNESS)

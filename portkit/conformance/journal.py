@@ -6,6 +6,7 @@ several workers share it without a lock, and a run that is killed leaves at most
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -162,7 +163,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 def resume(path: Path, header: Header) -> Journal:
     """Read the journal of a run to go on with, and cut off a torn last line so that appending is safe.
 
-    Raises `UsageError` where it was written by another suite, spec, backend or selection, naming what differs.
+    Raises `UsageError` where it was written by another suite, spec, backend, device or selection, naming what differs.
     """
     journal = read(path)
     for field in _MUST_MATCH:
@@ -170,9 +171,34 @@ def resume(path: Path, header: Header) -> Journal:
         if then != now:
             what = f"{field.replace('_', ' ')} is {_short(then)}, now it is {_short(now)}"
             raise UsageError(f"cannot resume {path.name}: its {what}; run without --resume")
+    for part in ("capabilities", "info"):
+        _check_same(path, getattr(journal.header, part), getattr(header, part))
     data = path.read_bytes()
     os.truncate(path, data.rfind(b"\n") + 1)
     return journal
+
+
+def _check_same(path: Path, then: msgspec.Struct, now: msgspec.Struct) -> None:
+    """Raise `UsageError` where what a backend said of itself has changed: verdicts of two devices do not mix."""
+    for field in then.__struct_fields__:
+        if field != "extra" and getattr(then, field) != getattr(now, field):
+            what = f"what the backend declares as {field} has changed"
+            raise UsageError(f"cannot resume {path.name}: {what}; run without --resume")
+
+
+def lock(path: Path) -> int:
+    """Return a descriptor that keeps other runs from writing to the same journal until it is closed.
+
+    Raises `UsageError` where another run has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UsageError(f"another run is writing to {path.parent}; let it end, or choose another folder") from error
+    return descriptor
 
 
 def _short(value: object) -> str:

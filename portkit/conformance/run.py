@@ -127,7 +127,7 @@ def run_suite(options: RunOptions) -> RunResult:
         code = next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.HARNESS_ERROR)
         return run.result(code, str(error), started)
     finally:
-        run.client.kill()
+        run.close()
     return run.result(None, message, started)
 
 
@@ -155,6 +155,14 @@ class _Run:
         self.entries: dict[str, Entry] = {}
         self.total = 0
         self.began = False
+        self._lock = -1
+
+    def close(self) -> None:
+        """End the device process, and let other runs have the folder."""
+        self.client.kill()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def run(self) -> None:
         options = self.options
@@ -204,7 +212,9 @@ class _Run:
         )
 
     def _begin(self, header: Header) -> None:
-        if self.options.resume and self.path.exists():
+        resumed = self.options.resume and self.path.exists()
+        self._lock = journals.lock(self.path)
+        if resumed:
             self.entries = dict(journals.resume(self.path, header).entries)
         else:
             journals.create(self.path, header)

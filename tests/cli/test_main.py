@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import sys
@@ -119,6 +120,12 @@ def test_an_error_of_ours_is_one_line_without_escapes(portkit: Portkit, monkeypa
     raising(monkeypatch, SchemaError(f"bad{ESCAPE}[2J\u202efile [red]x[/red] :smile:"))
     called = portkit("backends")
     assert (called.status, one_line(called)) == (2, "bad?[2J?file [red]x[/red] :smile:")
+
+
+def test_a_full_disk_is_no_fault_of_ours(portkit: Portkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
+    called = portkit("backends")
+    assert (called.status, one_line(called).partition(";")[0]) == (2, "No space left on device")
 
 
 def test_an_interruption_exits_with_130(portkit: Portkit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -83,6 +84,30 @@ def test_resuming_another_run_is_refused_and_says_what_differs(path: Path, field
     other = msgspec.structs.replace(HEADER, **{field: ("x",) if field == "patterns" else "x"})
     with pytest.raises(UsageError, match=f"{field.replace('_', ' ')} is .*without --resume"):
         journals.resume(path, other)
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"), [("capabilities", "dtypes", ("bool",)), ("info", "device", "another")]
+)
+def test_resuming_on_a_device_that_declares_something_else_is_refused(
+    path: Path, part: str, field: str, value: object
+) -> None:
+    changed = msgspec.structs.replace(getattr(HEADER, part), **{field: value})
+    with pytest.raises(UsageError, match=f"declares as {field} has changed"):
+        journals.resume(path, msgspec.structs.replace(HEADER, **{part: changed}))
+
+
+def test_what_a_device_tells_besides_may_change_before_resuming(path: Path) -> None:
+    changed = msgspec.structs.replace(HEADER.info, extra={"temperature": "40"})
+    assert len(journals.resume(path, msgspec.structs.replace(HEADER, info=changed)).entries) == 5
+
+
+def test_two_runs_do_not_write_to_one_journal(path: Path) -> None:
+    held = journals.lock(path)
+    with pytest.raises(UsageError, match="another run is writing"):
+        journals.lock(path)
+    os.close(held)
+    os.close(journals.lock(path))
 
 
 def test_a_damaged_line_before_the_last_is_an_error(path: Path) -> None:
