@@ -116,13 +116,16 @@ class JournalWriter:
 
 
 def append_line(descriptor: int, record: msgspec.Struct) -> None:
-    """Write one record as one line with one system call."""
+    """Write one record as one line with one system call; of a line that does not fit the disk, nothing stays."""
     line = _ENCODER.encode(record) + b"\n"
     try:
         written = os.write(descriptor, line)
     except OSError as error:
         raise HarnessError(f"cannot write to the journal: {error}") from error
     if written != len(line):
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        if os.fstat(descriptor).st_size == end:
+            os.ftruncate(descriptor, end - written)
         raise HarnessError(f"the journal took {written} of {len(line)} bytes; is the disk full?")
 
 
@@ -215,11 +218,14 @@ class Follower:
         self._header = True
 
     def new_entries(self) -> list[Entry]:
-        """Return the entries that were completed since the last call."""
+        """Return the entries that were completed since the last call. Raises `SchemaError` for what is no entry."""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
         if self._header and lines:
             lines, self._header = lines[1:], False
-        return [_ENTRY.decode(line) for line in lines]
+        try:
+            return [_ENTRY.decode(line) for line in lines]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise SchemaError(f"{self._file.name}: something else wrote into this journal: {error}") from error
 
     def close(self) -> None:
         """Close the file."""

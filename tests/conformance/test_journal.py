@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import msgspec
@@ -134,6 +135,28 @@ def test_a_journal_of_another_version_is_refused(path: Path) -> None:
 def test_a_disk_that_is_full_is_a_harness_error(path: Path) -> None:
     with pytest.raises(HarnessError, match="journal"):
         JournalWriter(Path("/dev/full")).append(entry(1))
+
+
+def test_a_line_that_does_not_fit_the_disk_leaves_the_journal_whole(path: Path) -> None:
+    writer, before = JournalWriter(path), path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(HarnessError, match="is the disk full"):
+            writer.append(entry(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        writer.close()
+    assert path.read_bytes() == before
+
+
+def test_following_a_journal_that_something_else_writes_into_is_refused(path: Path) -> None:
+    follower = Follower(path)
+    with path.open("ab") as file:
+        file.write(b"{hello}\n")
+    with pytest.raises(SchemaError, match="something else wrote"):
+        follower.new_entries()
+    follower.close()
 
 
 def test_of_two_entries_for_one_case_the_last_counts(path: Path) -> None:
