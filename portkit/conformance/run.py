@@ -215,7 +215,8 @@ class _Run:
         resumed = self.options.resume and self.path.exists()
         self._lock = journals.lock(self.path)
         if resumed:
-            self.entries = dict(journals.resume(self.path, header).entries)
+            found = journals.resume(self.path, header).entries.values()
+            self.entries = {e.id: e for e in found if e.verdict is not Verdict.ERROR}  # that says nothing of the device
         else:
             journals.create(self.path, header)
         self.began = True

@@ -225,6 +225,15 @@ def test_resuming_a_finished_run_judges_nothing_again(tmp_path: Path) -> None:
     assert first.journal.read_bytes() == data
 
 
+def test_resuming_judges_again_what_was_an_error_of_the_suite(tmp_path: Path) -> None:
+    first = run(tmp_path, suite="collect_one")
+    assert first.journal is not None
+    writer = journals.JournalWriter(first.journal)
+    writer.append(Entry("ops/add/one", Verdict.ERROR, "ops"))
+    writer.close()
+    assert run(tmp_path, suite="collect_one", resume=True).counts == {Verdict.PASS: 1}
+
+
 def entry(verdict: Verdict) -> Entry:
     return Entry(verdict.value, verdict, "ops")
 
