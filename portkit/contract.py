@@ -262,6 +262,8 @@ def find_backend(reference: str) -> Backend:
         known = ", ".join(points) or "none"
         raise UsageError(f"unknown backend {reference!r}; installed: {known}{near_names(reference, points)}")
     point = points.get(reference) or EntryPoint(reference, reference, ENTRY_POINT_GROUP)
+    if point.pattern.fullmatch(point.value) is None or not point.attr:
+        raise UsageError(f"{point.value!r} is no backend reference; write a name, or package.module:ATTRIBUTE")
     try:
         backend = point.load()
     except Exception as error:

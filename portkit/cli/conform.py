@@ -236,6 +236,7 @@ def _print_next(request: Request, report: Report) -> None:
         draft = " --draft" if report.subject.evidence in ("stand-in", "compiled") else ""
         publish = f"portkit publish {shlex.quote(str(request.out))} --registry ./registry{draft}"
         steps.append(("file the report", publish))
-    say("next")
+    if steps:
+        say("next")
     for what, command in steps:
         say(f"    {command:<50}  # {what}")

@@ -73,6 +73,10 @@ def test_a_run_that_passes_exits_with_0_and_names_its_report(portkit: Portkit, s
     assert load_report(Path("out/chip")).seconds == 2.5
 
 
+def test_a_selection_that_passes_suggests_nothing(portkit: Portkit, suite: Suite) -> None:
+    assert "next" not in portkit("conform", "-b", "chip", "--case", "ops").out
+
+
 def test_a_run_that_does_not_pass_exits_with_1_and_shows_the_card(portkit: Portkit, suite: Suite) -> None:
     suite.entries, suite.code = [*passing(), entry("ops/x")], ExitCode.NOT_PASSED
     called = portkit("conform", "-b", "chip")
@@ -377,6 +381,9 @@ def test_a_list_as_json_has_tiers_and_cells(portkit: Portkit) -> None:
         (["-b", "cpu", "--profile", "cor"], 2, "unknown profile 'cor'; known: core; did you mean core?"),
         (["-b", "no.such.module:X"], 1, "cannot be imported"),
         (["-b", "../../x"], 2, "unknown backend '../../x'"),
+        (["-b", "no.such.module:"], 2, "'no.such.module:' is no backend reference"),
+        (["-b", ":X"], 2, "':X' is no backend reference"),
+        (["-b", "a:b:c"], 2, "'a:b:c' is no backend reference"),
     ],
 )
 def test_a_wrong_name_is_refused_in_one_line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -57,6 +58,13 @@ def test_an_error_is_one_line_on_standard_error() -> None:
     done = portkit("report", "missing")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "portkit: error: cannot read missing: No such file or directory\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed_are_not_held_against_the_backend(tmp_path: Path, closed: str) -> None:
+    words = [*PORTKIT, "conform", "-b", "cpu", "--case", "device/transfer/size_64", "--out", str(tmp_path)]
+    command = f"{shlex.join(words)} {closed}"
+    assert subprocess.run(["sh", "-c", command], env=environment(), timeout=SECONDS, check=False).returncode == 0
 
 
 def test_a_reader_that_goes_away_is_no_fault() -> None:
