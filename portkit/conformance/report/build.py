@@ -71,6 +71,7 @@ def from_journal(journal: Journal, *, seconds: float = 0.0) -> Report:
             selection=bool(header.patterns),
             mutant=_mutant(header),
             missing=planned - len(entries),
+            waived=count(entries).get(Verdict.WAIVED, 0),
         ),
         passed=passed,
         limits=limits(capabilities),

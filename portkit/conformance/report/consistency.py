@@ -10,6 +10,7 @@ from portkit.conformance.cases.cells import cells as declared_cells
 from portkit.conformance.report.build import count, count_levels, holds, missing_cells
 from portkit.conformance.report.model import Report
 from portkit.conformance.report.statement import limits, statement
+from portkit.conformance.verdict import Verdict
 from portkit.errors import SchemaError
 from portkit.spec import forms
 
@@ -53,6 +54,7 @@ def _statement(report: Report) -> bool:
         selection=bool(report.patterns),
         mutant=report.mutant,
         missing=report.planned - len(report.cases),
+        waived=report.counts.get(Verdict.WAIVED, 0),
     )
 
 

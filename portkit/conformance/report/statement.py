@@ -33,23 +33,25 @@ def statement(
     selection: bool = False,
     mutant: str = "",
     missing: int = 0,
+    waived: int = 0,
 ) -> str:
     """Return the one sentence that a report may say of its subject.
 
     Only a whole run of at least the standard tier claims a profile. `missing` cases were selected and have no verdict;
-    `mutant` is the fault that was planted in the device.
+    `mutant` is the fault that was planted in the device. What passes thanks to waivers says how many it took.
     """
     if mutant:
         return f"says nothing of the device: the fault {mutant} was planted in it"
     if missing:
         return f"incomplete: {missing} of the run's cases have no verdict; claims nothing"
+    but = f" but for {waived} waived" if waived and passed else ""
     if selection:
-        return f"{'passes' if passed else 'does not pass'} the selected cases; a selection claims nothing"
+        return f"{'passes' if passed else 'does not pass'} the selected cases{but}; a selection claims nothing"
     if not passed:
         return f"does not pass {profile}"
     if tier is Tier.SMOKE:
-        return f"passes the smoke tier of {profile}; run the standard tier for a claim"
-    return f"{_PASSES[evidence]}: {profile}, {tier.value} tier"
+        return f"passes the smoke tier of {profile}{but}; run the standard tier for a claim"
+    return f"{_PASSES[evidence]}{f'{but} cases' if but else ''}: {profile}, {tier.value} tier"
 
 
 def limits(capabilities: Capabilities) -> dict[str, str]:

@@ -163,6 +163,13 @@ def test_the_statement_of_a_planted_fault_comes_before_every_other() -> None:
     assert said.startswith("says nothing of the device")
 
 
+def test_what_passes_thanks_to_waivers_says_so() -> None:
+    waived = [entry(f"ops/{k}", Verdict.WAIVED, cells=()) for k in range(2)]
+    assert report([*passing(), *waived]).statement == "conformant but for 2 waived cases: core, standard tier"
+    assert "but for 2 waived;" in report([*passing(), *waived], tier="smoke", patterns=("ops",)).statement
+    assert report([*passing(), *waived, entry("ops/x", cells=())]).statement == "does not pass core"
+
+
 def test_the_limits_name_what_the_device_does_not_promise() -> None:
     numeric = msgspec.structs.replace(CHIP.numeric, nonfinite=False, subnormals={"f32": "flush"})
     limits = report(capabilities=msgspec.structs.replace(CHIP, numeric=numeric)).limits
