@@ -140,18 +140,37 @@ def load_capabilities(path: Path) -> Capabilities:
         capabilities = msgspec.toml.decode(path.read_bytes(), type=Capabilities)
     except (OSError, msgspec.DecodeError) as error:
         raise SchemaError(f"{path.name}: {error}") from error
-    _check_names(path.name, "dtypes", capabilities.dtypes, DTYPES)
-    _check_names(path.name, "extensions", capabilities.extensions, USABLE_EXTENSIONS)
-    _check_names(path.name, "numeric.subnormals", capabilities.numeric.subnormals, DTYPES)
-    for field, table in (("math", capabilities.math), ("atomic", capabilities.atomic)):
-        kinds = [f.kind for f in FORMS.values() if f.extension == field]
-        _check_names(path.name, field, table, kinds)
-        for kind, dtypes in table.items():
-            _check_names(path.name, f"{field}.{kind}", dtypes, capabilities.dtypes)
-    missing = [d for d in BASE_DTYPES if d not in capabilities.dtypes]
-    if missing:
-        raise SchemaError(f"{path.name}: dtypes lacks the base dtype {missing[0]}; every device has {BASE_DTYPES}")
+    check_capabilities(capabilities, path.name)
     return capabilities
+
+
+def check_capabilities(capabilities: Capabilities, where: str) -> None:
+    """Check what a schema cannot say: names, and declarations that mean nothing without another.
+
+    Raises `SchemaError` naming `where` they stand, the field and what is allowed there.
+    """
+    c = capabilities
+    _check_names(where, "dtypes", c.dtypes, DTYPES)
+    _check_names(where, "extensions", c.extensions, USABLE_EXTENSIONS)
+    _check_names(where, "numeric.subnormals", c.numeric.subnormals, [n for n in c.dtypes if DTYPES[n].is_float])
+    for field, table in (("math", c.math), ("atomic", c.atomic)):
+        kinds = [f.kind for f in FORMS.values() if f.extension == field]
+        _check_names(where, field, table, kinds)
+        for kind, dtypes in table.items():
+            _check_names(where, f"{field}.{kind}", dtypes, c.dtypes)
+    missing = [d for d in BASE_DTYPES if d not in c.dtypes]
+    if missing:
+        raise SchemaError(f"{where}: dtypes lacks the base dtype {missing[0]}; every device has {BASE_DTYPES}")
+    says = {
+        "vec": ("lanes", bool(c.lanes)),
+        "math": ("math", any(c.math.values())),
+        "atomic": ("atomic", any(c.atomic.values())),
+    }
+    for extension, (field, declared) in says.items():
+        if c.has(extension) and not declared:
+            raise SchemaError(f"{where}: the extension {extension} needs {field}, which says of what it is declared")
+        if declared and not c.has(extension):
+            raise SchemaError(f"{where}: {field} needs the extension {extension}; add it to extensions")
 
 
 def _check_names(file: str, field: str, names: Iterable[str], known: Iterable[str]) -> None:

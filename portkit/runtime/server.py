@@ -20,7 +20,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from portkit.contract import Backend, Capabilities, Device, DeviceInfo, Executable, find_backend, installed_backends
+from portkit.contract import (
+    Backend,
+    Capabilities,
+    Device,
+    DeviceInfo,
+    Executable,
+    check_capabilities,
+    find_backend,
+    installed_backends,
+)
 from portkit.errors import ContractError, DeviceError, InvalidHandle, PortkitError
 from portkit.runtime import protocol as p
 from portkit.runtime.guard import ImportGuard
@@ -152,6 +161,9 @@ class Session:
             self.guard.check()
         name = _expect(self._backend.name, str, "name")
         capabilities = _expect(self._backend.capabilities, Capabilities, "capabilities")
+        check_capabilities(capabilities, "capabilities")
+        if name != capabilities.name:
+            raise ContractError(f"the backend is called {name!r}, its capabilities name {capabilities.name!r}")
         return p.Ready(p.PROTOCOL_VERSION, name, backend_digest(self.reference), capabilities)
 
     def map(self, request: p.Map) -> p.Done:

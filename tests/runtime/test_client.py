@@ -18,11 +18,12 @@ from portkit.errors import (
     CannotRunHere,
     CompileError,
     ContractError,
-    DeviceError,
     DeviceHang,
     DeviceLost,
     InvalidHandle,
     OutOfMemory,
+    PortkitError,
+    SchemaError,
     UsageError,
 )
 from portkit.runtime.client import DeviceClient, Executed, Guard
@@ -192,10 +193,12 @@ def test_a_handle_of_an_ended_process_is_invalid_and_not_somebody_elses() -> Non
         ("HANGS", DeviceHang, "nothing after"),
         ("LOST", DeviceLost, "fell off the bus"),
         ("NOT_A_BACKEND", ContractError, "is not a backend"),
+        ("MISNAMED", ContractError, "its capabilities name 'another'"),
+        ("EMPTY_PROMISE", SchemaError, "the extension math needs math"),
         ("ABSENT", ContractError, "cannot be imported"),
     ],
 )
-def test_a_wrong_backend_gets_the_right_error(name: str, error: type[DeviceError], text: str) -> None:
+def test_a_wrong_backend_gets_the_right_error(name: str, error: type[PortkitError], text: str) -> None:
     with fake(name) as client, pytest.raises(error, match=text):
         run(client)
 
