@@ -269,8 +269,7 @@ class Session:
         return p.Done()
 
     def reset(self, request: p.Reset) -> p.Done:
-        """Reset the device; executables are forgotten."""
-        self._executables.clear()
+        """Reset the device; its executables stay known here, so that it is the device that refuses them from now on."""
         self._cache.clear()
         with _vendor("reset"):
             self.device.reset()

@@ -203,6 +203,14 @@ def test_a_wrong_backend_gets_the_right_error(name: str, error: type[PortkitErro
         run(client)
 
 
+def test_it_is_the_device_that_refuses_an_executable_from_before_a_reset() -> None:
+    with DeviceClient("cpu") as client:
+        executable = client.compile(add_kernel())
+        client.reset()
+        with pytest.raises(InvalidHandle, match="compiled before a reset"):
+            client.launch(executable, (2,), [client.allocate(256) for _ in range(3)], [])
+
+
 def test_an_unknown_backend_is_a_usage_error_with_the_near_names() -> None:
     with DeviceClient("cpuu") as client, pytest.raises(UsageError, match="did you mean cpu"):
         client.probe()
