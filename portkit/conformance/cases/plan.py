@@ -25,7 +25,7 @@ InputSet = Callable[[str, Sequence[DType]], Operands]
 
 STRICT = "strict"
 SMOKE_TYPES = ("i32", "u32", "f32", "bool")
-LAUNCH = ("device/launch/index", "device/launch/groups_997")
+LAUNCH = ("device/launch/index",)
 
 
 @dataclass(frozen=True)
