@@ -37,6 +37,8 @@ Outcome: TypeAlias = Entry
 CASE_SECONDS = 10.0
 """Time limit of one launch, compilation included."""
 GUARD_BYTES = 256
+MOST_REASON = 800
+"""Characters of a device's message that stand in the reason; all of it stands in the card's detail."""
 _POISONS = (0xA5, 0x5A)
 _GUARDS = (0xC3, 0x3C)
 _RERUNS = {Verdict.FAIL: 2, Verdict.CRASH: 1, Verdict.TIMEOUT: 1}
@@ -130,12 +132,14 @@ def _confirmed(attempt: Attempt, client: DeviceClient) -> Finding:
 
 def _failed_call(error: DeviceError | ContractError, client: DeviceClient) -> Finding:
     """Return the finding for an exception of the device."""
-    vendor = str(error.__cause__ or "")
+    text, vendor = str(error), str(error.__cause__ or "")
+    if len(text) > MOST_REASON:
+        text, vendor = f"{text[:MOST_REASON]}... (see detail)", vendor or text
     if isinstance(error, DeviceHang | DeviceLost):
         client.kill()
         verdict = Verdict.TIMEOUT if isinstance(error, DeviceHang) else Verdict.CRASH
-        return Finding(verdict, str(error), detail=vendor)
-    return Finding(Verdict.FAIL, f"{type(error).__name__}: {error}", detail=vendor)
+        return Finding(verdict, text, detail=vendor)
+    return Finding(Verdict.FAIL, f"{type(error).__name__}: {text}", detail=vendor)
 
 
 # --- a check ------------------------------------------------------------------------------------------------------

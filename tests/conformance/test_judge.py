@@ -61,6 +61,14 @@ def test_a_result_that_is_wrong_once_is_flaky(faulty: DeviceClient) -> None:
     assert "fail at first, then passed" in entry.reason
 
 
+def test_a_long_message_of_a_device_is_in_the_detail_and_begins_in_the_reason(faulty: DeviceClient) -> None:
+    entry = judge(faulty, "verbose")
+    assert entry.verdict is Verdict.FAIL
+    assert entry.card is not None
+    assert entry.reason.startswith("CompileError: no no")
+    assert len(entry.reason) < 1000 < len(entry.card.detail)
+
+
 def test_a_crash_is_attributed_to_its_case_and_the_next_one_passes(faulty: DeviceClient) -> None:
     entry = judge(faulty, "crash")
     assert entry.verdict is Verdict.CRASH

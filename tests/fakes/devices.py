@@ -39,6 +39,8 @@ class FaultyByName(Evaluator):
                 raise RuntimeError("vendor compiler: register pressure")
             except RuntimeError as error:
                 raise CompileError("cannot compile") from error
+        if kernel.name.startswith("verbose"):
+            raise CompileError("no " * 50_000)
         if kernel.name.startswith("foreign"):
             raise KeyError("vendor key")
         return super().compile(kernel)
