@@ -2,6 +2,11 @@
 
 PortkitError                what the user asked for cannot be done; the message says what, where and what to do
 +-- UsageError              unknown backend, op, case or file; a bad option
+|   +-- TensorError         a tensor operation cannot be done as asked
+|       +-- ShapeError      shapes do not fit (also a ValueError)
+|       +-- AxisError       an axis or index is out of range (also an IndexError)
+|       +-- DTypeError      dtypes do not fit (also a TypeError)
+|       +-- DeviceMismatch  operands live on different devices
 +-- SpecError               a kernel breaks the spec; carries the clause
 |   +-- ParseError          kernel text or JSON that cannot be read; carries line and column
 |   +-- VerifyError         a well-formed kernel that breaks a rule; carries clause and instruction
@@ -30,6 +35,26 @@ class PortkitError(Exception):
 
 class UsageError(PortkitError):
     """The request names something that does not exist or does not fit."""
+
+
+class TensorError(UsageError):
+    """A tensor operation cannot be done as asked."""
+
+
+class ShapeError(TensorError, ValueError):
+    """Shapes do not fit the operation."""
+
+
+class AxisError(TensorError, IndexError):
+    """An axis or index is out of range."""
+
+
+class DTypeError(TensorError, TypeError):
+    """Dtypes do not fit the operation."""
+
+
+class DeviceMismatch(TensorError):
+    """Operands live on different devices."""
 
 
 class SpecError(PortkitError):
