@@ -11,6 +11,7 @@ view      x                  (movement, argument ...)  x rearranged: see `view`
 gather    x, index           axis                      out[p] = x[p with p[axis] = index[p]], 0 where out of range
 scatter   x, index, values   (kind, axis)              x with values folded in (or put, kind `set`) at index, in order
 store     x                  -                         x, kept in memory: fusion stops here
+mark      x, others          (kind, ...)               x; tells differentiation and ordering something: see `mark`
 
 Nodes are hash-consed: building the same node twice gives the same object, so that common subexpressions are found for
 free and identity is equality. An extent is an int, 0 included, or an index expression over bounded `Variable`s.
@@ -19,7 +20,7 @@ free and identity is equality. An extent is an int, 0 included, or an index expr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
@@ -35,6 +36,7 @@ Shape: TypeAlias = tuple[Size, ...]
 REDUCTIONS = ("add", "mul", "max", "min", "and", "or")
 SCANS = ("add", "mul", "max", "min")
 SCATTERS = ("set", "add", "mul", "max", "min")
+MARKS = ("detach", "input", "checkpoint", "again")
 
 _numbers = itertools.count()
 
@@ -173,7 +175,8 @@ def scatter(kind: str, x: Node, index: Node, values: Node, axis: int) -> Node:
         raise DTypeError(f"unknown scatter {kind!r}; known are {' '.join(SCATTERS)}")
     if values.shape != index.shape or values.dtype is not x.dtype:
         raise ShapeError(
-            f"scatter needs values of dtype {x.dtype} and shape {show(index.shape)}, got {values.dtype} {show(values.shape)}"
+            f"scatter needs values of dtype {x.dtype} and shape {show(index.shape)}, "
+            f"got {values.dtype} {show(values.shape)}"
         )
     return _node("scatter", x.dtype, x.shape, (x, index, values), (kind, at))
 
@@ -189,6 +192,20 @@ def _check_index(name: str, x: Node, index: Node, axis: int) -> None:
 def store(x: Node) -> Node:
     """Return `x`, which will be kept in memory rather than recomputed where it is used."""
     return x if x.op in ("source", "store") else _node("store", x.dtype, x.shape, (x,))
+
+
+def mark(x: Node, kind: str, *others: Node, number: int | None = None) -> Node:
+    """Return `x` with a note that changes no value; `unmarked` takes the notes off before compilation.
+
+    detach       no gradient passes
+    input        a variable to differentiate by, other than all else: each has its own `number`
+    checkpoint   the gradient computes `x` anew from `others`, the inputs of the part of the graph that ends in `x`
+    again        `x` for use only after `others[0]` is known; what is built on it is another node than what is built
+                 on `x`, so that a part of a graph can be computed a second time later
+    """
+    if kind == "detach" and (x.op in ("const", "iota") or not x.dtype.is_float or x.attr == ("detach",)):
+        return x
+    return _node("mark", x.dtype, x.shape, (x, *others), (kind,) if number is None else (kind, number))
 
 
 # --- movement -----------------------------------------------------------------------------------------------------
@@ -262,7 +279,7 @@ def stride(x: Node, steps: Sequence[int]) -> Node:
 
 
 def pad(x: Node, widths: Sequence[tuple[Size, Size]], bits: int = 0) -> Node:
-    """Return `x` with `widths` elements of the given bit pattern before and after along each axis. Raises `ShapeError`."""
+    """Return `x` with `widths` elements of a bit pattern before and after along each axis. Raises `ShapeError`."""
     if len(widths) != x.rank or any(isinstance(w, int) and w < 0 for pair in widths for w in pair):
         raise ShapeError(f"pad of {show(x.shape)} needs {x.rank} pairs that are not negative, got {list(widths)}")
     shape = tuple(n + low + high for n, (low, high) in zip(x.shape, widths, strict=True))
@@ -289,6 +306,36 @@ def topological(outputs: Iterable[Node]) -> list[Node]:
     return order
 
 
+def substitute(outputs: Sequence[Node], replacements: Mapping[Node, Node]) -> list[Node]:
+    """Return `outputs` with nodes replaced wherever they are used; what does not depend on them stays the same node.
+
+    A replacement has the dtype and shape of what it replaces.
+    """
+    return _rewrite(outputs, lambda node, inputs: replacements.get(node) or with_inputs(node, inputs))
+
+
+def unmarked(outputs: Sequence[Node], kinds: Iterable[str] = MARKS) -> list[Node]:
+    """Return `outputs` without the marks of the given kinds.
+
+    Without `again` too, what was to be computed a second time is computed once: less work, more memory.
+    """
+    gone = frozenset(kinds)
+    return _rewrite(outputs, lambda n, i: i[0] if n.op == "mark" and n.attr[0] in gone else with_inputs(n, i))
+
+
+def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """Return the node that does the same to other inputs, whose dtypes and shapes are those of its own."""
+    same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+    return node if same else _node(node.op, node.dtype, node.shape, inputs, node.attr)
+
+
+def _rewrite(outputs: Sequence[Node], rule: Callable[[Node, tuple[Node, ...]], Node]) -> list[Node]:
+    new: dict[Node, Node] = {}
+    for node in topological(outputs):
+        new[node] = rule(node, tuple(new[i] for i in node.inputs))
+    return [new[n] for n in outputs]
+
+
 def show(shape: Shape) -> str:
     """Return a shape as it stands in messages: (2, 3)."""
     return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
@@ -305,5 +352,3 @@ def _product(shape: Shape) -> Size:
     for n in shape:
         total = total * n
     return total
-
-
