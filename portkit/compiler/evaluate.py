@@ -193,7 +193,7 @@ def _scatter(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
     return np.moveaxis(result, 0, axis)
 
 
-def _store(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
+def _same(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
     return xs[0]
 
 
@@ -236,5 +236,6 @@ _OPS: dict[str, Callable[[_Evaluation, Node, list[Array]], Array]] = {
     "view": _view,
     "gather": _gather,
     "scatter": _scatter,
-    "store": _store,
+    "store": _same,
+    "mark": _same,
 }

@@ -20,7 +20,7 @@ free and identity is equality. An extent is an int, 0 included, or an index expr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
@@ -199,7 +199,8 @@ def mark(x: Node, kind: str, *others: Node, number: int | None = None) -> Node:
 
     detach       no gradient passes
     input        a variable to differentiate by, other than all else: each has its own `number`
-    checkpoint   the gradient computes `x` anew from `others`, the inputs of the part of the graph that ends in `x`
+    checkpoint   the gradient computes `x` anew from the first `number` of `others`; those that follow are what else
+                 the part of the graph that ends in `x` uses
     again        `x` for use only after `others[0]` is known; what is built on it is another node than what is built
                  on `x`, so that a part of a graph can be computed a second time later
     """
@@ -289,8 +290,11 @@ def pad(x: Node, widths: Sequence[tuple[Size, Size]], bits: int = 0) -> Node:
 # --- walking ------------------------------------------------------------------------------------------------------
 
 
-def topological(outputs: Iterable[Node]) -> list[Node]:
-    """Return every node that `outputs` need, inputs before users, without recursion."""
+def topological(outputs: Iterable[Node], until: Collection[Node] = ()) -> list[Node]:
+    """Return every node that `outputs` need, inputs before users, without recursion.
+
+    The nodes of `until` are returned where they are met; what only they need is not.
+    """
     order: list[Node] = []
     seen: set[Node] = set()
     stack: list[tuple[Node, bool]] = [(n, False) for n in outputs]
@@ -302,7 +306,8 @@ def topological(outputs: Iterable[Node]) -> list[Node]:
         elif node not in seen:
             seen.add(node)
             stack.append((node, True))
-            stack.extend((i, False) for i in reversed(node.inputs) if i not in seen)
+            if node not in until:
+                stack.extend((i, False) for i in reversed(node.inputs) if i not in seen)
     return order
 
 
@@ -311,7 +316,11 @@ def substitute(outputs: Sequence[Node], replacements: Mapping[Node, Node]) -> li
 
     A replacement has the dtype and shape of what it replaces.
     """
-    return _rewrite(outputs, lambda node, inputs: replacements.get(node) or with_inputs(node, inputs))
+    new: dict[Node, Node] = {}
+    for node in topological(outputs, replacements):
+        kept = replacements.get(node)
+        new[node] = with_inputs(node, tuple(new[i] for i in node.inputs)) if kept is None else kept
+    return [new[n] for n in outputs]
 
 
 def unmarked(outputs: Sequence[Node], kinds: Iterable[str] = MARKS) -> list[Node]:
@@ -320,20 +329,17 @@ def unmarked(outputs: Sequence[Node], kinds: Iterable[str] = MARKS) -> list[Node
     Without `again` too, what was to be computed a second time is computed once: less work, more memory.
     """
     gone = frozenset(kinds)
-    return _rewrite(outputs, lambda n, i: i[0] if n.op == "mark" and n.attr[0] in gone else with_inputs(n, i))
+    new: dict[Node, Node] = {}
+    for node in topological(outputs):
+        inputs = tuple(new[i] for i in node.inputs)
+        new[node] = inputs[0] if node.op == "mark" and node.attr[0] in gone else with_inputs(node, inputs)
+    return [new[n] for n in outputs]
 
 
 def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
     """Return the node that does the same to other inputs, whose dtypes and shapes are those of its own."""
     same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
     return node if same else _node(node.op, node.dtype, node.shape, inputs, node.attr)
-
-
-def _rewrite(outputs: Sequence[Node], rule: Callable[[Node, tuple[Node, ...]], Node]) -> list[Node]:
-    new: dict[Node, Node] = {}
-    for node in topological(outputs):
-        new[node] = rule(node, tuple(new[i] for i in node.inputs))
-    return [new[n] for n in outputs]
 
 
 def show(shape: Shape) -> str:
