@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from portkit.compiler.integers import (
+from portkit.compiler.expression import (
     Axis,
     Expr,
     Index,
@@ -31,23 +31,38 @@ from portkit.compiler.integers import (
     Sum,
     Value,
     Variable,
-    _intern,
-    add,
-    at_most,
     bounds,
-    exact,
-    linear,
-    multiply,
-    quotient,
-    remainder,
+    intern,
 )
+from portkit.compiler.integers import add, at_most, exact, linear, multiply, quotient, remainder
 from portkit.errors import ShapeError
 
 __all__ = [
-    "Axis", "Expr", "Index", "Maximum", "Minimum", "Product", "Quotient", "Remainder", "Sum", "Value", "Variable",
-    "at_most", "bounds", "evaluate", "exact", "leaves", "less", "linear", "maximum", "minimum", "ravel", "reshape_index",
-    "substitute", "unravel",
-]  # fmt: skip
+    "Axis",
+    "Expr",
+    "Index",
+    "Maximum",
+    "Minimum",
+    "Product",
+    "Quotient",
+    "Remainder",
+    "Sum",
+    "Value",
+    "Variable",
+    "at_most",
+    "bounds",
+    "evaluate",
+    "exact",
+    "leaves",
+    "less",
+    "linear",
+    "maximum",
+    "minimum",
+    "ravel",
+    "reshape_index",
+    "substitute",
+    "unravel",
+]
 
 Number: TypeAlias = "int | np.ndarray[Any, Any]"
 
@@ -79,14 +94,18 @@ def _extreme(
     cls: type[Expr], best: Callable[..., int], wins: Callable[[Index, Index], bool], a: Index, b: Index
 ) -> Index:
     kept: list[Index] = []
-    for e in (part for side in (a, b) for part in (side.args if type(side) is cls else (side,))):
+    for e in (*_branches(cls, a), *_branches(cls, b)):
         if not any(wins(k, e) for k in kept):
             kept = [*(k for k in kept if not wins(e, k)), e]
     if len(kept) == 1:
         return kept[0]
     kept.sort(key=lambda e: (isinstance(e, int), 0 if isinstance(e, int) else e.number))
     low, high = (best(bounds(e)[side] for e in kept) for side in (0, 1))
-    return low if low == high else _intern(cls, tuple(kept), low, high, kept)
+    return low if low == high else intern(cls, tuple(kept), low, high, kept)
+
+
+def _branches(cls: type[Expr], e: Index) -> tuple[Index, ...]:
+    return e.args if isinstance(e, cls) else (e,)
 
 
 # --- walking ------------------------------------------------------------------------------------------------------
@@ -164,18 +183,17 @@ def evaluate(e: Index, numbers: Mapping[Expr, Number]) -> Number:
     return known[e]
 
 
-def _divide(how: Callable[[Any, Any], Any], x: Number, d: Number) -> Number:
+def _divide(x: Any, d: Any) -> Any:
     if isinstance(x, int) and isinstance(d, int):
-        return how(x, d) if d else 0
-    positive = np.maximum(d, 1)
-    return np.where(np.equal(d, 0), 0, how(x, positive))
+        return x // d if d else 0
+    return np.where(np.equal(d, 0), 0, x // np.maximum(d, 1))
 
 
 _EVALUATE: Final[dict[type[Expr], Callable[[Expr, list[Any]], Any]]] = {
     Sum: lambda e, parts: sum(k * part for (_, k), part in zip(e.args[0], parts, strict=True)) + e.args[1],
     Product: lambda e, parts: functools.reduce(operator.mul, parts),
-    Quotient: lambda e, parts: _divide(operator.floordiv, *parts),
-    Remainder: lambda e, parts: _divide(operator.mod, *parts),
+    Quotient: lambda e, parts: _divide(*parts),
+    Remainder: lambda e, parts: (parts[0] - parts[1] * _divide(*parts)) * (parts[1] != 0),
     Minimum: lambda e, parts: functools.reduce(_lesser, parts),
     Maximum: lambda e, parts: functools.reduce(_greater, parts),
 }

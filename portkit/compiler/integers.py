@@ -1,4 +1,4 @@
-"""Integer expressions in canonical form: what `portkit.compiler.index` builds on.
+"""Arithmetic on integer expressions, in canonical form: what `portkit.compiler.index` builds on.
 
 An expression is a sum `constant + k1*atom1 + k2*atom2 + ...`, an atom one of
 
@@ -13,194 +13,31 @@ zero as far as its bounds go is taken to be positive, as there is nothing to ind
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from threading import Lock
-from typing import Any, Final, TypeAlias
-from weakref import WeakValueDictionary
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeAlias
 
+from portkit.compiler.expression import (
+    Axis,
+    Expr,
+    Index,
+    Maximum,
+    Minimum,
+    Product,
+    Quotient,
+    Remainder,
+    Sum,
+    Variable,
+    bounds,
+    intern,
+)
 from portkit.errors import UsageError
 
 MULTIPLY_OUT: Final = 16
 """A product of two sums is multiplied out if it has at most so many terms."""
 
-Terms: TypeAlias = "dict[Expr, int]"
-
-
-class Expr:
-    """An integer expression that is not constant; `low` and `high` are its inclusive, proven bounds."""
-
-    __slots__ = ("__weakref__", "args", "high", "leaves", "low", "number")
-
-    args: tuple[Any, ...]
-    low: int
-    high: int
-    leaves: frozenset[Expr]
-    number: int
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"an index expression cannot be changed: {name}")
-
-    def __add__(self, other: Index) -> Index:
-        return add(self, other)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Index) -> Index:
-        return add(self, other, -1)
-
-    def __rsub__(self, other: Index) -> Index:
-        return add(other, self, -1)
-
-    def __neg__(self) -> Index:
-        return multiply(self, -1)
-
-    def __mul__(self, other: Index) -> Index:
-        return multiply(self, other)
-
-    __rmul__ = __mul__
-
-    def __floordiv__(self, other: Index) -> Index:
-        return quotient(self, other)
-
-    def __rfloordiv__(self, other: Index) -> Index:
-        return quotient(other, self)
-
-    def __mod__(self, other: Index) -> Index:
-        return remainder(self, other)
-
-    def __rmod__(self, other: Index) -> Index:
-        return remainder(other, self)
-
-    def __repr__(self) -> str:
-        return _show(self, 0)
-
-
-Index: TypeAlias = int | Expr
-
-_numbers = itertools.count()
-_interned: WeakValueDictionary[tuple[Any, ...], Expr] = WeakValueDictionary()
-_interning = Lock()
-
-
-def _fill(made: Expr, args: tuple[Any, ...], low: int, high: int, leaves: frozenset[Expr] | None = None) -> None:
-    put = object.__setattr__
-    put(made, "args", args)
-    put(made, "low", low)
-    put(made, "high", high)
-    put(made, "number", next(_numbers))
-    put(made, "leaves", frozenset((made,)) if leaves is None else leaves)
-
-
-def _intern(cls: type[Expr], args: tuple[Any, ...], low: int, high: int, parts: Iterable[Index] = ()) -> Expr:
-    """Return the expression of that class and those arguments, the one that exists if there is one."""
-    key = (cls, args)
-    found = _interned.get(key)
-    if found is not None:
-        return found
-    made = object.__new__(cls)
-    leaves = [p.leaves for p in parts if isinstance(p, Expr)]
-    _fill(made, args, low, high, leaves[0].union(*leaves[1:]) if leaves else None)
-    with _interning:  # two threads may have made it at once
-        return _interned.setdefault(key, made)
-
-
-# --- leaves -------------------------------------------------------------------------------------------------------
-
-
-class Axis(Expr):
-    """A fresh iteration axis, 0 .. extent-1; every call makes another one."""
-
-    __slots__ = ()
-
-    def __init__(self, extent: Index, name: str = "") -> None:
-        high = extent if isinstance(extent, int) else extent.high
-        _fill(self, (extent, name), 0, max(high - 1, 0))
-
-    @property
-    def extent(self) -> Index:
-        return self.args[0]
-
-    @property
-    def name(self) -> str:
-        return self.args[1] or f"a{self.number}"
-
-
-class Variable(Expr):
-    """A dimension that is known at launch, low .. high; the same three fields give the same object."""
-
-    __slots__ = ()
-
-    def __new__(cls, name: str, low: int, high: int) -> Variable:
-        if not 0 <= low <= high:
-            raise UsageError(f"variable {name} needs bounds 0 <= low <= high, got {low} .. {high}")
-        made = _intern(cls, (name, low, high), low, high)
-        assert isinstance(made, Variable)
-        return made
-
-    @property
-    def name(self) -> str:
-        return self.args[0]
-
-
-class Value(Expr):
-    """An integer that is known at run time only, low .. high; `tag` says where it comes from."""
-
-    __slots__ = ()
-
-    def __new__(cls, tag: Hashable, low: int, high: int) -> Value:
-        if low > high:
-            raise UsageError(f"value {tag!r} needs bounds low <= high, got {low} .. {high}")
-        made = _intern(cls, (tag, low, high), low, high)
-        assert isinstance(made, Value)
-        return made
-
-    @property
-    def tag(self) -> Any:
-        return self.args[0]
-
-
-class Sum(Expr):
-    """constant + sum of k * atom; args are (((atom, k), ...), constant), atoms by creation number."""
-
-    __slots__ = ()
-
-
-class Product(Expr):
-    """Product of two or more factors, by creation number; args are the factors."""
-
-    __slots__ = ()
-
-
-class Quotient(Expr):
-    """Floor of args[0] / args[1]."""
-
-    __slots__ = ()
-
-
-class Remainder(Expr):
-    """args[0] - args[1] * floor(args[0] / args[1])."""
-
-    __slots__ = ()
-
-
-class Minimum(Expr):
-    """The least of args, a constant last."""
-
-    __slots__ = ()
-
-
-class Maximum(Expr):
-    """The greatest of args, a constant last."""
-
-    __slots__ = ()
-
-
-def bounds(e: Index) -> tuple[int, int]:
-    """Return the inclusive bounds of an expression."""
-    return (e, e) if isinstance(e, int) else (e.low, e.high)
+Terms: TypeAlias = dict[Expr, int]
 
 
 # --- sums ---------------------------------------------------------------------------------------------------------
@@ -243,7 +80,7 @@ def _sum(terms: Terms, constant: int) -> Index:
     if low == high:
         return low
     ordered = tuple(sorted(terms.items(), key=lambda t: t[0].number))
-    return _intern(Sum, (ordered, constant), low, high, terms)
+    return intern(Sum, (ordered, constant), low, high, terms)
 
 
 def span(terms: Terms, constant: int) -> tuple[int, int]:
@@ -263,7 +100,8 @@ def _recombine(terms: Terms, constant: int) -> tuple[Terms, int]:
     """
     while len(terms) > 1:
         for atom in terms:
-            found = _RECOMBINE[type(atom)](atom, terms) if type(atom) in _RECOMBINE else None
+            join = _JOIN.get(type(atom))
+            found = join(atom, terms) if join else None
             if found is not None:
                 break
         else:
@@ -310,7 +148,10 @@ def _join_quotient(q: Expr, terms: Terms) -> Change | None:
     return ((x, -k), (q, k * c), (remainder(x, c), k)) if k and _holds(terms, x, k) else None
 
 
-_RECOMBINE = {Remainder: _join_remainder, Quotient: _join_quotient}
+_JOIN: Final[dict[type[Expr], Callable[[Expr, Terms], Change | None]]] = {
+    Remainder: _join_remainder,
+    Quotient: _join_quotient,
+}
 
 
 # --- products -----------------------------------------------------------------------------------------------------
@@ -330,18 +171,15 @@ def product(parts: Iterable[Expr]) -> Index:
     for part in ordered:
         corners = (low * part.low, low * part.high, high * part.low, high * part.high)
         low, high = min(corners), max(corners)
-    return low if low == high else _intern(Product, ordered, low, high, ordered)
+    return low if low == high else intern(Product, ordered, low, high, ordered)
 
 
 def multiply(a: Index, b: Index) -> Index:
     """Return a * b."""
     if isinstance(a, int):
-        a, b = b, a
-    if isinstance(a, int):
-        return a * b  # type: ignore[operator]
+        return a * b if isinstance(b, int) else _scale(b, a)
     if isinstance(b, int):
-        terms, constant = linear(a)
-        return _sum({atom: k * b for atom, k in terms.items()}, constant * b) if b else 0
+        return _scale(a, b)
     left, right = _summands(a), _summands(b)
     if len(left) * len(right) > MULTIPLY_OUT:
         return product((*factors(a), *factors(b)))
@@ -350,6 +188,11 @@ def multiply(a: Index, b: Index) -> Index:
         for others, n in right:
             result = add(result, product((*parts, *others)), k * n)
     return result
+
+
+def _scale(e: Expr, k: int) -> Index:
+    terms, constant = linear(e)
+    return _sum({atom: n * k for atom, n in terms.items()}, constant * k) if k else 0
 
 
 def _summands(e: Expr) -> list[tuple[tuple[Expr, ...], int]]:
@@ -379,7 +222,7 @@ def quotient(x: Index, d: Index) -> Index:
         common, upper, _ = split
         return quotient(upper, exact(d, common) or 1)
     single = _quotient_of_atom(rest, d)
-    return _intern(Quotient, (rest, d), low, high, (rest, d)) if single is None else single
+    return intern(Quotient, (rest, d), low, high, (rest, d)) if single is None else single
 
 
 def remainder(x: Index, d: Index) -> Index:
@@ -397,7 +240,7 @@ def remainder(x: Index, d: Index) -> Index:
         return add(lower, multiply(common, remainder(upper, exact(d, common) or 1)))
     high = bounds(d)[1] - 1
     low, most = bounds(rest)
-    return _intern(Remainder, (rest, d), 0, min(high, most) if low >= 0 else high, (rest, d))
+    return intern(Remainder, (rest, d), 0, min(high, most) if low >= 0 else high, (rest, d))
 
 
 def _divisor(d: Index) -> Index:
@@ -458,7 +301,7 @@ def _pull_out_symbol(terms: Terms, constant: int, d: Expr) -> tuple[Index, Index
 
 def _open_remainders(x: Index, d: Index) -> Index:
     """Return x with the remainders taken off that a remainder by d makes needless: (x % 8 + y) % 4 -> (x + y) % 4."""
-    terms, constant = linear(x)
+    terms, _ = linear(x)
     needless = {r: k for r, k in terms.items() if type(r) is Remainder and exact(multiply(r.args[1], k), d) is not None}
     result = x
     for r, k in needless.items():
@@ -600,35 +443,3 @@ def _limit(e: Expr, upper: bool) -> Index:
             result = multiply(result, _limit(f, upper))
         return result
     return e
-
-
-# --- printing -----------------------------------------------------------------------------------------------------
-
-
-def _show(e: Index, level: int) -> str:
-    """Return the text of an expression; in parentheses if it binds less tightly than `level` (1 times, 2 atom)."""
-    if isinstance(e, int):
-        return f"({e})" if e < 0 and level else str(e)
-    if isinstance(e, (Axis, Variable)):
-        return e.name
-    if isinstance(e, Value):
-        return f"<{e.tag}>"
-    if isinstance(e, (Minimum, Maximum)):
-        return f"{'min' if type(e) is Minimum else 'max'}({', '.join(_show(a, 0) for a in e.args)})"
-    text, binds = _show_sum(e) if type(e) is Sum else (_SIGNS[type(e)].join(_show(a, 2) for a in e.args), 1)
-    return f"({text})" if binds < level else text
-
-
-_SIGNS = {Product: "*", Quotient: " // ", Remainder: " % "}
-
-
-def _show_sum(e: Expr) -> tuple[str, int]:
-    terms, constant = linear(e)
-    text = ""
-    for atom, k in sorted(terms.items(), key=lambda t: (t[1] < 0, t[0].number)):
-        part = _show(atom, 1) if abs(k) == 1 else f"{_show(atom, 2)}*{abs(k)}"
-        text += f" {'-' if k < 0 else '+'} {part}"
-    if constant:
-        text += f" {'-' if constant < 0 else '+'} {abs(constant)}"
-    text = text.removeprefix(" + ")
-    return (f"-{text[3:]}" if text.startswith(" - ") else text), int(len(terms) == 1 and not constant)

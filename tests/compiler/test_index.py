@@ -305,16 +305,16 @@ def test_a_long_chain_needs_no_recursion() -> None:
     for _ in range(3000):
         x = ix.minimum(x // 3 * 5 + 7, Value("limit", 0, 1 << 40))
     assert isinstance(x, Expr)
-    assert isinstance(ix.evaluate(x, {leaf: 1 for leaf in x.leaves}), int)
+    assert isinstance(ix.evaluate(x, dict.fromkeys(x.leaves, 1)), int)
     assert isinstance(ix.substitute(x, {start: 5}), Expr)
 
 
 def test_what_is_not_used_any_more_is_forgotten() -> None:
-    from portkit.compiler import integers
+    from portkit.compiler import expression
 
     a = Axis(1000)
-    before = len(integers._interned)
+    before = len(expression._interned)
     made = [(a * k) // 7 for k in range(8, 200)]
-    assert len(integers._interned) > before
+    assert len(expression._interned) > before
     del made
-    assert len(integers._interned) == before
+    assert len(expression._interned) == before
