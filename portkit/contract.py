@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -247,6 +247,97 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Release the device; a second call does nothing."""
+        ...
+
+
+# --- what a device may offer beyond the contract -----------------------------------------------------------------
+#
+# Each of these protocols is optional: a device has its functions or it has not. They make programs faster or smaller,
+# and change no result.
+
+
+@runtime_checkable
+class SubBuffers(Protocol):
+    """A device that can address a part of a buffer, so that one allocation can hold many buffers."""
+
+    def view(self, handle: int, offset: int, size: int) -> int:
+        """Return a handle to bytes `offset` to `offset + size` of a buffer, to be freed before or with it.
+
+        `offset` is a multiple of `ALIGNMENT`. Raises `InvalidHandle` for a bad handle or range.
+        """
+        ...
+
+
+@runtime_checkable
+class HostMemory(Protocol):
+    """A device whose buffers are memory of this process."""
+
+    def adopt(self, address: int, size: int) -> int:
+        """Return a handle to memory that the caller owns, and keeps until it frees the handle.
+
+        `address` is a multiple of `ALIGNMENT`. Raises `InvalidHandle`.
+        """
+        ...
+
+    def address(self, handle: int) -> int:
+        """Return where the buffer starts. Raises `InvalidHandle`."""
+        ...
+
+
+class Code(msgspec.Struct, frozen=True):
+    """A compiled kernel: its text for failure cards, its binary, and the bytes of scratch memory that it needs."""
+
+    source: str
+    binary: bytes
+    scratch: int = 0
+
+
+@runtime_checkable
+class Caching(Protocol):
+    """A device whose compiled kernels are bytes that a later process can load on the same kind of device."""
+
+    def compile_to_binary(self, kernel: Kernel) -> Code:
+        """Compile, and load nothing. Raises `CompileError`."""
+        ...
+
+    def load_binary(self, kernel: Kernel, code: Code) -> Executable:
+        """Return what `compile` returns, from `compile_to_binary` of the same kernel. Raises `DeviceError`."""
+        ...
+
+
+class Parameter(NamedTuple):
+    """In a recorded call: a buffer that each replay provides, by its place among those it is given."""
+
+    place: int
+
+
+class Call(NamedTuple):
+    """A launch to be recorded: as `Device.launch`, but that buffers may be parameters."""
+
+    executable: Executable
+    grid: Sequence[int]
+    buffers: Sequence[int | Parameter]
+    scalars: Sequence[int | float] = ()
+
+
+class Recording(Protocol):
+    """A checked list of calls, ready to be replayed while its executables and buffers live."""
+
+    def release(self) -> None:
+        """Free what the driver holds for it; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class Replay(Protocol):
+    """A device that can take a whole list of launches at once."""
+
+    def record(self, calls: Sequence[Call]) -> Recording:
+        """Check the calls as `launch` does and prepare them; nothing is started."""
+        ...
+
+    def replay(self, recording: Recording, buffers: Sequence[int]) -> None:
+        """Start all calls in order, as if each were launched. `buffers` are the parameters. Raises `InvalidHandle`."""
         ...
 
 

@@ -184,11 +184,35 @@ end:
   ret void
 }
 
-; Run groups [0, groups) of `kernel` on all threads and return when each has been executed. One launch at a time.
-define void @launch(ptr %pool, ptr %kernel, ptr %args, i64 %groups) {
+; Run a list of kernels, each a %call, one after the other. One list at a time.
+%call = type { ptr, ptr, i64 } ; kernel, args, groups
+
+define void @launch(ptr %pool, ptr %calls, i64 %count) {
 start:
   %mode = call i64 @get_float_mode()
   call void @plain_float_mode()
+  br label %look
+look:
+  %place = phi i64 [ 0, %start ], [ %place.next, %next ]
+  %more = icmp slt i64 %place, %count
+  br i1 %more, label %next, label %end
+next:
+  %call.p = getelementptr %call, ptr %calls, i64 %place
+  %call = load %call, ptr %call.p
+  %kernel = extractvalue %call %call, 0
+  %args = extractvalue %call %call, 1
+  %groups = extractvalue %call %call, 2
+  call void @run(ptr %pool, ptr %kernel, ptr %args, i64 %groups)
+  %place.next = add i64 %place, 1
+  br label %look
+end:
+  call void @set_float_mode(i64 %mode)
+  ret void
+}
+
+; Run groups [0, groups) of `kernel` on all threads and return when each has been executed.
+define internal void @run(ptr %pool, ptr %kernel, ptr %args, i64 %groups) {
+start:
   %job = load %job, ptr %pool
   %scratch = extractvalue %job %job, 3
   %threads = extractvalue %job %job, 5
@@ -244,7 +268,6 @@ block:
   call void @await(ptr %pool)
   br label %end
 end:
-  call void @set_float_mode(i64 %mode)
   ret void
 }
 

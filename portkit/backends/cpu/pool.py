@@ -23,7 +23,7 @@ from portkit.errors import DeviceError, OutOfMemory
 
 _HOSTS = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 _WORKER_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-_LAUNCH_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+_LAUNCH_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 _POOL_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _SPIN_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 _EXPORTS = ("open", "spin", "worker", "launch", "stop")
@@ -42,6 +42,12 @@ class _JobRecord(ctypes.Structure):
         ("threads", ctypes.c_int64),
         ("spins", ctypes.c_int64),
     ]
+
+
+class CallRecord(ctypes.Structure):
+    """`%call` of pool.ll: the kernel's address, the address of its arguments, and how many work-groups."""
+
+    _fields_: ClassVar = [("kernel", ctypes.c_void_p), ("args", ctypes.c_void_p), ("groups", ctypes.c_int64)]
 
 
 class _Pages:
@@ -115,12 +121,21 @@ class ThreadPool:
             DeviceError: the pool is closed, or belongs to the parent of this process.
             OutOfMemory: there is no room for the scratch blocks.
         """
+        record = CallRecord(kernel, args, groups)
+        self.run(ctypes.addressof(record), 1, scratch)
+
+    def run(self, calls: int, count: int, scratch: int = 0) -> None:
+        """Run *count* kernels, whose `CallRecord`s lie at address *calls*, one after the other, each as by `launch`.
+
+        Raises:
+            DeviceError, OutOfMemory: as for `launch`.
+        """
         with self._lock:
             if not self._finalizer.alive:
                 raise DeviceError("this thread pool is closed (or was opened before a fork); open the device again")
             if scratch > self._record.stride:
                 self._grow(scratch)
-            self._launch(self._pages.address, kernel, args, groups)
+            self._launch(self._pages.address, calls, count)
 
     def close(self) -> None:
         """Stop and join the workers and free all memory; a second call does nothing."""

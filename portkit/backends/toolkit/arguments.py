@@ -42,7 +42,7 @@ def pack_arguments(
 
     Raises:
         DeviceError: an argument is missing or surplus, a scalar is out of range, or there are too many work-groups.
-        InvalidHandle: a buffer is too small, or is given twice though written (Spec: header_c6, valid_c9).
+        InvalidHandle: a buffer is too small, or is written and shares memory with another (Spec: header_c6, valid_c9).
     """
     counts = _counts(kernel, grid, buffers, scalars)
     _check_buffers(kernel, buffers, scalars)
@@ -71,8 +71,13 @@ def _check_buffers(kernel: Kernel, buffers: Sequence[Memory], scalars: Sequence[
         if buffer.size < extent * declared.dtype.bytes:
             asked = f"{extent} x {declared.dtype}"
             raise InvalidHandle(f"buffer {declared.name} has {buffer.size} bytes, {asked} are declared")
-        if declared.access != "read" and sum(other is buffer for other in buffers) > 1:
-            raise InvalidHandle(f"buffer {declared.name} is written, but given twice")
+        if declared.access != "read" and sum(overlap(other, buffer) for other in buffers) > 1:
+            raise InvalidHandle(f"buffer {declared.name} is written, but given twice, or shares memory with another")
+
+
+def overlap(a: Memory, b: Memory) -> bool:
+    """Whether two buffers are the same or share memory."""
+    return a is b or (a.address < b.address + b.size and b.address < a.address + a.size)
 
 
 def _scalar_word(is_float: bool, value: float) -> bytes:

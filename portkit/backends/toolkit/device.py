@@ -15,22 +15,13 @@ from typing import Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 from portkit.backends.toolkit.arguments import pack_arguments
-from portkit.contract import ALIGNMENT, DeviceInfo, Executable
+from portkit.contract import ALIGNMENT, Code, DeviceInfo, Executable
 from portkit.errors import DeviceError, DeviceLost, InvalidHandle
 from portkit.spec.kernel import Kernel
 
 P = TypeVar("P")
 Errors = Mapping[type[Exception], type[DeviceError]]
 """A driver's exceptions and what portkit calls them, the narrow before the wide."""
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """A compiled kernel: its text for failure cards, its binary, and the bytes of scratch memory that it needs."""
-
-    source: str
-    binary: bytes
-    scratch: int
 
 
 class Compiler(Protocol):
@@ -104,10 +95,12 @@ def renamed(errors: Errors, doing: str) -> Generator[None]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Buffer:
-    """Where a buffer is on the device, and its size in bytes."""
+    """Where a buffer is on the device, its size in bytes, whether the driver allocated it, and what it is a part of."""
 
     address: int
     size: int
+    owned: bool = True
+    whole: int = 0
 
     def at(self, offset: int, size: int) -> int:
         """Return the address of a range. Raises `InvalidHandle` if it is not all inside."""
@@ -146,6 +139,7 @@ class CheckedDevice(Generic[P]):
         self._errors = errors
         self._handles = itertools.count(1)
         self._buffers: dict[int, Buffer] = {}
+        self._parts: dict[int, set[int]] = {}
         self._kernels: WeakSet[LoadedKernel[P]] = WeakSet()
         self._open = True
         self.info = driver.info()
@@ -160,16 +154,31 @@ class CheckedDevice(Generic[P]):
             raise DeviceError(f"cannot allocate {asked}: no size is negative, alignments are powers of 2")
         with renamed(self._errors, f"allocating {size} bytes"):
             address = self._driver.allocate(size, max(align, ALIGNMENT))
+        return self._enter(Buffer(address, size))
+
+    def view(self, handle: int, offset: int, size: int) -> int:
+        """Return a handle to a part of a buffer; it ends with the buffer."""
+        if offset % ALIGNMENT:
+            raise InvalidHandle(f"a part starts at a multiple of {ALIGNMENT} bytes, not at {offset}")
+        part = self._enter(Buffer(self._buffer(handle).at(offset, size), size, owned=False, whole=handle))
+        self._parts.setdefault(handle, set()).add(part)
+        return part
+
+    def _enter(self, buffer: Buffer) -> int:
         handle = next(self._handles)
-        self._buffers[handle] = Buffer(address, size)
+        self._buffers[handle] = buffer
         return handle
 
     def free(self, handle: int) -> None:
-        """Give memory back; the handle is never used again."""
+        """Give memory back; the handle is never used again, nor those of its parts."""
         buffer = self._buffer(handle)
         del self._buffers[handle]
-        with renamed(self._errors, "freeing a buffer"):
-            self._driver.free(buffer.address)
+        self._parts.get(buffer.whole, set()).discard(handle)
+        for part in self._parts.pop(handle, ()):
+            self.free(part)
+        if buffer.owned:
+            with renamed(self._errors, "freeing a buffer"):
+                self._driver.free(buffer.address)
 
     def write(self, handle: int, offset: int, data: bytes | memoryview) -> None:
         """Copy host bytes to the buffer."""
@@ -200,8 +209,16 @@ class CheckedDevice(Generic[P]):
 
     def compile(self, kernel: Kernel) -> LoadedKernel[P]:
         """Compile a kernel that fits the capabilities, and load it."""
+        return self.load_binary(kernel, self.compile_to_binary(kernel))
+
+    def compile_to_binary(self, kernel: Kernel) -> Code:
+        """Compile a kernel that fits the capabilities; the result can be kept in a file."""
         self._check_open()
-        code = self._compiler.compile(kernel)
+        return self._compiler.compile(kernel)
+
+    def load_binary(self, kernel: Kernel, code: Code) -> LoadedKernel[P]:
+        """Load a compiled kernel."""
+        self._check_open()
         with renamed(self._errors, f"loading kernel {kernel.name}"):
             program = self._driver.load(code.binary)
         loaded = LoadedKernel(kernel, code, program, self._unload)
@@ -216,14 +233,18 @@ class CheckedDevice(Generic[P]):
         self, executable: Executable, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]
     ) -> None:
         """Start the kernel."""
+        loaded, program = self._loaded(executable)
+        arguments = pack_arguments(loaded.kernel, grid, [self._buffer(handle) for handle in buffers], scalars)
+        with renamed(self._errors, f"launching kernel {loaded.kernel.name}"):
+            self._driver.start(program, arguments.data, arguments.groups, loaded.scratch)
+
+    def _loaded(self, executable: Executable) -> tuple[LoadedKernel[P], P]:
         self._check_open()
         if not isinstance(executable, LoadedKernel) or executable not in self._kernels:
             raise InvalidHandle("the executable was compiled by another device")
         if executable.program is None:
             raise InvalidHandle("the executable was released, or compiled before a reset")
-        arguments = pack_arguments(executable.kernel, grid, [self._buffer(handle) for handle in buffers], scalars)
-        with renamed(self._errors, f"launching kernel {executable.kernel.name}"):
-            self._driver.start(executable.program, arguments.data, arguments.groups, executable.scratch)
+        return executable, executable.program
 
     def synchronise(self, timeout: float) -> None:
         """Wait until all that was started is done."""
@@ -239,7 +260,8 @@ class CheckedDevice(Generic[P]):
         for loaded in list(self._kernels):
             loaded.release()
         for handle in list(self._buffers):
-            self.free(handle)
+            if handle in self._buffers:  # parts go with their whole
+                self.free(handle)
 
     def close(self) -> None:
         """Release the device; a second call does nothing."""

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from portkit.backends.toolkit.arguments import pack_arguments
-from portkit.backends.toolkit.device import Buffer, CheckedDevice, Code, renamed
-from portkit.contract import ALIGNMENT, DeviceInfo
+from portkit.backends.toolkit.device import Buffer, CheckedDevice, renamed
+from portkit.contract import ALIGNMENT, Caching, Code, DeviceInfo, HostMemory, Replay, SubBuffers
 from portkit.errors import DeviceError, DeviceHang, DeviceLost, InvalidHandle, OutOfMemory
 from portkit.spec.builder import Builder
 from portkit.spec.kernel import Kernel
@@ -145,7 +145,63 @@ def test_elements_wider_than_a_byte_are_counted_in_bytes(device: CheckedDevice[s
         device.write(handle, 0, words)
 
 
+def test_every_checked_device_has_parts_and_binaries_and_only_a_host_has_more(device: CheckedDevice[str]) -> None:
+    assert isinstance(device, SubBuffers)
+    assert isinstance(device, Caching)
+    assert not isinstance(device, HostMemory)
+    assert not isinstance(device, Replay)
+
+
+def test_a_part_of_a_part_has_the_address_of_both_offsets(device: CheckedDevice[str], driver: Recorder) -> None:
+    part = device.view(device.view(device.allocate(1024), 128, 512), 64, 100)
+    device.read(part, 4, 96)
+    assert driver.calls[-1] == ("read", (2 * 4096 + 128 + 64 + 4, 96))
+
+
+@pytest.mark.parametrize(("offset", "size"), [(-64, 1), (0, 101), (64, 37), (0, -1), (4, 8)])
+def test_a_part_outside_its_buffer_or_misaligned_is_refused(offset: int, size: int, device: CheckedDevice[str]) -> None:
+    whole = device.allocate(100)
+    with pytest.raises(InvalidHandle):
+        device.view(whole, offset, size)
+
+
+def test_freeing_a_part_gives_no_memory_back(device: CheckedDevice[str], driver: Recorder) -> None:
+    whole = device.allocate(100)
+    part = device.view(whole, 64, 8)
+    device.free(part)
+    assert "free" not in driver.names()
+    with pytest.raises(InvalidHandle, match="freed"):
+        device.read(part, 0, 8)
+    device.free(whole)
+    assert driver.names().count("free") == 1
+
+
+def test_freeing_a_buffer_ends_its_parts_and_theirs(device: CheckedDevice[str], driver: Recorder) -> None:
+    whole = device.allocate(1024)
+    inner = device.view(device.view(whole, 64, 512), 64, 8)
+    device.free(whole)
+    assert driver.names().count("free") == 1
+    with pytest.raises(InvalidHandle, match="freed"):
+        device.read(inner, 0, 8)
+
+
+def test_a_reset_frees_a_buffer_with_parts_once(device: CheckedDevice[str], driver: Recorder) -> None:
+    device.view(device.allocate(1024), 64, 512)
+    device.reset()
+    assert driver.names().count("free") == 1
+
+
 # --- kernels ------------------------------------------------------------------------------------------------------
+
+
+def test_a_binary_loads_as_the_kernel_that_it_was_compiled_from(device: CheckedDevice[str], driver: Recorder) -> None:
+    kernel, handle = increment(), device.allocate(96)
+    code = device.compile_to_binary(kernel)
+    assert driver.names() == ["allocate"]
+    executable = device.load_binary(kernel, code)
+    device.launch(executable, [3], [handle], [24, 0.5, 3])
+    assert executable.source == code.source
+    assert driver.names() == ["allocate", "load", "start"]
 
 
 def test_a_launch_hands_on_the_program_arguments_groups_and_scratch(
@@ -192,6 +248,18 @@ def test_arguments_that_do_not_fit_the_header_are_refused(
 ) -> None:
     with pytest.raises(DeviceError, match=words):
         pack_arguments(increment(), grid, [Buffer(64, size) for size in sizes], scalars)
+
+
+def test_a_written_buffer_shares_no_memory_with_another_that_is_given(device: CheckedDevice[str]) -> None:
+    b = Builder("copying")
+    source, target = b.buffer("source", "i32", 32, "read"), b.buffer("target", "i32", 32, "write")
+    index = b.add(b.mul(b.grid(4), b.const("i32", 8)), b.lane(8))
+    b.store(target, index, b.load(source, index))
+    executable, whole = device.compile(b.build()), device.allocate(320)
+    first, second, third = (device.view(whole, offset, 128) for offset in (0, 64, 128))
+    device.launch(executable, [4], [first, third], [])
+    with pytest.raises(InvalidHandle, match="shares memory"):
+        device.launch(executable, [4], [first, second], [])
 
 
 # --- errors and the end -------------------------------------------------------------------------------------------
