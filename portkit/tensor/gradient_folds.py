@@ -43,7 +43,8 @@ def _extreme(node: Node, g: Node) -> Node:
 
 def _product(node: Node, g: Node) -> Node:
     """The reduced axes are laid out as one, along which the factors before and after are multiplied up."""
-    x, axes = node.inputs[0], node.attr[1]
+    x = node.inputs[0]
+    axes: tuple[int, ...] = node.attr[1]
     if 0 in x.shape:
         return graph.expand(g, x.shape)
     order = [*(i for i in range(x.rank) if i not in axes), *axes]
@@ -94,7 +95,8 @@ def _running_sum(node: Node, g: Node) -> Node:
 
 def _running_extreme(node: Node, g: Node) -> Node:
     """The cotangent goes to the last element so far that equals the extreme; where none does (NaN), nowhere."""
-    x, axis = node.inputs[0], node.attr[1]
+    x = node.inputs[0]
+    axis: int = node.attr[1]
     line = tuple(n if i == axis else 1 for i, n in enumerate(x.shape))
     position = graph.expand(graph.reshape(graph.iota(x.shape[axis]), line), x.shape)
     found = map_("where", map_("eq", x, node), position, graph.const(I32, -1, x.shape))
@@ -107,7 +109,8 @@ def _running_product(node: Node, g: Node) -> Node:
     The recurrence is solved in log2(n) steps, each doubling the span that is accounted for (Hillis and Steele 1986);
     each step is kept in memory, as the next reads it at two places.
     """
-    x, axis = node.inputs[0], node.attr[1]
+    x = node.inputs[0]
+    axis: int = node.attr[1]
     n = x.shape[axis]
     if not isinstance(n, int):
         raise ShapeError(f"the gradient of a running product needs a fixed extent, axis {axis} has {n}; pad it")

@@ -8,7 +8,7 @@ import numpy as np
 
 from portkit.compiler import graph
 from portkit.compiler.evaluate import evaluate
-from portkit.compiler.graph import Node, Source
+from portkit.compiler.graph import Node, Shape, Source
 from portkit.spec.types import F64
 from portkit.tensor.gradient import gradients
 
@@ -26,9 +26,10 @@ def sources(arrays: Sequence[np.ndarray]) -> list[Source]:
     return [Source(F64, a.shape) for a in arrays]
 
 
-def weights(shape: Sequence[int]) -> np.ndarray:
+def weights(shape: Shape) -> np.ndarray:
     """Return a fixed seed for an output: every element with a weight of its own."""
-    return np.cos(np.arange(int(np.prod(shape)), dtype=np.float64) + 1).reshape(tuple(shape))
+    fixed = tuple(n for n in shape if isinstance(n, int))
+    return np.cos(np.arange(int(np.prod(fixed)), dtype=np.float64) + 1).reshape(fixed)
 
 
 def gradient(function: Function, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
