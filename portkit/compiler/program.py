@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from portkit.compiler.index import Expr
+from portkit.compiler.storage import Storage
 from portkit.spec.kernel import Kernel
 from portkit.spec.types import DType
 
 Size: TypeAlias = int | Expr
 Role = Literal["input", "output", "temporary"]
-Storage = Literal["native", "word", "pair"]
-"""How elements lie in memory: as they are; one u32 word each holding their bits; two u32 words each, low first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,13 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A buffer of a program: its size in bytes, who provides it, and what it holds."""
+    """A buffer of a program: its size in bytes, who provides it, what it holds, and how elements are stored."""
 
     bytes: Size
     role: Role
     dtype: DType
     shape: tuple[Size, ...]
-    storage: Storage = "native"
+    storage: Storage
 
 
 @dataclass(frozen=True, slots=True)
