@@ -1,0 +1,104 @@
+"""The compiler from end to end: a graph of nodes and a device's capabilities in, a program of launches out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from portkit.compiler.build import build_nest
+from portkit.compiler.fuse import FusionLimits, fuse, through
+from portkit.compiler.generate import Generated, generate
+from portkit.compiler.graph import Node, Source
+from portkit.compiler.index import Expr, Index
+from portkit.compiler.key import nest_key
+from portkit.compiler.legalise import legalise
+from portkit.compiler.nest import Nest
+from portkit.compiler.program import Launch, Program, Role, Slot
+from portkit.compiler.simplify import simplify
+from portkit.compiler.storage import storage
+from portkit.contract import Capabilities
+from portkit.spec.kernel import Kernel
+
+_ROWS_FOR_EACH_WORKER = 4
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program, the source behind each of its inputs, and for each launch what it was made from."""
+
+    program: Program
+    sources: tuple[Source, ...]
+    nests: tuple[Nest, ...]
+    generated: tuple[Generated, ...]
+
+
+def compile_graph(outputs: Sequence[Node], capabilities: Capabilities) -> Compiled:
+    """Compile a graph for a device.
+
+    An output that is a source itself is handed through. Raises `TensorError` for what the device cannot hold.
+    """
+    wanted = [through(node) for node in simplify(outputs)]
+    groups = fuse(wanted, fusion_limits(capabilities))
+    nests = [build_nest(group) for group in groups]
+    kernels = [_kernel(nest, capabilities) for nest in nests]
+    return _assemble(wanted, nests, kernels, capabilities)
+
+
+def fusion_limits(capabilities: Capabilities) -> FusionLimits:
+    """Return what bounds fusion on a device."""
+    return FusionLimits(capabilities.limits.buffers, capabilities.tuning.workers * _ROWS_FOR_EACH_WORKER)
+
+
+_lowered: dict[tuple[Any, str], tuple[Kernel, Generated, tuple[int, ...]]] = {}
+
+
+def _kernel(nest: Nest, capabilities: Capabilities) -> tuple[Kernel, Generated, list[Node]]:
+    """Return the kernel of a nest, the one that an equal nest has if there is one, and the memories of this nest."""
+    key, memories = nest_key(nest)
+    digest = (key, _identity(capabilities))
+    if digest not in _lowered:
+        generated = generate(nest, capabilities)
+        places = tuple(memories.index(m) for m in generated.memories)
+        _lowered[digest] = (legalise(generated.kernel, capabilities).kernel, generated, places)
+    kernel, generated, places = _lowered[digest]
+    return kernel, generated, [memories[i] for i in places]
+
+
+def _identity(capabilities: Capabilities) -> str:
+    return repr(capabilities)
+
+
+def _assemble(
+    wanted: Sequence[Node],
+    nests: Sequence[Nest],
+    kernels: Sequence[tuple[Kernel, Generated, list[Node]]],
+    capabilities: Capabilities,
+) -> Compiled:
+    numbers: dict[Node, int] = {}
+    roles: dict[Node, Role] = {}
+    for node in wanted:
+        numbers.setdefault(node, len(numbers))
+        roles[node] = "input" if node.op == "source" else "output"
+    for _, _, memories in kernels:
+        for node in memories:
+            if node not in numbers:
+                numbers[node] = len(numbers)
+                roles[node] = "input" if node.op == "source" else "temporary"
+    slots = [Slot(_bytes(n, capabilities), roles[n], n.dtype, n.shape, storage(n.dtype, capabilities)) for n in numbers]
+    launches = [
+        Launch(kernel, (), tuple(numbers[m] for m in memories), generated.scalars)
+        for kernel, generated, memories in kernels
+    ]
+    inputs = [n for n in numbers if n.op == "source"]
+    program = Program(
+        tuple(launches), tuple(slots), tuple(numbers[n] for n in inputs), tuple(numbers[n] for n in wanted)
+    )
+    return Compiled(program, tuple(n.attr for n in inputs), tuple(nests), tuple(g for _, g, _ in kernels))
+
+
+def _bytes(node: Node, capabilities: Capabilities) -> Index:
+    total: int | Expr = storage(node.dtype, capabilities).bytes
+    for n in node.shape:
+        total = total * n
+    return total

@@ -1,0 +1,454 @@
+"""Fusion: which nodes of a graph are kept in memory, and which kernel computes what.
+
+One pass over the graph, users before inputs, carries the indices at which each kernel needs each node. Whatever is not
+kept is computed where it is needed, at these indices. A node is kept if it is an output; if several kernels need it and
+computing it again costs more than reading it; if it would be computed again and again inside a fold; or if it is a
+fold that cannot join the kernel of its user. It is kept by the kernel that needs it anyway where there is one (a second
+output of that kernel), else by a kernel of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import TypeAlias
+
+from portkit.compiler.graph import Node, Shape, topological
+from portkit.compiler.index import Axis, Expr, Index
+from portkit.compiler.index import Value as IndexValue
+from portkit.compiler.nest import Guards, Late, axes_of
+from portkit.compiler.push import Indices, holds, limits, push_view
+
+IDENTITIES = (
+    "store",
+    "mark",
+)  # graph.unmarked(outputs, ("detach", "input", "checkpoint")) comes before: `again` alone is left
+"""Operations that change no value: marks for fusion and for differentiation."""
+LEAVES = ("source", "const", "iota")
+
+_COSTS = {
+    "add": 1, "sub": 1, "mul": 1, "neg": 1, "max": 1, "min": 1, "and": 1, "or": 1, "xor": 1, "not": 1, "lt": 1, "eq": 1,
+    "where": 1, "cast": 1, "bits": 0, "abs": 1, "shl": 1, "shr": 1, "sign": 2, "floor": 2, "ceil": 2, "round": 2,
+    "trunc": 2, "mulhi": 2, "recip": 4, "sqrt": 4, "rsqrt": 4, "div": 6, "exp2": 8, "log2": 8,
+}  # fmt: skip
+_DEAR = 12
+"""The cost of a function that is not in the table."""
+_GATHER = 4
+_RECOMPUTE = 8
+"""What may be computed again for another kernel rather than kept."""
+_REPEAT = 16
+"""What may be computed again for each repetition inside a fold."""
+_MOST_ITEMS = 300
+_MOST_PLACES = 4
+"""At how many different places one kernel may compute one node."""
+_HEAVY = 4
+"""The least extent on each side of a contraction that is worth tiles."""
+
+
+@dataclass(frozen=True)
+class FusionLimits:
+    """What the device bounds: buffers of one kernel, and how many rows keep all of it busy."""
+
+    buffers: int = 8
+    rows: int = 8
+    small: int = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a kernel needs a node: indices, the guards that enclose it, and the innermost fold whose body it is in."""
+
+    at: Indices
+    guards: Guards = ()
+    fold: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A node computed by a kernel at a place, and the places at which it needs its operands."""
+
+    node: Node
+    place: Place
+    operands: tuple[tuple[Node, Place], ...]
+    late: Late | None = None
+    axes: tuple[Axis, ...] = ()
+
+
+Wants: TypeAlias = "dict[Group, dict[Place, None]]"
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """A kernel under construction; `items` stand users before operands, `rows` is None until a fold fixes it."""
+
+    number: int
+    axes: tuple[Axis, ...]
+    items: list[Item] = field(default_factory=list[Item])
+    stores: list[tuple[Node, Indices]] = field(default_factory=list[tuple[Node, Indices]])
+    folds: dict[Node, Indices] = field(default_factory=dict[Node, Indices])
+    rows: frozenset[Axis] | None = None
+    heavy: bool = False
+    sequence: bool = False
+    before: set[Group] = field(default_factory=set["Group"])
+    after: set[Group] = field(default_factory=set["Group"])
+    reasons: list[str] = field(default_factory=list[str])
+
+
+def fuse(outputs: Sequence[Node], limits_: FusionLimits | None = None) -> list[Group]:
+    """Return the kernels that compute `outputs`, in an order in which they can run; sources are not computed."""
+    return _Fusion(outputs, limits_ or FusionLimits()).run()
+
+
+class _Fusion:
+    """One run of the pass."""
+
+    def __init__(self, outputs: Sequence[Node], bounds: FusionLimits) -> None:
+        self.bounds = bounds
+        self.order = topological(outputs)
+        self.facts = Facts(self.order, outputs, bounds)
+        self.needs: dict[Node, Wants] = {}
+        self.groups: list[Group] = []
+
+    def run(self) -> list[Group]:
+        for node in reversed(self.order):
+            wants = self.needs.pop(node, {})
+            kept = node in self.facts.kept
+            if (node.op in LEAVES and not kept) or (not wants and not kept) or count(node.shape) == 0:
+                continue
+            self._place(node, wants)
+        return _launch_order(self.groups)
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
+
+    def _place(self, node: Node, wants: Wants) -> None:
+        if node.op in ("scan", "scatter"):
+            self._own(node, wants, "runs in order along an axis")
+            return
+        if node.op == "reduce":
+            self._place_reduce(node, wants)
+            return
+        reason = "output" if node in self.facts.kept else self._why_keep(node, wants)
+        if not reason:
+            self._inline(node, wants)
+            return
+        host = self._host(node, wants)
+        if host is None:
+            self._own(node, wants, reason)
+        else:
+            self._keep(host, node, wants, reason)
+            self._inline(node, {host: wants[host]})
+
+    def _place_reduce(self, node: Node, wants: Wants) -> None:
+        kept = node in self.facts.kept
+        if len(wants) == 1 and not kept:
+            (group,) = wants
+            if self._can_fold(group, node, wants[group]):
+                self._inline(node, wants)
+                return
+        hosts = [g for g in wants if self._can_fold(g, node, wants[g]) and self._can_host(g, node, wants)]
+        if hosts:
+            host = min(hosts, key=lambda g: -g.number)
+            self._keep(host, node, wants, "output" if kept else "a fold that other kernels need too")
+            self._inline(node, {host: wants[host]})
+        else:
+            self._own(node, wants, "output" if kept else "a fold that cannot join its user")
+
+    def _why_keep(self, node: Node, wants: Wants) -> str:
+        """Return why a node that is no output is kept, or an empty string."""
+        if node.op == "view" or node.op in IDENTITIES:
+            return ""
+        facts = self.facts
+        covers = 0 < count(node.shape) <= facts.folded[node]
+        for group, places in wants.items():
+            if len(group.items) >= _MOST_ITEMS:
+                return "the kernel is long enough"
+            if len(places) > _MOST_PLACES and facts.cost[node] > 1:
+                return "one kernel needs it at many places"
+            for place in places:
+                if place.fold is None:
+                    continue
+                axes = _axes(place.at)
+                nested = not axes <= frozenset(group.axes)
+                if covers and nested:
+                    return "it holds a fold and is used inside another"
+                if facts.cost[node] > _REPEAT and (nested or group.heavy) and self._repeats(group, place, axes):
+                    return "it would be computed again and again"
+        if len(wants) > 1 and (covers or facts.cost[node] > _RECOMPUTE):
+            return "several kernels need it"
+        return ""
+
+    def _repeats(self, group: Group, place: Place, axes: frozenset[Axis]) -> bool:
+        assert place.fold is not None
+        around = _axes(group.folds[place.fold])
+        return any(most(a.extent) > 1 for a in around - axes)
+
+    def _host(self, node: Node, wants: Wants) -> Group | None:
+        hosts = [g for g in wants if self._can_host(g, node, wants)]
+        return min(hosts, key=lambda g: -g.number) if hosts else None
+
+    def _can_host(self, group: Group, node: Node, wants: Wants) -> bool:
+        """Whether a kernel that needs the node can keep it: all of it, each element once, before all other users."""
+        spare = self.bounds.buffers - _loads(self.bounds)
+        if group.sequence or len(group.stores) >= spare or _own_place(group, node, wants[group]) is None:
+            return False
+        if any(not _axes(place.at) <= frozenset(group.axes) for place in wants[group]):
+            return False  # inside a fold the kernel would compute it again for every row
+        return not any(other is not group and _reaches(other, group) for other in wants)
+
+    def _can_fold(self, group: Group, node: Node, places: dict[Place, None]) -> bool:
+        """Whether a fold can join a kernel: needed at one place, over the rows that its other folds have."""
+        where = {place.at for place in places}
+        if len(where) != 1 or group.heavy or group.sequence or len(group.items) >= _MOST_ITEMS:
+            return False
+        if any(place.guards for place in places):
+            return False
+        (at,) = where
+        axes = _axes(at)
+        if not plain(at, node.shape) or not axes <= frozenset(group.axes):
+            return False
+        if group.rows is not None and group.rows != axes:
+            return False
+        if self.facts.heavy(node):
+            return not group.folds and axes == frozenset(group.axes)
+        work = count(node.inputs[0].shape)
+        return count(node.shape) >= self.bounds.rows or work <= self.bounds.small
+
+    # --- recording --------------------------------------------------------------------------------------------------
+
+    def _own(self, node: Node, wants: Wants, reason: str) -> None:
+        at = tuple(Axis(n) if n != 1 else 0 for n in node.shape)
+        group = Group(len(self.groups), tuple(i for i in at if isinstance(i, Axis)))
+        self.groups.append(group)
+        self._keep(group, node, wants, reason, at)
+        self._inline(node, {group: {Place(at): None}})
+
+    def _keep(self, group: Group, node: Node, wants: Wants, reason: str, at: Indices | None = None) -> None:
+        where = at or _own_place(group, node, wants[group])
+        assert where is not None
+        group.stores.append((node, where))
+        group.reasons.append(reason)
+        if group.rows is None and _axes(where) != frozenset(group.axes):
+            group.rows = _axes(where)
+        for other in wants:
+            if other is not group:
+                group.after.add(other)
+                other.before.add(group)
+
+    def _inline(self, node: Node, wants: Wants) -> None:
+        for group, places in wants.items():
+            for place in list(places):
+                item = self._expand(group, node, place)
+                group.items.append(item)
+                for operand, where in item.operands:
+                    self.needs.setdefault(operand, {}).setdefault(group, {})[where] = None
+
+    def _expand(self, group: Group, node: Node, place: Place) -> Item:
+        """Return the item of a node at a place of a kernel."""
+        if node.op == "view":
+            at, guards = push_view(node, place.at)
+            if any(holds(g) is False for g in guards):
+                return Item(node, place, ())
+            return Item(node, place, ((node.inputs[0], Place(at, _joined(place.guards, guards), place.fold)),))
+        if node.op == "reduce":
+            return self._expand_reduce(group, node, place)
+        if node.op == "gather":
+            return _expand_gather(node, place)
+        if node.op in ("scan", "scatter"):
+            group.sequence = True
+            return _expand_sequence(group, node, place)
+        return Item(node, place, tuple((operand, place) for operand in node.inputs))
+
+    def _expand_reduce(self, group: Group, node: Node, place: Place) -> Item:
+        body = node.inputs[0]
+        _, reduced = node.attr
+        axes = {a: Axis(body.shape[a]) for a in reduced}
+        at = tuple(axes.get(i, index) for i, index in enumerate(place.at))
+        group.folds[node] = place.at
+        group.rows = _axes(place.at)
+        group.heavy = self.facts.heavy(node)
+        return Item(node, place, ((body, Place(at, place.guards, node)),), axes=tuple(axes.values()))
+
+
+def _expand_gather(node: Node, place: Place) -> Item:
+    x, index = node.inputs
+    n = x.shape[node.attr]
+    late = Late(axes_of_all(place.at))
+    # Two leaves for one value: as an address it is inside the axis, which the guard on the other makes sure.
+    address = IndexValue(late, 0, limits(n)[1] - 1)
+    unchecked = IndexValue(late, -(1 << 31), (1 << 31) - 1)
+    at = tuple(address if i == node.attr else v for i, v in enumerate(place.at))
+    guards = _joined(place.guards, ((unchecked, 0, n - 1),))
+    return Item(node, place, ((index, place), (x, Place(at, guards, place.fold))), late=late)
+
+
+def _expand_sequence(group: Group, node: Node, place: Place) -> Item:
+    _, axis = node.attr
+    along = place.at[axis]
+    group.rows = frozenset(a for a in group.axes if a is not along)
+    if node.op == "scan":
+        return Item(node, place, ((node.inputs[0], place),))
+    x, index, values = node.inputs
+    steps = Axis(index.shape[axis])
+    at = Place(tuple(steps if i == axis else v for i, v in enumerate(place.at)))
+    return Item(node, place, ((x, place), (index, at), (values, at)), axes=(steps,))
+
+
+class Facts:
+    """What is known of each node before fusion.
+
+    `kept` are those that must be stored; `cost` estimates what computing one element takes beyond stored nodes and
+    folds; `folded` is the number of elements of the largest fold that it depends on before the next stored node.
+    """
+
+    def __init__(self, order: Sequence[Node], outputs: Iterable[Node], bounds: FusionLimits) -> None:
+        self.kept = {through(o) for o in outputs} | {through(n) for n in order if n.op == "store"}
+        self.kept = {n for n in self.kept if n.op != "source"}
+        self.cost: dict[Node, int] = {}
+        self.folded: dict[Node, int] = {}
+        self._leaves: dict[Node, frozenset[Node]] = {}
+        self._heavy: dict[Node, bool] = {}
+        for node in order:
+            self._learn(node, _loads(bounds))
+
+    def _learn(self, node: Node, most_loads: int) -> None:
+        self._limit_leaves(node, most_loads)
+        stored = [i for i in node.inputs if i in self.kept or i.op in ("scan", "scatter")]
+        inlined = [i for i in node.inputs if i not in stored]
+        below = sum(self.cost[i] for i in inlined) + len(stored)
+        own = {"map": _COSTS.get(node.attr, _DEAR) if node.op == "map" else 0, "gather": _GATHER, "source": 1}
+        self.cost[node] = 1 if node.op == "reduce" else min(below + own.get(node.op, 0), 1 << 20)
+        largest = max((self.folded[i] for i in inlined), default=0)
+        self.folded[node] = count(node.shape) if node.op == "reduce" else largest
+
+    def _limit_leaves(self, node: Node, most_loads: int) -> None:
+        """Keep operands in memory until a kernel that computes this node reads no more buffers than it may."""
+        while True:
+            found: set[Node] = set()
+            for operand in node.inputs:
+                found |= self._seen_from(operand)
+            if len(found) <= most_loads:
+                break
+            largest = max((i for i in node.inputs if i not in self.kept), key=lambda i: len(self._leaves[i]))
+            self.kept.add(through(largest))
+            if len(self._seen_from(largest)) > 1:
+                break
+        self._leaves[node] = frozenset({node}) if node.op == "source" else frozenset(found)
+
+    def _seen_from(self, operand: Node) -> frozenset[Node]:
+        stored = through(operand) in self.kept or operand.op in ("scan", "scatter")
+        return frozenset({operand}) if stored else self._leaves[operand]
+
+    def heavy(self, node: Node) -> bool:
+        """Whether a fold is a contraction large enough for tiles: a sum of products, each operand with axes of its own."""
+        if node not in self._heavy:
+            self._heavy[node] = _is_contraction(node)
+        return self._heavy[node]
+
+
+def _is_contraction(node: Node) -> bool:
+    body = node.inputs[0]
+    while body.op == "map" and body.attr == "cast":
+        body = body.inputs[0]
+    if node.attr[0] != "add" or body.op != "map" or body.attr != "mul" or not body.dtype.is_float:
+        return False
+    at = tuple(Axis(n) if n != 1 else 0 for n in body.shape)
+    kept = frozenset(a for i, a in enumerate(at) if isinstance(a, Axis) and i not in node.attr[1])
+    left, right = (_operand_axes(operand, at) & kept for operand in body.inputs)
+    return all(prod(most(a.extent) for a in side) >= _HEAVY for side in (left - right, right - left))
+
+
+def _operand_axes(node: Node, at: Indices) -> frozenset[Axis]:
+    while node.op == "view" or node.op in IDENTITIES or (node.op == "map" and len(node.inputs) == 1):
+        if node.op == "view":
+            at, _ = push_view(node, at)
+        node = node.inputs[0]
+    return axes_of_all(at)
+
+
+# --- small questions ----------------------------------------------------------------------------------------------
+
+
+def through(node: Node) -> Node:
+    """Return the node that a mark (`store`, `detach`) stands for."""
+    while node.op in IDENTITIES:
+        node = node.inputs[0]
+    return node
+
+
+def count(shape: Shape) -> int:
+    """Return the number of elements; the largest where extents vary."""
+    return prod(most(n) for n in shape)
+
+
+def most(extent: Index) -> int:
+    """Return the largest value of an extent."""
+    return extent.high if isinstance(extent, Expr) else extent
+
+
+def plain(at: Indices, shape: Shape) -> bool:
+    """Whether indices are distinct axes over all of a shape: each element once."""
+    axes = [i for i, n in zip(at, shape, strict=True) if n != 1]
+    whole = all(isinstance(i, Axis) and i.extent == n for i, n in zip(at, shape, strict=True) if n != 1)
+    return whole and len(set(axes)) == len(axes)
+
+
+def axes_of_all(at: Indices) -> frozenset[Axis]:
+    """Return the axes that any of some indices depends on."""
+    return frozenset().union(*map(axes_of, at))
+
+
+_axes = axes_of_all
+
+
+def _own_place(group: Group, node: Node, places: Iterable[Place]) -> Indices | None:
+    """Return the indices at which a kernel computes every element of a node once, where there are such."""
+    levels = {frozenset(group.axes)} | ({group.rows} if group.rows is not None else set())
+    for place in places:
+        if place.guards or not plain(place.at, node.shape) or not _axes(place.at) <= frozenset(group.axes):
+            continue
+        if _axes(place.at) in levels or group.rows is None:
+            return place.at
+    return None
+
+
+def _joined(first: Guards, second: Guards) -> Guards:
+    return (*first, *(g for g in second if g not in first))
+
+
+def _loads(bounds: FusionLimits) -> int:
+    """Return how many buffers a kernel may read, so that some are left for its outputs."""
+    return max(4, min(bounds.buffers * 5 // 8, 32))
+
+
+def _reaches(start: Group, goal: Group, patience: int = 500) -> bool:
+    """Whether `goal` runs after `start`; a search that takes too long says yes."""
+    stack, seen = [start], {start}
+    while stack:
+        group = stack.pop()
+        if group is goal or len(seen) > patience:
+            return True
+        fresh = group.after - seen
+        seen |= fresh
+        stack.extend(fresh)
+    return False
+
+
+def _launch_order(groups: Sequence[Group]) -> list[Group]:
+    order: list[Group] = []
+    done: set[Group] = set()
+    for first in reversed(groups):
+        stack: list[tuple[Group, Iterator[Group]]] = []
+        if first not in done:
+            done.add(first)
+            stack.append((first, iter(sorted(first.before, key=lambda g: -g.number))))
+        while stack:
+            group, needed = stack[-1]
+            following = next((g for g in needed if g not in done), None)
+            if following is None:
+                order.append(group)
+                stack.pop()
+            else:
+                done.add(following)
+                stack.append((following, iter(sorted(following.before, key=lambda g: -g.number))))
+    return order

@@ -1,0 +1,119 @@
+"""From a nest to a kernel: the header, and the body by the lowering that fits the nest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from portkit.compiler.emit import Emitter, stored_dtype
+from portkit.compiler.features import Features
+from portkit.compiler.graph import Node
+from portkit.compiler.index import Expr, Index, Variable, leaves
+from portkit.compiler.lower import lower_rows
+from portkit.compiler.lower_sequence import lower_sequence
+from portkit.compiler.merge import merge_axes
+from portkit.compiler.nest import Nest, Scan, Scatter, Value, indices, subvalues
+from portkit.compiler.schedule import schedule_rows, schedule_sequence
+from portkit.contract import Capabilities
+from portkit.errors import ShapeError
+from portkit.spec.builder import Builder
+from portkit.spec.kernel import Kernel
+
+_MOST_ELEMENTS = 1 << 31
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A kernel before legalisation, the stored node behind each buffer, and the dimension behind each scalar."""
+
+    kernel: Kernel
+    memories: tuple[Node, ...]
+    scalars: tuple[Expr, ...]
+    schedule: object
+
+
+def generate(nest: Nest, capabilities: Capabilities, name: str = "kernel") -> Generated:
+    """Return the kernel of a nest, scheduled for a device. Raises `ShapeError` for a tensor too large to index."""
+    merged = merge_axes(nest)
+    b = Builder(name)
+    e = Emitter(b, Features.of(capabilities), {})
+    read, written = _memories(merged)
+    dimensions = _dimensions(merged, [*read, *written])
+    for number, dimension in enumerate(dimensions):
+        e.scalars[dimension] = b.scalar(f"n{number}", "i32")
+    names = {d: f"n{i}" for i, d in enumerate(dimensions)}
+    both = isinstance(merged.sequence, Scatter)
+    for number, node in enumerate([*read, *written]):
+        access = "read" if node not in written else "readwrite" if both else "write"
+        e.memories[node] = b.buffer(f"b{number}", stored_dtype(node.dtype).name, _extent(node, names), access)
+    if merged.sequence is not None:
+        schedule = schedule_sequence(merged, capabilities)
+        lower_sequence(merged, schedule, e)
+    else:
+        schedule = schedule_rows(merged, capabilities)
+        lower_rows(merged, schedule, e)
+    return Generated(b.build(), (*read, *written), tuple(dimensions), schedule)
+
+
+def _roots(nest: Nest) -> list[Value]:
+    roots = [*nest.folds, *(s.value for s in nest.stores)]
+    if isinstance(nest.sequence, Scan):
+        roots.append(nest.sequence.store.value)
+    elif isinstance(nest.sequence, Scatter):
+        roots += [nest.sequence.base.value, nest.sequence.at, nest.sequence.values]
+    return roots
+
+
+def _memories(nest: Nest) -> tuple[list[Node], list[Node]]:
+    """Return the stored nodes that a nest reads and those that it writes, in the order of their mention."""
+    loads = [v.attr[0] for v in subvalues(_roots(nest)) if v.op == "load"]
+    written = [s.node for s in nest.stores]
+    if isinstance(nest.sequence, Scan):
+        written.append(nest.sequence.store.node)
+    elif isinstance(nest.sequence, Scatter):
+        written.append(nest.sequence.base.node)
+    return list(dict.fromkeys(n for n in loads if n not in written)), list(dict.fromkeys(written))
+
+
+def _dimensions(nest: Nest, memories: Iterable[Node]) -> list[Expr]:
+    """Return what the launch has to say: variables, and extents that are no plain variable."""
+    found: dict[Expr, None] = {}
+
+    def note(index: Index) -> None:
+        if isinstance(index, Expr):
+            found.update({leaf: None for leaf in sorted(leaves(index), key=str) if isinstance(leaf, Variable)})
+
+    for value in subvalues(_roots(nest)):
+        for index in indices(value):
+            note(index)
+        if value.op == "fold":
+            for axis in value.attr[1]:
+                note(axis.extent)
+    for axis in (*nest.rows, *nest.inner):
+        note(axis.extent)
+    if nest.sequence is not None:
+        note(nest.sequence.axis.extent)
+    if isinstance(nest.sequence, Scatter):
+        note(nest.sequence.steps.extent)
+    for node in memories:
+        for n in node.shape:
+            note(n)
+            if isinstance(n, Expr):
+                found[n] = None
+    return list(found)
+
+
+def _extent(node: Node, names: dict[Expr, str]) -> tuple[int | str, ...]:
+    total = 1
+    for n in node.shape:
+        total *= n.high if isinstance(n, Expr) else n
+    if total >= _MOST_ELEMENTS:
+        raise ShapeError(f"a tensor of {total} elements cannot be indexed by 32 bits; split it")
+    fixed = 1
+    factors: list[int | str] = []
+    for n in node.shape:
+        if isinstance(n, Expr):
+            factors.append(names[n])
+        else:
+            fixed *= n
+    return (fixed, *factors) if fixed != 1 or not factors else tuple(factors)

@@ -1,0 +1,280 @@
+"""Lowering of rows: a nest and its schedule to a kernel of twelve ops.
+
+Tasks are shared among work-groups. A task binds the row axes, computes the folds in order, and makes the stores. Along a
+vector axis there is a main loop over whole vectors and, where the extent is ragged, one masked vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from math import prod
+
+from portkit.compiler.emit import Emitter, identity_bits
+from portkit.compiler.index import Axis, Index, minimum, unravel
+from portkit.compiler.nest import Nest, Value
+from portkit.compiler.schedule import RowSchedule
+from portkit.spec.builder import Builder, Reg
+
+Body = Callable[[], None]
+Step = Callable[[list[Reg]], list[Reg]]
+
+
+def lower_rows(nest: Nest, schedule: RowSchedule, e: Emitter) -> None:
+    """Emit the whole body of a kernel, grid and lane loops included."""
+    _Rows(nest, schedule, e).emit()
+
+
+class _Rows:
+    def __init__(self, nest: Nest, schedule: RowSchedule, e: Emitter) -> None:
+        self.nest, self.schedule, self.e = nest, schedule, e
+        self.b: Builder = e.b
+        self.vector = nest.rows[schedule.row] if schedule.mode == "row" else None
+        self.folded = frozenset(a for f in nest.folds for a in f.attr[1])
+
+    def emit(self) -> None:
+        extents = [a.extent for a in self.nest.rows if a is not self.vector]
+        blocks: Index = 1
+        if self.vector is not None:
+            vectors = (self.vector.extent + (self.schedule.lanes - 1)) // self.schedule.lanes
+            blocks = (vectors + (self.schedule.block - 1)) // self.schedule.block
+        emit_tasks(self.e, product([*extents, blocks]), self.schedule, lambda task: self._task(task, extents, blocks))
+
+    def _task(self, task: Axis, extents: Sequence[Index], blocks: Index) -> None:
+        e = self.e
+        *places, block = unravel(task, [*extents, blocks])
+        others = [a for a in self.nest.rows if a is not self.vector]
+        for axis, place in zip(others, places, strict=True):
+            e.bind(axis, e.index(place))
+        if self.vector is None:
+            self._row()
+        else:
+            self._block(self.vector, block)
+
+    def _block(self, axis: Axis, block: Index) -> None:
+        """Run the vectors of one block of the row axis: the whole ones in a loop, then the ragged one."""
+        e, lanes = self.e, self.schedule.lanes
+        self._hoist({axis, *self.nest.inner})
+        whole = axis.extent // lanes
+        first = block * self.schedule.block
+        count = minimum(whole - first, self.schedule.block) if self.schedule.block != whole else whole
+        step = Axis(self.schedule.block)
+        with e.vectorised(axis, lanes):
+            if count != 0:
+                with e.b.serial(self._count(count)) as loop, e.scope():
+                    e.bind(step, loop.index)
+                    e.bind(axis, e.index((step + first) * lanes))
+                    self._row()
+        rest = axis.extent - whole * lanes
+        if rest == 0:
+            return
+        last = self.b.eq(e.index(block), e.index((axis.extent + (lanes - 1)) // lanes // self.schedule.block))
+        if isinstance(block, int) and isinstance(axis.extent, int):
+            last = self.b.const("bool", True)
+        self._ragged(axis, whole * lanes, rest, lanes, last)
+
+    def _ragged(self, axis: Axis, start: Index, rest: Index, lanes: int, last: Reg) -> None:
+        e = self.e
+        taken = self.b.eq(last, self.b.const("bool", True), e.i32(1), e.i32(0))
+        with e.b.serial(taken), e.scope():
+            e.bind(axis, e.index(start))
+            with e.vectorised(axis, lanes, ragged_mask(e, rest, lanes)):
+                self._row()
+
+    # --- one row ------------------------------------------------------------------------------------------------------
+
+    def _row(self) -> None:
+        self._hoist(self.nest.inner)
+        for fold, order in zip(self.nest.folds, self.schedule.fold_orders, strict=True):
+            self._fold(fold, order)
+        for store in self.nest.row_stores:
+            self.e.store(store)
+        if self.nest.inner:
+            axes = [self.nest.inner[i] for i in self.schedule.inner_order]
+            self._hoist(axes)
+            self._inner(axes)
+
+    def _hoist(self, inner: Iterable[Axis]) -> None:
+        """Emit what no axis in `inner`, and none that a fold runs over, changes."""
+        stores = self.nest.stores
+        roots = [s.value for s in stores]
+        self.e.hoist([*self.nest.folds, *roots], self.folded.union(inner), [s.index for s in stores])
+
+    def _inner(self, axes: Sequence[Axis]) -> None:
+        e = self.e
+        if self.schedule.mode == "inner":
+            self._loops(axes[:-1], lambda: self._vectors(axes[-1]))
+        else:
+            self._loops(axes, self._inner_stores)
+
+    def _inner_stores(self) -> None:
+        for store in self.nest.inner_stores:
+            self.e.store(store)
+
+    def _loops(self, axes: Sequence[Axis], body: Body) -> None:
+        if not axes:
+            body()
+            return
+        with self.b.serial(self._count(axes[0].extent)) as loop, self.e.scope():
+            self.e.bind(axes[0], loop.index)
+            self._hoist(axes[1:])
+            self._loops(axes[1:], body)
+
+    def _vectors(self, axis: Axis) -> None:
+        """Make the inner stores along one axis, in vectors."""
+        e, lanes = self.e, self.schedule.lanes
+        whole = axis.extent // lanes
+        with e.vectorised(axis, lanes):
+            if whole != 0:
+                with self.b.serial(self._count(whole)) as loop, e.scope():
+                    e.bind(axis, self.b.mul(loop.index, e.i32(lanes)))
+                    self._inner_stores()
+        rest = axis.extent - whole * lanes
+        if rest != 0:
+            with e.scope():
+                e.bind(axis, e.index(whole * lanes))
+                with e.vectorised(axis, lanes, ragged_mask(e, rest, lanes)):
+                    self._inner_stores()
+
+    def _count(self, count: Index) -> int | Reg:
+        return count if isinstance(count, int) else self.e.index(count)
+
+    # --- folds --------------------------------------------------------------------------------------------------------
+
+    def _fold(self, fold: Value, order: Sequence[int]) -> None:
+        kind, unordered = fold.attr
+        axes = [unordered[i] for i in order]
+        body = fold.args[0]
+        self.e.hoist([body], frozenset(axes))
+        if self.schedule.mode == "inner":
+            self.e.set(fold, self._fold_vectors(fold, axes, body))
+            return
+        wide = self.e.vector is not None and self.e.vector in body.axes
+        start = self._identity(fold, wide)
+        (total,) = self._carried(axes, [start], lambda sums: [self._step(kind, sums[0], body, wide)], body)
+        self.e.set(fold, total)
+
+    def _identity(self, fold: Value, wide: bool) -> Reg:
+        identity = self.b.bits_const(fold.dtype.name, identity_bits(fold.attr[0], fold.dtype))
+        return self.b.splat(identity, self.e.lanes) if wide else identity
+
+    def _step(self, kind: str, total: Reg, body: Value, wide: bool) -> Reg:
+        e = self.e
+        if kind == "add" and body.op == "map" and body.attr == "mul" and body.dtype.name in e.features.fma:
+            factors = [e.value(a) for a in body.args]
+            if wide:
+                factors = [e.splat(f) for f in factors]
+            return self.b.fma(*factors, total)
+        value = e.value(body)
+        return self._combine(kind, total, e.splat(value) if wide else value)
+
+    def _combine(self, kind: str, a: Reg, b: Reg) -> Reg:
+        return self.b.op(kind if kind in ("add", "mul") else f"reduce.{kind}", a, b)
+
+    def _carried(self, axes: Sequence[Axis], sums: list[Reg], step: Step, body: Value) -> list[Reg]:
+        """Run `step` over loops on `axes`, its results carried."""
+        if not axes:
+            return step(sums)
+        names = [f"s{i}" for i in range(len(sums))]
+        count = self._count(axes[0].extent)
+        with self.b.serial(count, **dict(zip(names, sums, strict=True))) as loop, self.e.scope():
+            self.e.bind(axes[0], loop.index)
+            self.e.hoist([body], frozenset(axes[1:]))
+            after = self._carried(axes[1:], [loop[n] for n in names], step, body)
+            loop.next(**dict(zip(names, after, strict=True)))
+        return [loop[n] for n in names]
+
+    def _fold_vectors(self, fold: Value, axes: Sequence[Axis], body: Value) -> Reg:
+        """Fold along the last axis in vectors with several partial accumulators, then the partials."""
+        e, lanes, kind = self.e, self.schedule.lanes, fold.attr[0]
+        axis = axes[-1]
+        whole = axis.extent // lanes
+        unroll = min(self.schedule.unroll, whole) or 1 if isinstance(whole, int) else 1
+        with e.vectorised(axis, lanes):
+            sums = [self._identity(fold, True)] * unroll
+            step: Step = lambda s: self._along(fold, axis, s, body)  # noqa: E731
+            sums = self._carried(axes[:-1], sums, step, body)
+            total = reduce(lambda a, c: self._combine(kind, a, c), sums)
+        if total.type.lanes == 1:
+            return total
+        return self.b.op(f"reduce.vec.{kind}", total)
+
+    def _along(self, fold: Value, axis: Axis, sums: list[Reg], body: Value) -> list[Reg]:
+        """Fold along one axis: unrolled vectors in a loop, the whole vectors left over, then the ragged one."""
+        e, lanes, kind, unroll = self.e, self.schedule.lanes, fold.attr[0], len(sums)
+        whole = axis.extent // lanes
+        rounds = whole // unroll
+        if rounds != 0:
+            names = [f"s{i}" for i in range(unroll)]
+            with self.b.serial(self._count(rounds), **dict(zip(names, sums, strict=True))) as loop:
+                after: list[Reg] = []
+                for u in range(unroll):
+                    with e.scope():
+                        e.bind(axis, self._place(loop.index, unroll * lanes, u * lanes))
+                        after.append(self._step(kind, loop[names[u]], body, True))
+                loop.next(**dict(zip(names, after, strict=True)))
+            sums = [loop[n] for n in names]
+        for u in range(whole - rounds * unroll) if isinstance(whole, int) else ():
+            with e.scope():
+                e.bind(axis, e.index((rounds * unroll + u) * lanes))
+                sums[u] = self._step(kind, sums[u], body, True)
+        rest = axis.extent - whole * lanes
+        if rest != 0:
+            with e.scope():
+                e.bind(axis, e.index(whole * lanes))
+                mask = ragged_mask(e, rest, lanes)
+                with e.vectorised(axis, lanes, mask):
+                    value = e.splat(e.value(body))
+                    value = self.b.eq(mask, e.splat(self.b.const("bool", True)), value, self._identity(fold, True))
+                    sums[-1] = self._combine(kind, sums[-1], value)
+        return sums
+
+    def _place(self, index: Reg, factor: int, offset: int) -> Reg:
+        start = self.b.mul(index, self.e.i32(factor))
+        return start if offset == 0 else self.b.add(start, self.e.i32(offset))
+
+
+def ragged_mask(e: Emitter, rest: Index, lanes: int) -> Reg:
+    """Return which lanes of a vector are among the first `rest`."""
+    ramp = e.b.op("mov.pack", *(e.i32(lane) for lane in range(lanes)))
+    return e.b.lt(ramp, e.b.splat(e.index(rest), lanes))
+
+
+def emit_tasks(e: Emitter, total: Index, schedule: RowSchedule, body: Callable[[Axis], None]) -> None:
+    """Open grid and lane loops that share `total` tasks, and run `body` for each with an axis bound to its number."""
+    task = Axis(total)
+    if schedule.groups == 0:
+        _tasks_in_lanes(e, total, schedule.items, task, body)
+    else:
+        _tasks_in_order(e, total, schedule.groups, task, body)
+
+
+def _tasks_in_lanes(e: Emitter, total: Index, items: int, task: Axis, body: Callable[[Axis], None]) -> None:
+    groups = (total + (items - 1)) // items
+    group = e.b.grid(groups if isinstance(groups, int) else e.index(groups))
+    lane = e.b.lane(items)
+    number = e.b.add(e.b.mul(group, e.i32(items)), lane)
+    with e.b.serial(e.b.lt(number, e.index(total), e.i32(1), e.i32(0))), e.scope():
+        e.bind(task, number)
+        body(task)
+
+
+def _tasks_in_order(e: Emitter, total: Index, groups: int, task: Axis, body: Callable[[Axis], None]) -> None:
+    share = (total + (groups - 1)) // groups
+    group = e.b.grid(groups)
+    e.b.lane(1)
+    number = Axis(groups)
+    e.bind(number, group)
+    count = share if share * groups == total else minimum(share, total - number * share)
+    if count == 1:
+        e.bind(task, e.index(number * share))
+        body(task)
+        return
+    with e.b.serial(count if isinstance(count, int) else e.index(count)) as loop, e.scope():
+        e.bind(task, e.b.add(e.index(number * share), loop.index))
+        body(task)
+
+
+def product(extents: Sequence[Index]) -> Index:
+    """Return the product of extents."""
+    return prod(extents) if all(isinstance(n, int) for n in extents) else reduce(lambda a, c: a * c, extents, 1)

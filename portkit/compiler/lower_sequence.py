@@ -1,0 +1,74 @@
+"""Lowering of scans and scatters: rows that do something in order along an axis."""
+
+from __future__ import annotations
+
+from portkit.compiler.emit import Emitter, identity_bits
+from portkit.compiler.index import Axis, Index, substitute, unravel
+from portkit.compiler.index import Value as IndexValue
+from portkit.compiler.lower import emit_tasks, product
+from portkit.compiler.nest import Late, Nest, Scan, Scatter, Store
+from portkit.compiler.schedule import RowSchedule
+from portkit.spec.builder import Reg
+
+
+def lower_sequence(nest: Nest, schedule: RowSchedule, e: Emitter) -> None:
+    """Emit the whole body of a kernel that scans or scatters, grid and lane loops included."""
+
+    def row(task: Axis) -> None:
+        for axis, place in zip(nest.rows, unravel(task, [a.extent for a in nest.rows]), strict=True):
+            e.bind(axis, e.index(place))
+        if isinstance(nest.sequence, Scan):
+            _scan(nest.sequence, e)
+        else:
+            assert isinstance(nest.sequence, Scatter)
+            _scatter(nest.sequence, e)
+
+    emit_tasks(e, product([a.extent for a in nest.rows]), schedule, row)
+
+
+def _count(e: Emitter, extent: Index) -> int | Reg:
+    return extent if isinstance(extent, int) else e.index(extent)
+
+
+def _combined(e: Emitter, kind: str, a: Reg, b: Reg) -> Reg:
+    return e.b.op(kind if kind in ("add", "mul") else f"reduce.{kind}", a, b)
+
+
+def _scan(scan: Scan, e: Emitter) -> None:
+    """Carry the running fold along the axis; every step is stored."""
+    value, axis = scan.store.value, scan.axis
+    e.hoist([value], frozenset({axis}), [scan.store.index])
+    start = e.b.bits_const(value.dtype.name, identity_bits(scan.kind, value.dtype))
+    with e.b.serial(_count(e, axis.extent), total=start) as loop, e.scope():
+        e.bind(axis, loop.index)
+        total = _combined(e, scan.kind, loop["total"], e.value(value))
+        e.store(scan.store, total)
+        loop.next(total=total)
+
+
+def _scatter(scatter: Scatter, e: Emitter) -> None:
+    """Copy the base along the axis, then put or fold the values in, in order."""
+    base = scatter.base
+    e.hoist([base.value], frozenset({scatter.axis}), [base.index])
+    with e.b.serial(_count(e, scatter.axis.extent)) as loop, e.scope():
+        e.bind(scatter.axis, loop.index)
+        e.store(base)
+    e.hoist([scatter.at, scatter.values], frozenset({scatter.steps}))
+    with e.b.serial(_count(e, scatter.steps.extent)) as loop, e.scope():
+        e.bind(scatter.steps, loop.index)
+        _put(scatter, e)
+
+
+def _put(scatter: Scatter, e: Emitter) -> None:
+    extent = scatter.axis.extent
+    late = Late(scatter.at.axes, scatter.at)
+    unchecked = IndexValue(late, -(1 << 31), (1 << 31) - 1)
+    place = substitute(scatter.base.index, {scatter.axis: unchecked})
+    inside = e.gate(((unchecked, 0, extent - 1),), wide=False)
+    assert inside is not None
+    value = e.value(scatter.values)
+    if scatter.kind != "set":
+        mem = e.memories[scatter.base.node]
+        zero = e.b.bits_const(mem.dtype.name, 0)
+        value = _combined(e, scatter.kind, e.read(mem, place, inside, zero, wide=False), value)
+    e.store(Store(scatter.base.node, place, value=scatter.values), value, inside)
