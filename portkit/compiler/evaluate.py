@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from portkit.compiler import graph
+from portkit.compiler import graph, index
 from portkit.compiler.evaluate_functions import evaluate_function, narrow
 from portkit.compiler.graph import Node, Source
 from portkit.errors import DTypeError, ShapeError, UsageError
@@ -52,7 +52,7 @@ class _Evaluation:
 
     inputs: Mapping[Source, Array]
     wide: bool
-    variables: Mapping[Any, int]
+    variables: Mapping[index.Expr, int]
 
     def numpy(self, dtype: DType) -> np.dtype[Any]:
         return np.dtype(np.float64) if self.wide and dtype.is_float else dtype.numpy
@@ -61,7 +61,9 @@ class _Evaluation:
         return tuple(map(self.size, shape))
 
     def size(self, n: graph.Size) -> int:
-        return n if isinstance(n, int) else n.evaluate(self.variables)
+        value = index.evaluate(n, self.variables)
+        assert isinstance(value, int)
+        return value
 
     def scalar(self, dtype: DType, bits: int) -> Array:
         """Return the value of a bit pattern, shape ()."""
@@ -69,14 +71,14 @@ class _Evaluation:
         return unsigned.view(dtype.numpy).astype(self.numpy(dtype), copy=False)
 
 
-def _bind(order: Sequence[Node], inputs: Mapping[Source, Array]) -> dict[Any, int]:
+def _bind(order: Sequence[Node], inputs: Mapping[Source, Array]) -> dict[index.Expr, int]:
     """Return the values of the variables among the extents of the sources, read off the contents' shapes."""
-    found: dict[Any, int] = {}
+    found: dict[index.Expr, int] = {}
     for node in order:
         if node.op != "source" or node.attr not in inputs:
             continue
         for n, extent in zip(node.shape, inputs[node.attr].shape, strict=False):
-            if not isinstance(n, int) and found.setdefault(n, extent) != extent:
+            if isinstance(n, index.Variable) and found.setdefault(n, extent) != extent:
                 raise ShapeError(f"dimension {n} is {found[n]} in one input and {extent} in another")
     return found
 
@@ -171,22 +173,22 @@ def _scan(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
 
 
 def _gather(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
-    x, index = xs
+    x, places = xs
     n = x.shape[node.attr]
     if n == 0:
-        return np.zeros(index.shape, x.dtype)
-    taken = np.take_along_axis(x, np.clip(index, 0, n - 1), node.attr)
-    return np.where((index >= 0) & (index < n), taken, np.zeros((), x.dtype))
+        return np.zeros(places.shape, x.dtype)
+    taken = np.take_along_axis(x, np.clip(places, 0, n - 1), node.attr)
+    return np.where((places >= 0) & (places < n), taken, np.zeros((), x.dtype))
 
 
 def _scatter(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
     """In ascending order along the axis, each position at once for all that differ in the other axes."""
     kind, axis = node.attr
     step = (lambda _, v: v) if kind == "set" else _step(e, kind, node.dtype)
-    x, index, values = (np.moveaxis(a, axis, 0) for a in xs)
+    x, places, values = (np.moveaxis(a, axis, 0) for a in xs)
     result = x.copy()
-    rest = np.indices(index.shape[1:], sparse=True)
-    for at, value in zip(index, values, strict=True):
+    rest = np.indices(places.shape[1:], sparse=True)
+    for at, value in zip(places, values, strict=True):
         inside = (at >= 0) & (at < len(x))
         place = (at[inside], *(np.broadcast_to(r, at.shape)[inside] for r in rest))
         result[place] = step(result[place], value[inside])
