@@ -9,7 +9,7 @@ from typing import Any
 from portkit.compiler.build import build_nest
 from portkit.compiler.fuse import FusionLimits, fuse, through
 from portkit.compiler.generate import Generated, generate
-from portkit.compiler.graph import Node, Source
+from portkit.compiler.graph import Node, Source, unmarked
 from portkit.compiler.index import Expr, Index
 from portkit.compiler.key import nest_key
 from portkit.compiler.legalise import legalise
@@ -21,6 +21,8 @@ from portkit.contract import Capabilities
 from portkit.spec.kernel import Kernel
 
 _ROWS_FOR_EACH_WORKER = 4
+_TAKEN_OFF = ("detach", "input", "checkpoint")
+"""The marks that mean nothing to the compiler; `again` stays, and orders launches."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def compile_graph(outputs: Sequence[Node], capabilities: Capabilities) -> Compil
 
     An output that is a source itself is handed through. Raises `TensorError` for what the device cannot hold.
     """
-    wanted = [through(node) for node in simplify(outputs)]
+    wanted = [through(node) for node in simplify(unmarked(outputs, _TAKEN_OFF))]
     groups = fuse(wanted, fusion_limits(capabilities))
     nests = [build_nest(group) for group in groups]
     kernels = [_kernel(nest, capabilities) for nest in nests]

@@ -345,8 +345,8 @@ class Emitter:
     def hoist(self, roots: Iterable[Value], inner: frozenset[Axis], at: Sequence[Index] = ()) -> None:
         """Emit what `roots` and the indices `at` need and what no axis in `inner` changes, before their loops open."""
         waiting: set[Value] = set()
-        for value in subvalues(roots):
-            if self._known(value) is None and (value.op == "fold" or not waiting.isdisjoint(operands(value))):
+        for value in subvalues(roots, lambda v: self._known(v) is not None):
+            if value.op == "fold" or not waiting.isdisjoint(operands(value)):
                 waiting.add(value)  # a fold that is yet to be computed, and what needs it
             elif not value.axes & inner:
                 if value.op != "lit":

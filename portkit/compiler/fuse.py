@@ -109,6 +109,7 @@ class _Fusion:
         self.facts = Facts(self.order, outputs, bounds)
         self.needs: dict[Node, Wants] = {}
         self.groups: list[Group] = []
+        self.awaited: dict[Node, dict[Group, None]] = {}
 
     def run(self) -> list[Group]:
         for node in reversed(self.order):
@@ -194,7 +195,8 @@ class _Fusion:
             return False
         if any(not _axes(place.at) <= frozenset(group.axes) for place in wants[group]):
             return False  # inside a fold the kernel would compute it again for every row
-        return not any(other is not group and _reaches(other, group) for other in wants)
+        users = (*wants, *self.awaited.get(node, ()))
+        return not any(other is not group and _reaches(other, group) for other in users)
 
     def _can_fold(self, group: Group, node: Node, places: dict[Place, None]) -> bool:
         """Whether a fold can join a kernel: needed at one place, over the rows that its other folds have."""
@@ -230,7 +232,7 @@ class _Fusion:
         group.reasons.append(reason)
         if group.rows is None and _axes(where) != frozenset(group.axes):
             group.rows = _axes(where)
-        for other in wants:
+        for other in (*wants, *self.awaited.get(node, ())):
             if other is not group:
                 group.after.add(other)
                 other.before.add(group)
@@ -257,6 +259,10 @@ class _Fusion:
         if node.op in ("scan", "scatter"):
             group.sequence = True
             return _expand_sequence(group, node, place)
+        if node.op == "mark":
+            for awaited in node.inputs[1:]:
+                self.awaited.setdefault(through(awaited), {})[group] = None
+            return Item(node, place, ((node.inputs[0], place),))
         return Item(node, place, tuple((operand, place) for operand in node.inputs))
 
     def _expand_reduce(self, group: Group, node: Node, place: Place) -> Item:
@@ -303,6 +309,7 @@ class Facts:
 
     def __init__(self, order: Sequence[Node], outputs: Iterable[Node], bounds: FusionLimits) -> None:
         self.kept = {through(o) for o in outputs} | {through(n) for n in order if n.op == "store"}
+        self.kept |= {through(n) for o in order if o.op == "mark" for n in o.inputs[1:]}
         self.kept = {n for n in self.kept if n.op != "source"}
         self.cost: dict[Node, int] = {}
         self.folded: dict[Node, int] = {}
@@ -340,7 +347,7 @@ class Facts:
         return frozenset({operand}) if stored else self._leaves[operand]
 
     def heavy(self, node: Node) -> bool:
-        """Whether a fold is a contraction large enough for tiles: a sum of products, each operand with axes of its own."""
+        """Whether a fold is a sum of products, each operand with axes of its own, large enough for tiles."""
         if node not in self._heavy:
             self._heavy[node] = _is_contraction(node)
         return self._heavy[node]

@@ -16,7 +16,7 @@ A guard (e, low, high) holds where low <= e <= high. Values are hash-consed, as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
@@ -166,8 +166,11 @@ class Scatter:
     values: Value
 
 
-def subvalues(roots: Iterable[Value]) -> list[Value]:
-    """Return every value under `roots`, operands before users, without recursion; gathered indices are operands."""
+def subvalues(roots: Iterable[Value], known: Callable[[Value], bool] = lambda _: False) -> list[Value]:
+    """Return every value under `roots`, operands before users, without recursion; gathered indices are operands.
+
+    What is `known`, and what only that needs, is left out.
+    """
     order: list[Value] = []
     seen: set[Value] = set()
     stack = [(v, False) for v in reversed(list(roots))]
@@ -175,7 +178,7 @@ def subvalues(roots: Iterable[Value]) -> list[Value]:
         value, ready = stack.pop()
         if ready:
             order.append(value)
-        elif value not in seen:
+        elif value not in seen and not known(value):
             seen.add(value)
             stack.append((value, True))
             stack.extend((v, False) for v in reversed(operands(value)) if v not in seen)
