@@ -12,6 +12,7 @@ from portkit.compiler import graph
 from portkit.compiler.graph import Node, Shape, Size, Source
 from portkit.errors import DTypeError, ShapeError
 from portkit.spec.types import BOOL, DTYPES, I32, DType
+from portkit.tensor.leaves import own, recorded
 from portkit.tensor.promotion import DEFAULT_FLOAT, DTypeLike, as_dtype
 
 Array: TypeAlias = NDArray[Any]
@@ -29,11 +30,11 @@ class HostBuffer:
 class Handle:
     """A node of a graph and the device that will compute it: what every tensor operation works on."""
 
-    __slots__ = ("__weakref__", "_device", "_node", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "_device", "_node", "_requires_grad", "grad")
 
     _node: Node
     _device: str
-    requires_grad: bool
+    _requires_grad: bool
     grad: Self | None
 
     @classmethod
@@ -42,13 +43,32 @@ class Handle:
         self = cls.__new__(cls)
         self._node = node
         self._device = device
-        self.requires_grad = False
+        self._requires_grad = False
         self.grad = None
         return self
 
     def wrap(self, node: Node) -> Self:
-        """Return the tensor that `node` computes, on the device of this one."""
-        return self.of(node, self._device)
+        """Return the tensor that `node`, the result of an operation, computes on the device of this one."""
+        return self.of(recorded(node), self._device)
+
+    def _take(self, node: Node) -> None:
+        """Take the value of a node; a leaf remains one."""
+        self._node = own(self, node) if self._requires_grad else node
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether this is a leaf: a tensor for which `backward` collects gradients in `grad`, and where they end.
+
+        Results of operations on leaves are none themselves. Raises `DTypeError` when set for a dtype that is no float.
+        """
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if wanted and not self.dtype.is_float:
+            raise DTypeError(f"requires_grad: only floats have gradients, the tensor is {self.dtype}; cast it")
+        self._requires_grad = wanted
+        self._take(self._node)
 
     @property
     def node(self) -> Node:

@@ -22,7 +22,7 @@ def gradients(output: Node, wrt: Sequence[Node], seed: Node | None = None) -> li
     Takes time linear in the number of nodes. Raises `DTypeError` for an output that is no float, or an operation whose
     derivative is not implemented; `ShapeError` for a seed that does not fit.
     """
-    return gradients_of([output], wrt, [_seed(output, seed)])
+    return gradients_of([output], wrt, [seed_of(output, seed)])
 
 
 def gradients_of(
@@ -53,7 +53,8 @@ def gradients_of(
     return [graph.cast(found[n], n.dtype) if n in found else None for n in wrt]
 
 
-def _seed(output: Node, seed: Node | None) -> Node:
+def seed_of(output: Node, seed: Node | None) -> Node:
+    """Return the checked weights of the elements of an output, ones by default. Raises `DTypeError`, `ShapeError`."""
     if not output.dtype.is_float:
         raise DTypeError(f"only floats have gradients, the output is {output.dtype}; cast it")
     if seed is None:

@@ -14,6 +14,7 @@ from portkit.spec.types import DTYPES
 from portkit.tensor import elementwise, movement, products, realising, reductions
 from portkit.tensor.base import DEFAULT_DEVICE, Handle, host_array, source_of
 from portkit.tensor.common import Operand, is_tensor, nodes_of
+from portkit.tensor.leaves import computed
 from portkit.tensor.promotion import DTypeLike
 
 _DTYPE_NAMES = frozenset(DTYPES)
@@ -49,8 +50,10 @@ class Tensor(Handle):
         else:
             self._node = source_of(host_array(data, dtype))
         self._device = device or DEFAULT_DEVICE
-        self.requires_grad = requires_grad
+        self._requires_grad = False
         self.grad = None
+        if requires_grad:
+            self.requires_grad = True
 
     # --- computing ------------------------------------------------------------------------------------------------
 
@@ -90,13 +93,28 @@ class Tensor(Handle):
             return self
         return Tensor.of(source_of(realising.contents(self)), target)
 
+    # --- gradients ------------------------------------------------------------------------------------------------
+
+    def backward(self, gradient: Tensor | None = None, *, create_graph: bool = False) -> None:
+        """Add the gradients of this tensor to `grad` of the leaves: see `portkit.tensor.autograd.backward`."""
+        from portkit.tensor.autograd import backward
+
+        backward(self, gradient, create_graph=create_graph)
+
+    def requires_grad_(self, wanted: bool = True) -> Self:
+        """Set `requires_grad` and return this tensor."""
+        self.requires_grad = wanted
+        return self
+
     # --- assignment -----------------------------------------------------------------------------------------------
 
     def rebind(self, node: Node) -> None:
-        """Give this tensor the value of another node, of the same dtype and shape."""
+        """Give this tensor the node of its own value, now computed, of the same dtype and shape."""
         if node.dtype is not self.dtype or node.shape != self.shape:
             raise TensorError(f"rebind: {self.dtype} {show(self.shape)} cannot hold {node.dtype} {show(node.shape)}")
-        self._node = node
+        if not self.requires_grad:
+            computed(node, self._node)
+        self._take(node)
 
     def assign(self, value: Operand) -> Self:
         """Give this tensor a new value, broadcast to its shape and of its dtype; return this tensor.
@@ -108,7 +126,7 @@ class Tensor(Handle):
             raise ShapeError(f"assign: a value of shape {show(theirs.shape)} does not fit into {show(self.shape)}")
         if mine.dtype is not self.dtype:
             raise DTypeError(f"assign: {mine.dtype} does not fit into {self.dtype}; cast the value to {self.dtype}")
-        self._node = theirs
+        self._take(theirs)
         return self
 
     def __iadd__(self, value: Operand) -> Self:
