@@ -46,9 +46,13 @@ class Slot:
     storage: Storage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Program:
-    """Launches in order; `inputs` and `outputs` are slot numbers in the order of the caller's arguments and results."""
+    """Launches in order; `inputs` and `outputs` are slot numbers in the order of the caller's arguments and results.
+
+    An output may be an input, or be named twice. A program is equal to itself only, so that what is prepared for it is
+    found at once.
+    """
 
     launches: tuple[Launch, ...]
     slots: tuple[Slot, ...]
