@@ -69,6 +69,7 @@ class Builder:
         self._scalars: list[Scalar] = []
         self._shared: list[Shared] = []
         self._constants: dict[tuple[Type, int], Instr] = {}
+        self._known: dict[str, int] = {}
         self._body: list[Instr] = []
         self._nest: list[Reg] = []
         self._names: set[str] = set()
@@ -104,6 +105,7 @@ class Builder:
         if key not in self._constants:
             name = self._fresh("c")
             self._constants[key] = Instr("mov.const", result=name, type=type_, imms=(bits,))
+            self._known[name] = bits
         return Reg(self._constants[key].result, type_)
 
     def op(
@@ -173,7 +175,16 @@ class Builder:
 
     def splat(self, x: Reg, lanes: int) -> Reg:
         """Return a vector with `x` in each of `lanes` lanes (`x` itself for one lane)."""
-        return x if lanes == 1 else self.op("mov.splat", x, type=Type(x.type.dtype, lanes))
+        if lanes == 1:
+            return x
+        result = self.op("mov.splat", x, type=Type(x.type.dtype, lanes))
+        if x.name in self._known:
+            self._known[result.name] = self._known[x.name]
+        return result
+
+    def constant(self, x: Reg) -> int | None:
+        """Return the bit pattern that each lane of `x` is known to have, None for what is no constant."""
+        return self._known.get(x.name)
 
     def load(self, mem: Mem, index: Reg, gate: Reg | None = None, other: Reg | None = None) -> Reg:
         """Load an element, or a gather where the index is a vector."""
