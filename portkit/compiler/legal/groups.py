@@ -55,7 +55,7 @@ class _Groups(Rewrite):
         self._tiles: dict[DType, Mem] = {}
         self._rounds: list[_Round] = []
 
-    def rule(self, instr: Instr) -> Callable[[Instr], Parts | None] | None:
+    def rule(self, instr: Instr) -> Callable[[Instr], Parts] | None:
         return self._group if expands_group(instr, self.types, self.capabilities) else None
 
     def run(self) -> Kernel:

@@ -188,11 +188,8 @@ class Rewrite:
         """Return the declaration that takes the place of one of the old kernel."""
         return memory
 
-    def rule(self, instr: Instr) -> Callable[[Instr], Parts | None] | None:
-        """Return what writes an instruction and returns the parts of its result; None to copy it.
-
-        A rule that finds nothing to change returns None.
-        """
+    def rule(self, instr: Instr) -> Callable[[Instr], Parts] | None:
+        """Return what writes an instruction and returns the parts of its result, if it has one; None to copy it."""
         raise NotImplementedError
 
     # --- what a pass uses ---------------------------------------------------------------------------------------------
@@ -223,10 +220,9 @@ class Rewrite:
                 self._endloop(instr)
             case _:
                 rule = self.rule(instr)
-                parts = rule(instr) if rule else None
-                if parts is None:
+                if rule is None:
                     self._copy(instr)
-                elif instr.result:
+                elif parts := rule(instr):
                     self.made[instr.result] = parts
 
     def _copy(self, instr: Instr) -> None:

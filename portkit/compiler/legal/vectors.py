@@ -45,7 +45,7 @@ class _Vectors(Rewrite):
         """Return the lanes of each piece of a vector."""
         return 1 if is_wide(type_.dtype, self.capabilities) else self._widths[type_.lanes]
 
-    def rule(self, instr: Instr) -> Callable[[Instr], Parts | None] | None:
+    def rule(self, instr: Instr) -> Callable[[Instr], Parts] | None:
         types = [self.types[name] for name in instr.reads]
         if instr.type is not None:
             types.append(instr.type)
@@ -220,7 +220,7 @@ def _alignment(align: int, offset: int, dtype: DType) -> int:
     return min(align, start & -start) if start else align
 
 
-_RULES: dict[str, Callable[[_Vectors, Instr], Parts | None]] = {
+_RULES: dict[str, Callable[[_Vectors, Instr], Parts]] = {
     "mov.splat": _Vectors._splat,
     "mov.lane": _Vectors._lane,
     "mov.pack": _Vectors._pack,
