@@ -48,14 +48,16 @@ def backward(tensor: Tensor, gradient: Tensor | None = None, *, create_graph: bo
     (output,), back = leaves.unfolded([tensor.node])
     until = leaves.Leaves()
     nodes = [n for n in graph.topological([output], until) if n in until]
-    if not nodes:
+    found = rewriting.gradients_of([output], nodes, [seed], until)
+    parts = [(leaves.owner(n), g) for n, g in zip(nodes, found, strict=True) if g is not None]
+    if not parts:
         raise UsageError("backward: the tensor depends on none that requires_grad, or was computed within no_grad")
-    for node, found in zip(nodes, rewriting.gradients_of([output], nodes, [seed], until), strict=True):
-        owner = leaves.owner(node)
-        if found is not None and owner is not None:
-            (part,) = graph.substitute([found], back)
-            total = part if owner.grad is None else graph.map_("add", owner.grad.node, part)
-            owner.grad = owner.of(total if create_graph else graph.mark(total, "detach"), owner.device)
+    for owner, part in parts:
+        assert owner is not None  # `tensor` and `until` keep it
+        (total,) = graph.substitute([part], back)
+        if owner.grad is not None:
+            total = graph.map_("add", owner.grad.node, total)
+        owner.grad = owner.of(total if create_graph else graph.mark(total, "detach"), owner.device)
 
 
 def _seed(name: str, output: Tensor, weight: Tensor | None) -> Node:

@@ -132,6 +132,7 @@ def test_gradients_can_be_differentiated_where_asked_for() -> None:
     np.testing.assert_array_equal(slope(x), 6 * X)
     (x * x * x).sum().backward()
     plain = x.grad
+    assert plain is not None
     with pytest.raises(UsageError, match="depends on none"):
         plain.sum().backward()
 
