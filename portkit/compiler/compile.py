@@ -16,6 +16,7 @@ from portkit.compiler.legalise import legalise
 from portkit.compiler.nest import Nest
 from portkit.compiler.program import Launch, Program, Role, Slot
 from portkit.compiler.simplify import simplify
+from portkit.compiler.split import split_reductions
 from portkit.compiler.storage import storage
 from portkit.contract import Capabilities
 from portkit.spec.kernel import Kernel
@@ -40,8 +41,10 @@ def compile_graph(outputs: Sequence[Node], capabilities: Capabilities) -> Compil
 
     An output that is a source itself is handed through. Raises `TensorError` for what the device cannot hold.
     """
-    wanted = [through(node) for node in simplify(unmarked(outputs, _TAKEN_OFF))]
-    groups = fuse(wanted, fusion_limits(capabilities))
+    limits = fusion_limits(capabilities)
+    simple = simplify(unmarked(outputs, _TAKEN_OFF))
+    wanted = [through(node) for node in split_reductions(simple, limits.rows)]
+    groups = fuse(wanted, limits)
     nests = [build_nest(group) for group in groups]
     kernels = [_kernel(nest, capabilities) for nest in nests]
     return _assemble(wanted, nests, kernels, capabilities)

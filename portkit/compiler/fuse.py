@@ -175,7 +175,7 @@ class _Fusion:
                     return "it holds a fold and is used inside another"
                 if facts.cost[node] > _REPEAT and (nested or group.heavy) and self._repeats(group, place, axes):
                     return "it would be computed again and again"
-        if len(wants) > 1 and (covers or facts.cost[node] > _RECOMPUTE):
+        if len(wants) > 1 and (covers or (facts.cost[node] > _RECOMPUTE and count(node.shape) > 1)):
             return "several kernels need it"
         return ""
 
@@ -193,8 +193,8 @@ class _Fusion:
         spare = self.bounds.buffers - _loads(self.bounds)
         if group.sequence or len(group.stores) >= spare or _own_place(group, node, wants[group]) is None:
             return False
-        if any(not _axes(place.at) <= frozenset(group.axes) for place in wants[group]):
-            return False  # inside a fold the kernel would compute it again for every row
+        if node in self.facts.barriers or len({place.at for place in wants[group]}) > 1:
+            return False  # at its other places the kernel would compute it again
         users = (*wants, *self.awaited.get(node, ()))
         return not any(other is not group and _reaches(other, group) for other in users)
 
@@ -226,12 +226,10 @@ class _Fusion:
         self._inline(node, {group: {Place(at): None}})
 
     def _keep(self, group: Group, node: Node, wants: Wants, reason: str, at: Indices | None = None) -> None:
-        where = at or _own_place(group, node, wants[group])
+        where = _own_place(group, node, wants[group]) if at is None else at
         assert where is not None
         group.stores.append((node, where))
         group.reasons.append(reason)
-        if group.rows is None and _axes(where) != frozenset(group.axes):
-            group.rows = _axes(where)
         for other in (*wants, *self.awaited.get(node, ())):
             if other is not group:
                 group.after.add(other)
@@ -303,12 +301,13 @@ def _expand_sequence(group: Group, node: Node, place: Place) -> Item:
 class Facts:
     """What is known of each node before fusion.
 
-    `kept` are those that must be stored; `cost` estimates what computing one element takes beyond stored nodes and
+    `kept` are those that must be stored, of which `barriers` not by a kernel that uses them; `cost` estimates what computing one element takes beyond stored nodes and
     folds; `folded` is the number of elements of the largest fold that it depends on before the next stored node.
     """
 
     def __init__(self, order: Sequence[Node], outputs: Iterable[Node], bounds: FusionLimits) -> None:
-        self.kept = {through(o) for o in outputs} | {through(n) for n in order if n.op == "store"}
+        self.barriers = {through(n) for n in order if n.op == "store"}
+        self.kept = {through(o) for o in outputs} | self.barriers
         self.kept |= {through(n) for o in order if o.op == "mark" for n in o.inputs[1:]}
         self.kept = {n for n in self.kept if n.op != "source"}
         self.cost: dict[Node, int] = {}
@@ -336,14 +335,15 @@ class Facts:
                 found |= self._seen_from(operand)
             if len(found) <= most_loads:
                 break
-            largest = max((i for i in node.inputs if i not in self.kept), key=lambda i: len(self._leaves[i]))
-            self.kept.add(through(largest))
-            if len(self._seen_from(largest)) > 1:
+            largest = max(node.inputs, key=lambda i: len(self._seen_from(i)))
+            if len(self._seen_from(largest)) == 1:
                 break
+            self.barriers.add(through(largest))
+            self.kept.add(through(largest))
         self._leaves[node] = frozenset({node}) if node.op == "source" else frozenset(found)
 
     def _seen_from(self, operand: Node) -> frozenset[Node]:
-        stored = through(operand) in self.kept or operand.op in ("scan", "scatter")
+        stored = through(operand) in self.barriers or operand.op in ("scan", "scatter")
         return frozenset({operand}) if stored else self._leaves[operand]
 
     def heavy(self, node: Node) -> bool:
@@ -414,7 +414,7 @@ def _own_place(group: Group, node: Node, places: Iterable[Place]) -> Indices | N
     for place in places:
         if place.guards or not plain(place.at, node.shape) or not _axes(place.at) <= frozenset(group.axes):
             continue
-        if _axes(place.at) in levels or group.rows is None:
+        if _axes(place.at) in levels:
             return place.at
     return None
 

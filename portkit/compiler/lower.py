@@ -1,7 +1,7 @@
 """Lowering of rows: a nest and its schedule to a kernel of twelve ops.
 
-Tasks are shared among work-groups. A task binds the row axes, computes the folds in order, and makes the stores. Along a
-vector axis there is a main loop over whole vectors and, where the extent is ragged, one masked vector.
+Tasks are shared among work-groups. A task binds the row axes, computes the folds in order, and makes the stores. Along
+a vector axis there is a main loop over whole vectors and, where the extent is ragged, one masked vector.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from math import prod
+from typing import Any
 
 from portkit.compiler.emit import Emitter, identity_bits
+from portkit.compiler.fuse import most
 from portkit.compiler.index import Axis, Index, minimum, unravel
 from portkit.compiler.nest import Nest, Value
 from portkit.compiler.schedule import RowSchedule
@@ -52,19 +54,17 @@ class _Rows:
             self._block(self.vector, block)
 
     def _block(self, axis: Axis, block: Index) -> None:
-        """Run the vectors of one block of the row axis: the whole ones in a loop, then the ragged one."""
-        e, lanes = self.e, self.schedule.lanes
+        """Run the vectors of one block of the row axis: tiles of them, single ones, then the ragged one."""
+        e, lanes, tile = self.e, self.schedule.lanes, self.schedule.tile
         self._hoist({axis, *self.nest.inner})
         whole = axis.extent // lanes
         first = block * self.schedule.block
         count = minimum(whole - first, self.schedule.block) if self.schedule.block != whole else whole
-        step = Axis(self.schedule.block)
         with e.vectorised(axis, lanes):
-            if count != 0:
-                with e.b.serial(self._count(count)) as loop, e.scope():
-                    e.bind(step, loop.index)
-                    e.bind(axis, e.index((step + first) * lanes))
-                    self._row()
+            tiles = count // tile
+            self._run(axis, first, tiles, tile)
+            if tile > 1 and whole % tile != 0:
+                self._run(axis, first + tiles * tile, count - tiles * tile, 1)
         rest = axis.extent - whole * lanes
         if rest == 0:
             return
@@ -72,6 +72,49 @@ class _Rows:
         if isinstance(block, int) and isinstance(axis.extent, int):
             last = self.b.const("bool", True)
         self._ragged(axis, whole * lanes, rest, lanes, last)
+
+    def _run(self, axis: Axis, first: Index, count: Index, tile: int) -> None:
+        """Run `count` tiles of vectors from vector `first` on."""
+        if count == 0:
+            return
+        e, lanes = self.e, self.schedule.lanes
+        step = Axis(most(count))
+        with e.b.serial(self._count(count)) as loop, e.scope():
+            e.bind(step, loop.index)
+            start = e.index((step * tile + first) * lanes)
+            e.bind(axis, start)
+            if tile == 1:
+                self._row()
+            else:
+                self._tile(axis, [start, *(self.b.add(start, e.i32(t * lanes)) for t in range(1, tile))])
+
+    def _tile(self, axis: Axis, starts: Sequence[Reg]) -> None:
+        """Run several vectors of rows at once: their folds share the loops."""
+        e = self.e
+        known: list[dict[Any, Reg]] = [{} for _ in starts]
+
+        def each(make: Callable[[int], Reg | None]) -> list[Any]:
+            made: list[Any] = []
+            for t, start in enumerate(starts):
+                with e.scope():
+                    e.scopes[-1].update(known[t])
+                    e.bind(axis, start)
+                    made.append(make(t))
+            return made
+
+        for fold, order in zip(self.nest.folds, self.schedule.fold_orders, strict=True):
+            kind, unordered = fold.attr
+            body = fold.args[0]
+            wide = axis in body.axes
+
+            def step(sums: list[Reg], kind: str = kind, body: Value = body, wide: bool = wide) -> list[Reg]:
+                return each(lambda t: self._step(kind, sums[t], body, wide))
+
+            start = [self._identity(fold, wide)] * len(starts)
+            totals = self._carried([unordered[i] for i in order], start, step, body, frozenset({axis}))
+            for t, total in enumerate(totals):
+                known[t][fold] = total
+        each(lambda _: self._finish())
 
     def _ragged(self, axis: Axis, start: Index, rest: Index, lanes: int, last: Reg) -> None:
         e = self.e
@@ -87,6 +130,10 @@ class _Rows:
         self._hoist(self.nest.inner)
         for fold, order in zip(self.nest.folds, self.schedule.fold_orders, strict=True):
             self._fold(fold, order)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Make the stores of a row whose folds are known."""
         for store in self.nest.row_stores:
             self.e.store(store)
         if self.nest.inner:
@@ -101,7 +148,6 @@ class _Rows:
         self.e.hoist([*self.nest.folds, *roots], self.folded.union(inner), [s.index for s in stores])
 
     def _inner(self, axes: Sequence[Axis]) -> None:
-        e = self.e
         if self.schedule.mode == "inner":
             self._loops(axes[:-1], lambda: self._vectors(axes[-1]))
         else:
@@ -171,16 +217,18 @@ class _Rows:
     def _combine(self, kind: str, a: Reg, b: Reg) -> Reg:
         return self.b.op(kind if kind in ("add", "mul") else f"reduce.{kind}", a, b)
 
-    def _carried(self, axes: Sequence[Axis], sums: list[Reg], step: Step, body: Value) -> list[Reg]:
-        """Run `step` over loops on `axes`, its results carried."""
+    def _carried(
+        self, axes: Sequence[Axis], sums: list[Reg], step: Step, body: Value, varying: frozenset[Axis] = frozenset()
+    ) -> list[Reg]:
+        """Run `step` over loops on `axes`, its results carried; it binds the axes in `varying` itself."""
         if not axes:
             return step(sums)
         names = [f"s{i}" for i in range(len(sums))]
         count = self._count(axes[0].extent)
         with self.b.serial(count, **dict(zip(names, sums, strict=True))) as loop, self.e.scope():
             self.e.bind(axes[0], loop.index)
-            self.e.hoist([body], frozenset(axes[1:]))
-            after = self._carried(axes[1:], [loop[n] for n in names], step, body)
+            self.e.hoist([body], varying.union(axes[1:]))
+            after = self._carried(axes[1:], [loop[n] for n in names], step, body, varying)
             loop.next(**dict(zip(names, after, strict=True)))
         return [loop[n] for n in names]
 

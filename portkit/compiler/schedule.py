@@ -31,10 +31,10 @@ _TASK = 1 << 14
 class RowSchedule:
     """How a nest of rows runs.
 
-    `mode` says which axes run in vectors of `lanes`: none, the last of every fold and of the inner axes (`inner`), or the
-    row axis number `row`. `fold_orders` permutes the axes of each fold, `inner_order` the inner axes. A fold has `unroll`
-    partial accumulators. A task is `block` vectors of the row axis, or one row; `groups` work-groups of `items` lanes
-    share the tasks.
+    `mode` says which axes run in vectors of `lanes`: none, the last of every fold and of the inner axes (`inner`), or
+    the row axis number `row`. `fold_orders` permutes the axes of each fold, `inner_order` the inner axes. A fold along
+    its vector axis has `unroll` partial accumulators; one across the row axis runs `tile` vectors of rows at once. A
+    task is `block` vectors of the row axis, or one row; `groups` work-groups of `items` lanes share the tasks.
     """
 
     mode: VectorMode
@@ -44,6 +44,7 @@ class RowSchedule:
     items: int
     row: int = -1
     block: int = 1
+    tile: int = 1
     fold_orders: tuple[tuple[int, ...], ...] = ()
     inner_order: tuple[int, ...] = ()
 
@@ -89,12 +90,14 @@ def _cut(
     folds = max((_extent(f.attr[1]) for f in nest.folds), default=1)
     work = _extent(nest.rows) * (folds + _extent(nest.inner))
     wanted = max(1, min(capabilities.tuning.workers * 8, work // _TASK))
-    block = 1
+    block = tile = 1
     tasks = _extent(nest.rows)
     if mode == "row":
         vectors = ceil(most(nest.rows[row].extent) / lanes)
         rest = tasks // most(nest.rows[row].extent)
         block = max(1, min(vectors * rest // wanted, vectors, 1024))
+        if nest.folds:
+            block, tile = _tiled(block, vectors, capabilities)
         tasks = rest * ceil(vectors / block)
     orders = tuple(_last(f.attr[1], a) for f, a in zip(nest.folds, chosen, strict=True))
     return RowSchedule(
@@ -105,9 +108,16 @@ def _cut(
         1,
         row if mode == "row" else -1,
         block,
+        tile,
         orders,
         _last(nest.inner, best_inner),
     )
+
+
+def _tiled(block: int, vectors: int, capabilities: Capabilities) -> tuple[int, int]:
+    """Return a block and a tile of vectors for folds across rows: wide enough to read whole pages, few enough to keep."""
+    tile = next((t for t in (8, 4, 2) if t <= block and t < capabilities.tuning.vector_registers), 1)
+    return min(-(-block // tile) * tile, vectors), tile
 
 
 def _in_lanes(nest: Nest, capabilities: Capabilities) -> RowSchedule:
