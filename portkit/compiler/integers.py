@@ -124,6 +124,12 @@ def _holds(terms: Terms, e: Index, k: int) -> bool:
 Change: TypeAlias = "tuple[tuple[Index, int], ...]"
 
 
+def _exceeds(terms: Terms, e: Index) -> bool:
+    """Whether every term of e has its like in the sum, of the same sign and no smaller: taking e away leaves less."""
+    wanted, _ = linear(e)
+    return all(terms.get(a, 0) * n > 0 and abs(terms[a]) >= abs(n) for a, n in wanted.items())
+
+
 def _join_remainder(r: Expr, terms: Terms) -> Change | None:
     """Return what to add to a sum, and how many times, to join a remainder with its like; None if it has none."""
     x, c = r.args
@@ -294,7 +300,7 @@ def _pull_out_symbol(terms: Terms, constant: int, d: Expr) -> tuple[Index, Index
             continue
         part = multiply(product(others), times)
         gone = multiply(part, d)
-        if single or _holds(linear(rest)[0], gone, 1):
+        if single or _exceeds(linear(rest)[0], gone):
             whole, rest = add(whole, part), add(rest, gone, -1)
     return whole, rest
 

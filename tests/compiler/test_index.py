@@ -167,6 +167,7 @@ def test_constants_divide_into_one_form(make: Callable[..., Index], expected: Ca
         (lambda a, b, n, m: (a * n + b) % (n * 4), lambda a, b, n, m: a % 4 * n + b),
         (lambda a, b, n, m: (a * (n + 2) + b) // (n + 2), lambda a, b, n, m: a),
         (lambda a, b, n, m: (a * (n + m) + b + m) % (n + m), lambda a, b, n, m: b + m),
+        (lambda a, b, n, m: (a * (n + 3) + b) // (n + 2), lambda a, b, n, m: a + (a + b) // (n + 2)),
         (lambda a, b, n, m: n // n, lambda a, b, n, m: 1),
         (lambda a, b, n, m: (n * m) % m, lambda a, b, n, m: 0),
         (lambda a, b, n, m: ix.minimum(b, n), lambda a, b, n, m: b),
