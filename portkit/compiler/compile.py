@@ -26,7 +26,7 @@ _TAKEN_OFF = ("detach", "input", "checkpoint")
 """The marks that mean nothing to the compiler; `again` stays, and orders launches."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compiled:
     """A program, the source behind each of its inputs, and for each launch what it was made from."""
 

@@ -5,31 +5,69 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from portkit.compiler import graph
-from portkit.compiler.evaluate import evaluate
-from portkit.tensor.base import HostBuffer, source_of
+from portkit.compiler.graph import Source
+from portkit.compiler.storage import from_device, storage, to_device
+from portkit.errors import DeviceMismatch, ShapeError
+from portkit.tensor.base import HostBuffer
+from portkit.tensor.leaves import computed
 
 if TYPE_CHECKING:
+    from portkit.runtime.buffers import Buffer
+    from portkit.runtime.devices import RuntimeDevice
     from portkit.tensor.tensor import Tensor
 
 
 def realise(tensors: Sequence[Tensor]) -> None:
-    """Compute tensors together, so that they share work; each becomes the source of its own contents."""
-    waiting = [t for t in tensors if t.node.op != "source"]
-    if not waiting:
-        return
-    nodes = [t.node for t in waiting]
-    contents = {n.attr: n.attr.buffer.array for n in graph.topological(nodes) if n.op == "source"}
-    for tensor, array in zip(waiting, evaluate(nodes, contents), strict=True):
-        tensor.rebind(source_of(np.asarray(array, order="C")))
+    """Compute tensors together, so that they share work; each becomes the source of its own contents.
+
+    Raises `DeviceMismatch` where a tensor needs contents that are on another device.
+    """
+    from portkit.runtime.devices import open_device
+    from portkit.runtime.realise import realise as compute
+
+    for name in dict.fromkeys(t.device for t in tensors):
+        waiting = [t for t in tensors if t.device == name and t.node.op != "source"]
+        if not waiting:
+            continue
+        device = open_device(name)
+        nodes = [t.node for t in waiting]
+        buffers = compute(device, nodes, lambda source, device=device: buffer_of(source, device))
+        for tensor, node, buffer in zip(waiting, nodes, buffers, strict=True):
+            made = graph.source(Source(node.dtype, node.shape, buffer))
+            computed(made, node)
+            tensor.rebind(made)
+
+
+def buffer_of(source: Source, device: RuntimeDevice) -> Buffer:
+    """Return a source's contents on a device; an array of the host goes there the first time that it is needed."""
+    from portkit.runtime.buffers import from_array
+
+    held = source.buffer
+    if isinstance(held, HostBuffer):
+        stored = to_device(held.array, storage(source.dtype, device.capabilities))
+        held = source.buffer = from_array(device, stored)
+    if held.device is not device:
+        raise DeviceMismatch(f"a tensor on {held.device.name} is needed on {device.name}: use .to({device.name!r})")
+    return held
 
 
 def contents(tensor: Tensor) -> NDArray[Any]:
-    """Return the elements as an array of the host, computed if need be; it is not to be written to."""
+    """Return the elements as an array of the host, computed if need be; it is not to be written to.
+
+    Raises `ShapeError` for a tensor with a dynamic dimension.
+    """
     realise([tensor])
-    buffer = tensor.node.attr.buffer
-    assert isinstance(buffer, HostBuffer)
-    return buffer.array
+    held = tensor.node.attr.buffer
+    if isinstance(held, HostBuffer):
+        return held.array
+    shape = [n for n in tensor.shape if isinstance(n, int)]
+    if len(shape) != tensor.ndim:
+        raise ShapeError(f"the extents of {graph.show(tensor.shape)} are not known; give the dynamic ones values")
+    stored = storage(tensor.dtype, held.device.capabilities)
+    count = stored.bytes
+    for n in shape:
+        count *= n
+    return from_device(held.read(count).data, tensor.dtype, shape, stored)
