@@ -102,9 +102,9 @@ def const_bits(dtype: DType, bits: int, shape: Shape = ()) -> Node:
     return expand(reshape(scalar, (1,) * len(shape)), shape) if shape else scalar
 
 
-def iota(count: Size) -> Node:
-    """Return 0 .. count-1 as i32, shape (count,)."""
-    return _node("iota", I32, (count,))
+def iota(n: Size) -> Node:
+    """Return 0 .. n-1 as i32, shape (n,)."""
+    return _node("iota", I32, (n,))
 
 
 # --- computing ----------------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def reshape(x: Node, shape: Sequence[Size]) -> Node:
     wanted = tuple(shape)
     if wanted == x.shape:
         return x
-    if _product(wanted) != _product(x.shape):
+    if count(wanted) != count(x.shape):
         raise ShapeError(f"cannot reshape {show(x.shape)} to {show(wanted)}: the number of elements differs")
     if x.op == "view" and x.attr == ("reshape",):
         return reshape(x.inputs[0], wanted)
@@ -342,6 +342,14 @@ def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
     return node if same else _node(node.op, node.dtype, node.shape, inputs, node.attr)
 
 
+def count(shape: Iterable[Size]) -> Size:
+    """Return the number of elements of a shape."""
+    total: Size = 1
+    for n in shape:
+        total = total * n
+    return total
+
+
 def show(shape: Shape) -> str:
     """Return a shape as it stands in messages: (2, 3)."""
     return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
@@ -351,10 +359,3 @@ def _axis(name: str, x: Node, axis: int) -> int:
     if not -x.rank <= axis < x.rank:
         raise AxisError(f"{name}: axis {axis} is out of range for shape {show(x.shape)}")
     return axis % x.rank
-
-
-def _product(shape: Shape) -> Size:
-    total: Size = 1
-    for n in shape:
-        total = total * n
-    return total

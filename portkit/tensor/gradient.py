@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, map_
 from portkit.errors import DTypeError, ShapeError
+from portkit.tensor import gradient_windows
 from portkit.tensor.gradient_rules import carried, cotangent, passes
 
 
@@ -88,6 +89,11 @@ def _operands(node: Node, g: Node, reached: Collection[Node]) -> list[tuple[Node
     """Return the operands that take part and their cotangents."""
     if node.op == "mark" and node.attr[0] == "checkpoint":
         return _recomputed(node, g, reached)
+    windows = gradient_windows.recognise(node)
+    if windows is not None:
+        part = gradient_windows.cotangent(windows, g)
+        if part is not None:
+            return [(windows.origin, part)]
     return [(x, cotangent(node, g, k)) for k, x in enumerate(node.inputs) if x in reached and passes(node, k)]
 
 

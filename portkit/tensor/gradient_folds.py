@@ -6,7 +6,7 @@ the product of those before it times that of those after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Size, map_
@@ -49,7 +49,7 @@ def _product(node: Node, g: Node) -> Node:
         return graph.expand(g, x.shape)
     order = [*(i for i in range(x.rank) if i not in axes), *axes]
     moved = graph.permute(x, order)
-    line = graph.reshape(moved, (*moved.shape[: x.rank - len(axes)], _count([x.shape[i] for i in axes])))
+    line = graph.reshape(moved, (*moved.shape[: x.rank - len(axes)], graph.count([x.shape[i] for i in axes])))
     last = line.rank - 1
     after = graph.flip(_shifted(_running(graph.flip(line, [last])), last, 1, 1), [last])
     others = map_("mul", _shifted(_running(line), last, 1, 1), after)
@@ -59,13 +59,6 @@ def _product(node: Node, g: Node) -> Node:
 
 def _running(x: Node) -> Node:
     return graph.scan("mul", x, x.rank - 1)
-
-
-def _count(shape: Sequence[Size]) -> Size:
-    total: Size = 1
-    for n in shape:
-        total = total * n
-    return total
 
 
 def _shifted(x: Node, axis: int, by: int, fill: float) -> Node:

@@ -34,9 +34,7 @@ def words(key: Node, draw: Node, shape: Shape) -> tuple[Node, Node]:
 
     `key` is u32 (2,), `draw` u32 (), the number of the draw; the counter of element n in row-major order is (n, draw).
     """
-    count: graph.Size = 1
-    for n in shape:
-        count = count * n
+    count = graph.count(shape)
     halves = (_spread(graph.shrink(key, [(k, k + 1)]), count) for k in (0, 1))
     low, high = halves
     number = graph.cast(graph.iota(count), U32)
