@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "tensor": "Tensor",
+    "creation": "full zeros ones full_like zeros_like ones_like arange linspace eye meshgrid one_hot tril triu",
     "elementwise": (
         "add sub mul div floor_divide remainder fmod truncated_divide pow maximum minimum clip lt gt eq ne le "
         "ge logical_not logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not "
@@ -23,12 +24,31 @@ _NAMES = {
     ),
     "movement": (
         "reshape flatten unflatten squeeze unsqueeze expand broadcast_to broadcast_tensors permute transpose "
-        "moveaxis flip roll shrink narrow split chunk unbind stride diagonal pad cat stack tile repeat "
+        "moveaxis flip roll shrink narrow split chunk unbind stride diagonal pad dilate cat stack tile repeat "
         "repeat_interleave"
     ),
+    "indexing": "take embedding gather take_along_axis scatter scatter_add",
     "reductions": "sum prod max min any all count_nonzero mean var std logsumexp norm argmax argmin",
+    "scans": "cumsum cumprod cummax cummin diff",
+    "sorting": "sort argsort topk",
+    "masking": "masked_fill masked_select nonzero",
     "products": "matmul dot outer linear tensordot",
     "einstein": "einsum",
+    "convolution": (
+        "convolution conv1d conv2d conv3d conv_transpose conv_transpose1d conv_transpose2d conv_transpose3d unfold"
+    ),
+    "pooling": "max_pool avg_pool adaptive_avg_pool adaptive_max_pool",
+    "interpolation": "interpolate",
+    "activations": (
+        "relu relu6 leaky_relu elu selu softplus log_sigmoid silu mish gelu hardsigmoid hardswish hardtanh "
+        "softsign dropout"
+    ),
+    "normalisation": "softmax log_softmax layer_norm rms_norm group_norm instance_norm batch_norm normalize",
+    "attention": "scaled_dot_product_attention",
+    "losses": (
+        "mse_loss l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits kl_div nll_loss "
+        "cross_entropy"
+    ),
 }
 """Module -> what of it is public here."""
 

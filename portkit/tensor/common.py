@@ -97,6 +97,12 @@ def promote_for(name: str, dtypes: Sequence[DType], scalars: Sequence[Scalar] = 
         raise DTypeError(f"{name}: {error}") from None
 
 
+def promoted(name: str, *operands: Operand) -> DType:
+    """Return the promoted dtype of tensors, arrays and numbers. Raises `DTypeError`."""
+    dtypes = [dtype_of(name, v) for v in operands if not is_scalar(v)]
+    return promote_for(name, dtypes, [v for v in operands if is_scalar(v)])
+
+
 def as_node(name: str, value: Node | Scalar, dtype: DType, shape: Shape) -> Node:
     """Return an operand as a node of a dtype, broadcast to a shape. Raises `DTypeError` if a number does not fit."""
     if isinstance(value, Node):

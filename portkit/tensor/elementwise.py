@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from portkit.compiler import graph
 from portkit.compiler.graph import Node
 from portkit.errors import DTypeError
-from portkit.spec.types import BOOL, DType
-from portkit.tensor.common import Operand, constant, dtype_of, is_scalar, is_tensor, nodes_of, promote_for
+from portkit.spec.types import BOOL
+from portkit.tensor.common import Operand, constant, is_tensor, nodes_of, promoted
 from portkit.tensor.promotion import DTypeLike, as_dtype, inexact
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def apply(name: str, *operands: Operand, told: str = "") -> Tensor:
 def apply_float(name: str, *operands: Operand, told: str = "") -> Tensor:
     """Return a float function; operands that are all integers, bools and numbers become f32 first."""
     told = told or name
-    dtype = inexact(_promoted(told, *operands))
+    dtype = inexact(promoted(told, *operands))
     first, nodes = nodes_of(told, *operands, dtype=dtype)
     return first.wrap(_mapped(told, name, *nodes))
 
@@ -42,17 +42,12 @@ def _mapped(told: str, name: str, *nodes: Node) -> Node:
         raise DTypeError(f"{told}: {error}; cast the operands first") from None
 
 
-def _promoted(name: str, *operands: Operand) -> DType:
-    dtypes = [dtype_of(name, v) for v in operands if not is_scalar(v)]
-    return promote_for(name, dtypes, [v for v in operands if is_scalar(v)])
-
-
 # --- arithmetic ---------------------------------------------------------------------------------------------------
 
 
 def add(x: Operand, y: Operand) -> Tensor:
     """Return x + y; of bools, the logical or. Shapes broadcast. Raises `ShapeError`, `DTypeError`, `DeviceMismatch`."""
-    return apply("or" if _promoted("add", x, y) is BOOL else "add", x, y, told="add")
+    return apply("or" if promoted("add", x, y) is BOOL else "add", x, y, told="add")
 
 
 def sub(x: Operand, y: Operand) -> Tensor:
@@ -62,7 +57,7 @@ def sub(x: Operand, y: Operand) -> Tensor:
 
 def mul(x: Operand, y: Operand) -> Tensor:
     """Return x * y; of bools, the logical and. Shapes broadcast. Raises as `add`."""
-    return apply("and" if _promoted("mul", x, y) is BOOL else "mul", x, y, told="mul")
+    return apply("and" if promoted("mul", x, y) is BOOL else "mul", x, y, told="mul")
 
 
 def div(x: Operand, y: Operand) -> Tensor:
@@ -72,14 +67,14 @@ def div(x: Operand, y: Operand) -> Tensor:
 
 def floor_divide(x: Operand, y: Operand) -> Tensor:
     """Return the quotient rounded down; of integers by zero, 0. Raises as `add`."""
-    if _promoted("floor_divide", x, y).is_float:
+    if promoted("floor_divide", x, y).is_float:
         return floor(div(x, y))
     return apply("idiv", x, y, told="floor_divide")
 
 
 def remainder(x: Operand, y: Operand) -> Tensor:
     """Return x - y * floor(x / y), with the sign of y; of integers by zero, 0. Raises as `add`."""
-    if not _promoted("remainder", x, y).is_float:
+    if not promoted("remainder", x, y).is_float:
         return apply("imod", x, y, told="remainder")
     rest = fmod(x, y)
     other_sign = logical_xor(lt(rest, 0), y < 0)
@@ -91,14 +86,14 @@ def fmod(x: Operand, y: Operand) -> Tensor:
 
     Of floats, for quotients up to 2^p: further up it is not exact.
     """
-    if not _promoted("fmod", x, y).is_float:
+    if not promoted("fmod", x, y).is_float:
         return apply("tmod", x, y, told="fmod")
     return sub(x, mul(trunc(div(x, y)), y))
 
 
 def truncated_divide(x: Operand, y: Operand) -> Tensor:
     """Return the quotient rounded towards zero; of integers by zero, 0. Raises as `add`."""
-    if _promoted("truncated_divide", x, y).is_float:
+    if promoted("truncated_divide", x, y).is_float:
         return trunc(div(x, y))
     return apply("tdiv", x, y, told="truncated_divide")
 
@@ -115,7 +110,7 @@ def pow(x: Operand, y: Operand) -> Tensor:
     """
     if is_tensor(x) and isinstance(y, int) and not isinstance(y, bool) and 0 <= y <= _MULTIPLIED_POWERS:
         return _integer_power(x, y)
-    if not _promoted("pow", x, y).is_float:
+    if not promoted("pow", x, y).is_float:
         raise DTypeError(f"pow of integers takes a Python integer 0 .. {_MULTIPLIED_POWERS} as exponent; cast x to f32")
     return apply("pow", x, y)
 
@@ -133,12 +128,12 @@ def _integer_power(x: Tensor, n: int) -> Tensor:
 
 def maximum(x: Operand, y: Operand) -> Tensor:
     """Return the larger of each pair, NaN if either is. Shapes broadcast. Raises as `add`."""
-    return apply("or" if _promoted("maximum", x, y) is BOOL else "max", x, y, told="maximum")
+    return apply("or" if promoted("maximum", x, y) is BOOL else "max", x, y, told="maximum")
 
 
 def minimum(x: Operand, y: Operand) -> Tensor:
     """Return the smaller of each pair, NaN if either is. Shapes broadcast. Raises as `add`."""
-    return apply("and" if _promoted("minimum", x, y) is BOOL else "min", x, y, told="minimum")
+    return apply("and" if promoted("minimum", x, y) is BOOL else "min", x, y, told="minimum")
 
 
 def clip(x: Tensor, low: Operand | None = None, high: Operand | None = None) -> Tensor:
@@ -252,7 +247,7 @@ def multiply_high(x: Operand, y: Operand) -> Tensor:
 
 def where(condition: Operand, x: Operand, y: Operand) -> Tensor:
     """Return x where the condition holds, else y; all three broadcast. Raises as `add`."""
-    dtype = _promoted("where", x, y)
+    dtype = promoted("where", x, y)
     first, nodes = nodes_of("where", condition, x, y, dtypes=(BOOL, dtype, dtype))
     return first.wrap(graph.map_("where", *nodes))
 

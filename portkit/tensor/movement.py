@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Ints: TypeAlias = Size | Sequence[Size]
 
 
-def _flat(values: tuple[Ints, ...]) -> tuple[Size, ...]:
+def sizes(values: tuple[Ints, ...]) -> tuple[Size, ...]:
     """Both spellings of several sizes, f(2, 3) and f((2, 3)), as one tuple."""
     flat: list[Size] = []
     for value in values:
@@ -46,11 +46,11 @@ def _flat(values: tuple[Ints, ...]) -> tuple[Size, ...]:
 
 def reshape(x: Tensor, *shape: Ints) -> Tensor:
     """Return x with the same elements, in row-major order, in a shape where one may be -1. Raises `ShapeError`."""
-    wanted = list(_flat(shape))
+    wanted = list(sizes(shape))
     if -1 in wanted:
         wanted[wanted.index(-1)] = _remaining(x, wanted)
     if any(isinstance(n, int) and n < 0 for n in wanted):
-        raise ShapeError(f"reshape of {show(x.shape)} to {show(_flat(shape))}: only one extent can be -1, none lower")
+        raise ShapeError(f"reshape of {show(x.shape)} to {show(sizes(shape))}: only one extent can be -1, none lower")
     return x.wrap(graph.reshape(x.node, wanted))
 
 
@@ -108,7 +108,7 @@ def unsqueeze(x: Tensor, axis: int | Sequence[int]) -> Tensor:
 
 def expand(x: Tensor, *shape: Ints) -> Tensor:
     """Return x with axes of extent 1 repeated, and leading axes added; -1 keeps an extent. Raises `ShapeError`."""
-    wanted = list(_flat(shape))
+    wanted = list(sizes(shape))
     missing = len(wanted) - x.ndim
     if missing < 0 or -1 in wanted[:missing]:
         raise ShapeError(f"expand of {show(x.shape)} to {show(tuple(wanted))}: give an extent for each axis")
@@ -140,9 +140,9 @@ def broadcast_tensors(*tensors: Tensor) -> list[Tensor]:
 
 def permute(x: Tensor, *order: int | Sequence[int]) -> Tensor:
     """Return x with axis i of the result being axis order[i] of x. Raises `AxisError`, `ShapeError`."""
-    axes = [one_axis("permute", x, a) for a in _flat(order)]  # type: ignore[arg-type]
+    axes = [one_axis("permute", x, a) for a in sizes(order)]  # type: ignore[arg-type]
     if sorted(axes) != list(range(x.ndim)):
-        raise AxisError(f"permute of {show(x.shape)} needs each of its {x.ndim} axes once, got {list(_flat(order))}")
+        raise AxisError(f"permute of {show(x.shape)} needs each of its {x.ndim} axes once, got {list(sizes(order))}")
     return x.wrap(graph.permute(x.node, axes))
 
 
@@ -257,6 +257,18 @@ def pad(x: Tensor, widths: Sequence[tuple[Size, Size]], value: Scalar = 0) -> Te
     return x.wrap(graph.pad(x.node, tuple(widths), bits))
 
 
+def dilate(x: Tensor, steps: Sequence[int]) -> Tensor:
+    """Return x with step - 1 zeros between the elements of each axis: what a slice with that step undoes."""
+    for axis, step in enumerate(steps):
+        if step > 1:
+            shape = x.shape
+            apart = unsqueeze(x, axis + 1)
+            padded = pad(apart, [(0, step - 1 if a == axis + 1 else 0) for a in range(apart.ndim)])
+            whole = reshape(padded, (*shape[:axis], shape[axis] * step, *shape[axis + 1 :]))
+            x = narrow(whole, axis, 0, shape[axis] * step - (step - 1))
+    return x
+
+
 def cat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Return tensors joined along an axis, in the promoted dtype; the other extents agree.
 
@@ -318,7 +330,7 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
 def tile(x: Tensor, *counts: int | Sequence[int]) -> Tensor:
     """Return x repeated as a whole, `counts` times along each axis; axes are added in front. Raises `ShapeError`."""
-    wanted = [n for n in _flat(counts) if isinstance(n, int)]
+    wanted = [n for n in sizes(counts) if isinstance(n, int)]
     if min(wanted, default=1) < 0:
         raise ShapeError(f"tile of {show(x.shape)} needs counts that are not negative, got {wanted}")
     wanted = [1] * (x.ndim - len(wanted)) + wanted
@@ -330,7 +342,7 @@ def tile(x: Tensor, *counts: int | Sequence[int]) -> Tensor:
 
 def repeat(x: Tensor, *counts: int | Sequence[int]) -> Tensor:
     """Return x repeated as a whole, with at least a count for each axis (NumPy's `tile`). Raises `ShapeError`."""
-    wanted = _flat(counts)
+    wanted = sizes(counts)
     if len(wanted) < x.ndim:
         raise ShapeError(f"repeat of {show(x.shape)} needs a count for each axis, got {list(wanted)}; use tile")
     return tile(x, *counts)

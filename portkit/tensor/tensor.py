@@ -11,7 +11,19 @@ from numpy.typing import NDArray
 from portkit.compiler.graph import Node, show
 from portkit.errors import DTypeError, ShapeError, TensorError
 from portkit.spec.types import DTYPES
-from portkit.tensor import elementwise, movement, products, realising, reductions
+from portkit.tensor import (
+    activations,
+    elementwise,
+    indexing,
+    masking,
+    movement,
+    normalisation,
+    products,
+    realising,
+    reductions,
+    scans,
+    sorting,
+)
 from portkit.tensor.base import DEFAULT_DEVICE, Handle, host_array, source_of
 from portkit.tensor.common import Operand, is_tensor, nodes_of
 from portkit.tensor.leaves import computed
@@ -183,6 +195,12 @@ class Tensor(Handle):
         if not self.ndim:
             raise TypeError("iteration over a tensor of rank 0")
         return iter(movement.unbind(self))
+
+    def __getitem__(self, key: indexing.Key) -> Tensor:
+        return indexing.getitem(self, key)
+
+    def __setitem__(self, key: indexing.Key, values: Operand) -> None:
+        self._take(indexing.setitem(self, key, values).node)
 
     __hash__ = object.__hash__
 
@@ -356,3 +374,33 @@ class Tensor(Handle):
 
     matmul = products.matmul
     dot = products.dot
+
+    gather = indexing.gather
+    scatter = indexing.scatter
+    scatter_add = indexing.scatter_add
+    take = indexing.take
+    take_along_axis = indexing.take_along_axis
+
+    cumsum = scans.cumsum
+    cumprod = scans.cumprod
+    cummax = scans.cummax
+    cummin = scans.cummin
+    diff = scans.diff
+
+    sort = sorting.sort
+    argsort = sorting.argsort
+    topk = sorting.topk
+
+    masked_fill = masking.masked_fill
+    masked_select = masking.masked_select
+    nonzero = masking.nonzero
+
+    relu = activations.relu
+    gelu = activations.gelu
+    silu = activations.silu
+    leaky_relu = activations.leaky_relu
+    elu = activations.elu
+    softplus = activations.softplus
+
+    softmax = normalisation.softmax
+    log_softmax = normalisation.log_softmax

@@ -1,0 +1,149 @@
+"""Losses: how far a prediction is from what was wanted, as a mean, a sum, or for each sample ("none")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from portkit.compiler.graph import show
+from portkit.errors import DTypeError, ShapeError, UsageError
+from portkit.spec.types import I32
+from portkit.tensor import elementwise as e
+from portkit.tensor import movement, reductions
+from portkit.tensor.activations import softplus
+from portkit.tensor.common import one_axis, same_device
+from portkit.tensor.normalisation import log_softmax
+
+if TYPE_CHECKING:
+    from portkit.tensor.tensor import Tensor
+
+_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": reductions.mean,
+    "sum": reductions.sum,
+    "none": lambda x: x,
+}
+
+
+def _reduced(name: str, x: Tensor, reduction: str) -> Tensor:
+    if reduction not in _REDUCTIONS:
+        raise UsageError(f"{name}: unknown reduction {reduction!r}; it is {', '.join(_REDUCTIONS)}")
+    return _REDUCTIONS[reduction](x)
+
+
+def _same_shape(name: str, x: Tensor, target: Tensor) -> None:
+    same_device(name, x, target)
+    if x.shape != target.shape:
+        raise ShapeError(f"{name}: prediction {show(x.shape)} and target {show(target.shape)} differ; reshape one")
+
+
+def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Return the squared difference. Raises `ShapeError`, `UsageError`."""
+    _same_shape("mse_loss", x, target)
+    return _reduced("mse_loss", e.square(x - target), reduction)
+
+
+def l1_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Return the magnitude of the difference. Raises `ShapeError`, `UsageError`."""
+    _same_shape("l1_loss", x, target)
+    return _reduced("l1_loss", e.abs(x - target), reduction)
+
+
+def huber_loss(x: Tensor, target: Tensor, delta: float = 1.0, reduction: str = "mean") -> Tensor:
+    """Return half the squared difference up to `delta`, and beyond it the line that continues it.
+
+    Raises `ShapeError`, `UsageError`. Source: P. Huber, "Robust Estimation of a Location Parameter", 1964.
+    """
+    _same_shape("huber_loss", x, target)
+    far = e.abs(x - target)
+    near = e.minimum(far, delta)
+    return _reduced("huber_loss", near * (far - near * 0.5), reduction)
+
+
+def binary_cross_entropy(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Return -(t log x + (1 - t) log(1 - x)) of probabilities x; logarithms are taken as at least -100.
+
+    Raises `ShapeError`, `UsageError`.
+    """
+    _same_shape("binary_cross_entropy", x, target)
+    own, other = e.maximum(e.log(x), -100.0), e.maximum(e.log1p(-x), -100.0)
+    return _reduced("binary_cross_entropy", -(target * own + (1.0 - target) * other), reduction)
+
+
+def binary_cross_entropy_with_logits(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Return the binary cross entropy of sigmoid(x), without overflow: softplus(x) - t x.
+
+    Raises `ShapeError`, `UsageError`.
+    """
+    _same_shape("binary_cross_entropy_with_logits", x, target)
+    return _reduced("binary_cross_entropy_with_logits", softplus(x) - target * x, reduction)
+
+
+def kl_div(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Return t (log t - x) of log-probabilities x and probabilities t, 0 where t is 0.
+
+    Raises `ShapeError`, `UsageError`.
+    """
+    _same_shape("kl_div", x, target)
+    logs = e.log(e.where(target > 0, target, 1.0))
+    return _reduced("kl_div", target * (logs - x), reduction)
+
+
+def nll_loss(
+    x: Tensor, target: Tensor, weight: Tensor | None = None, ignore: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """Return minus the log-probability of the wanted class: x (n, c, ...), target (n, ...) of integers.
+
+    Samples of class `ignore` count for nothing; `weight` (c,) weighs classes, and the mean is over weights.
+    Raises `ShapeError`, `DTypeError`, `UsageError`.
+    """
+    target = _classes("nll_loss", x, target)
+    wanted = movement.unsqueeze(target, 1) == reductions.place(x, 1)
+    weights = e.cast(wanted & movement.unsqueeze(target != ignore, 1), x.dtype)
+    if weight is not None:
+        weights = weights * movement.reshape(weight, (1, x.shape[1], *(1 for _ in x.shape[2:])))
+    # `where` and not a product: minus infinity of another class counts for nothing.
+    losses = -reductions.sum(e.where(weights != 0, x * weights, 0.0), 1)
+    if reduction != "mean":
+        return _reduced("nll_loss", losses, reduction)
+    return reductions.sum(losses) / reductions.sum(weights)
+
+
+def _classes(name: str, x: Tensor, target: Tensor) -> Tensor:
+    """Return the classes as i32. Raises `ShapeError`, `DTypeError`."""
+    same_device(name, x, target)
+    one_axis(name, x, 1)
+    if target.shape != (*x.shape[:1], *x.shape[2:]):
+        raise ShapeError(f"{name}: target {show(target.shape)} does not fit {show(x.shape)}; it lacks just axis 1")
+    if not target.dtype.is_int:
+        raise DTypeError(f"{name}: the target holds classes, as integers, got {target.dtype}; cast it to i32")
+    return e.cast(target, I32)
+
+
+def cross_entropy(
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore: int = -100,
+    smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Return the cross entropy of logits x (n, c, ...) with classes (n, ...), or with probabilities of the shape of x.
+
+    `smoothing` moves that share of each class's probability to all classes evenly. Other arguments as in `nll_loss`;
+    with smoothing or probabilities neither `weight` nor `ignore` is taken. A single sample may lack axis n.
+    Raises `ShapeError`, `DTypeError`, `UsageError`.
+    """
+    if x.ndim == 1:
+        x, target = movement.unsqueeze(x, 0), movement.unsqueeze(target, 0)
+    logs = log_softmax(x, 1)
+    if target.shape != x.shape or not target.dtype.is_float:
+        target = _classes("cross_entropy", x, target)
+        if not smoothing:
+            return nll_loss(logs, target, weight, ignore, reduction)
+        target = e.cast(movement.unsqueeze(target, 1) == reductions.place(x, 1), logs.dtype)
+    if weight is not None or ignore != -100:
+        raise UsageError("cross_entropy: with smoothing or probabilities neither weight nor ignore is taken")
+    losses = -reductions.sum(logs * target, 1)
+    if smoothing:
+        losses = losses * (1.0 - smoothing) - reductions.mean(logs, 1) * smoothing
+    return _reduced("cross_entropy", losses, reduction)
