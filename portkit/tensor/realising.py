@@ -12,7 +12,6 @@ from portkit.compiler.graph import Source
 from portkit.compiler.storage import from_device, storage, to_device
 from portkit.errors import DeviceMismatch, ShapeError
 from portkit.tensor.base import HostBuffer
-from portkit.tensor.leaves import computed
 
 if TYPE_CHECKING:
     from portkit.runtime.buffers import Buffer
@@ -37,7 +36,6 @@ def realise(tensors: Sequence[Tensor]) -> None:
         buffers = compute(device, nodes, lambda source, device=device: buffer_of(source, device))
         for tensor, node, buffer in zip(waiting, nodes, buffers, strict=True):
             made = graph.source(Source(node.dtype, node.shape, buffer))
-            computed(made, node)
             tensor.rebind(made)
 
 
