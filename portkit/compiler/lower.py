@@ -241,7 +241,7 @@ class _Rows:
         with e.vectorised(axis, lanes):
             sums = [self._identity(fold, True)] * unroll
             step: Step = lambda s: self._along(fold, axis, s, body)  # noqa: E731
-            sums = self._carried(axes[:-1], sums, step, body)
+            sums = self._carried(axes[:-1], sums, step, body, frozenset({axis}))
             total = reduce(lambda a, c: self._combine(kind, a, c), sums)
         if total.type.lanes == 1:
             return total
