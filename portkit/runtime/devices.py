@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from portkit.runtime.launches import TIMEOUT, LaunchQueue
 from portkit.runtime.pool import Pool
 
 if TYPE_CHECKING:
+    from portkit.runtime.programs import Programs
     from portkit.runtime.replay import Recorded
 
 DEFAULT = "cpu"
@@ -51,6 +53,13 @@ class RuntimeDevice:
     def capabilities(self) -> Capabilities:
         """What the backend declares."""
         return self.backend.capabilities
+
+    @cached_property
+    def programs(self) -> Programs:
+        """The compiled programs; the compiler is imported when they are first asked for."""
+        from portkit.runtime.programs import Programs
+
+        return Programs(self)
 
     @property
     def info(self) -> DeviceInfo:
