@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -9,7 +10,7 @@ from portkit.compiler import graph
 from portkit.compiler.graph import Node, const_bits, map_
 from portkit.compiler.index import bounds
 from portkit.compiler.simplify_constants import like, neutral, number, uniform, wrapped
-from portkit.spec.types import encode
+from portkit.spec.types import DType, encode, max_finite
 
 Rule: TypeAlias = Callable[[Node], Node | None]
 
@@ -36,7 +37,10 @@ def fold_of_nothing(node: Node) -> Node | None:
 
 
 def fold_of_constant(node: Node) -> Node | None:
-    """max(c) -> c, also min & |;  sum(c) -> c * n, product(c) -> c^n of integers;  sum(0.0), product(1.0) alike."""
+    """max(c) -> c, also min & |;  sum(c) -> c * n, product(c) -> c^n of integers;  sum(0.0), product(1.0) alike.
+
+    Sums of floats too where no partial sum is rounded.
+    """
     (x,) = node.inputs
     bits = uniform(x)
     if bits is None or not _never_empty(x, node.attr[1]):
@@ -45,11 +49,24 @@ def fold_of_constant(node: Node) -> Node | None:
     unchanged = kind in _IDEMPOTENT or (kind == "mul" and number(x) == 1) or (kind == "add" and bits == 0)
     if unchanged:
         return const_bits(node.dtype, bits, node.shape)
-    count = _count(x, axes)
-    value = number(x)
-    if count is None or node.dtype.is_float or value is None:
+    count, value = _count(x, axes), number(x)
+    if count is None or value is None:
         return None
+    if node.dtype.is_float:
+        return like(node, value * count) if kind == "add" and _sums_exactly(node.dtype, value, count) else None
     return wrapped(node, int(value) * count if kind == "add" else pow(int(value), count, 1 << node.dtype.bits))
+
+
+def _sums_exactly(dtype: DType, value: float, count: int) -> bool:
+    """Whether every partial sum of `count` equal floats is a number of the dtype, and so the sum in any order.
+
+    f16 and bf16 accumulate in f32, but the result must fit them too. Source: Spec: accuracy_c2.
+    """
+    if not math.isfinite(value) or value == 0:
+        return False
+    whole, _ = value.as_integer_ratio()
+    odd = abs(whole) // (whole & -whole)
+    return odd * count <= 1 << dtype.precision and abs(value) * count <= max_finite(dtype)
 
 
 def _never_empty(x: Node, axes: tuple[int, ...]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from portkit.compiler.functions import FUNCTIONS
-from portkit.compiler.graph import Node, cast, map_
+from portkit.compiler.graph import Node, cast, map_, with_inputs
 from portkit.compiler.simplify_constants import folded, like, neutral, number, uniform, wrapped
 from portkit.compiler.simplify_ranges import span
 from portkit.spec.types import BOOL, DType
@@ -16,6 +16,9 @@ Rule: TypeAlias = Callable[[Node], Node | None]
 
 _COMMUTATIVE: Final = frozenset(("add", "mul", "mulhi", "max", "min", "and", "or", "xor", "eq"))
 _INTEGRAL: Final = frozenset(("floor", "ceil", "round", "trunc"))
+
+_THROUGH: Final = 4
+"""How many views to look through."""
 
 
 def _is(x: Node, name: str) -> bool:
@@ -242,9 +245,18 @@ def known_condition(node: Node) -> Node | None:
 
 
 def negated_condition(node: Node) -> Node | None:
-    """where(not p, x, y) -> where(p, y, x)."""
+    """where(not p, x, y) -> where(p, y, x);  where(view(not p), x, y) -> where(view(p), y, x), but for a pad."""
     p, x, y = node.inputs
-    return map_("where", p.inputs[0], y, x) if _is(p, "not") else None
+    views: list[Node] = []
+    while p.op == "view" and p.attr[0] != "pad" and len(views) < _THROUGH:
+        views.append(p)
+        (p,) = p.inputs
+    if not _is(p, "not"):
+        return None
+    (bare,) = p.inputs
+    for seen in reversed(views):
+        bare = with_inputs(seen, (bare,))
+    return map_("where", bare, y, x)
 
 
 def condition_again(node: Node) -> Node | None:

@@ -14,6 +14,7 @@ from portkit.compiler.graph import Node
 from portkit.compiler.index import Variable
 from portkit.compiler.simplify import simplify
 from portkit.spec.types import (
+    BF16,
     BOOL,
     F16,
     F32,
@@ -30,6 +31,7 @@ from tests.compiler.simplifying import one, same, val, var
 # --- rules that must apply ----------------------------------------------------------------------------------------
 
 X32, Y32, XI, YI, XU, P = var(F32), var(F32, name="y"), var(I32), var(I32, name="y"), var(U32), var(BOOL)
+P1 = var(BOOL, (3, 1))
 CUBE = var(F32, (2, 3, 4))
 BARE = var(F32, (2, 1, 4))
 CUBE_I = var(I32, (2, 3, 4))
@@ -81,6 +83,10 @@ MAPS: dict[str, tuple[Callable[[], Node], Callable[[], Node]]] = {
     "where true": (lambda: g.map_("where", val(BOOL, True), X32, Y32), lambda: X32),
     "where same": (lambda: g.map_("where", P, X32, X32), lambda: X32),
     "where not": (lambda: g.map_("where", g.map_("not", P), X32, Y32), lambda: g.map_("where", P, Y32, X32)),
+    "where viewed not": (
+        lambda: g.map_("where", g.permute(g.expand(g.map_("not", P1), (3, 2)), (1, 0)), X32, Y32),
+        lambda: g.map_("where", g.expand(g.reshape(P1, (1, 3)), (2, 3)), Y32, X32),
+    ),
     "where where": (
         lambda: g.map_("where", P, g.map_("where", P, X32, Y32), g.map_("where", P, Y32, X32)),
         lambda: X32,
@@ -184,6 +190,7 @@ FOLDS: dict[str, tuple[Callable[[], Node], Callable[[], Node]]] = {
     "sum of a constant": (lambda: g.reduce("add", val(I32, 3), [0, 1]), lambda: val(I32, 18, (1, 1))),
     "sum that wraps": (lambda: g.reduce("add", val(I8, 100), [1]), lambda: val(I8, 300 - 256, (2, 1))),
     "product of a constant": (lambda: g.reduce("mul", val(I32, -2), [1]), lambda: val(I32, -8, (2, 1))),
+    "sum of ones": (lambda: g.reduce("add", val(BF16, 1), [0, 1]), lambda: val(BF16, 6, (1, 1))),
     "sum of zeros": (lambda: g.reduce("add", val(F16, 0), [1]), lambda: val(F16, 0, (2, 1))),
     "max of max": (
         lambda: g.reduce("max", g.reduce("max", CUBE, [1]), [0]),
@@ -258,6 +265,8 @@ KEPT: dict[str, Callable[[], Node]] = {
     "signed tdiv": lambda: g.map_("tdiv", XI, val(I32, 4)),
     "exp of a constant": lambda: g.map_("exp", val(F32, 1)),
     "float sum of sum": lambda: g.reduce("add", g.reduce("add", CUBE, [1]), [0]),
+    "float sum that is rounded": lambda: g.reduce("add", val(F32, 0.1, (3,)), [0]),
+    "float sum beyond the digits": lambda: g.reduce("add", val(BF16, 1, (300,)), [0]),
     "float sum along repeats": lambda: g.reduce("add", g.expand(BARE, (2, 3, 4)), [1]),
     "pads that differ": lambda: g.pad(g.pad(X32, [(1, 0), (0, 2)], 1), [(0, 3), (1, 1)]),
     "pad of another": lambda: g.pad(val(F32, 1), [(1, 1), (0, 0)]),
