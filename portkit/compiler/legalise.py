@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from portkit.compiler.legal.floats import carry_narrow_floats
 from portkit.compiler.legal.fused import expand_fused
 from portkit.compiler.legal.groups import expand_groups
+from portkit.compiler.legal.math import derive_math
 from portkit.compiler.legal.needs import lacks
 from portkit.compiler.legal.small import widen_small_integers
 from portkit.compiler.legal.vectors import split_vectors
@@ -24,6 +25,7 @@ _PASSES: tuple[Callable[[Kernel, Capabilities], Kernel], ...] = (
     split_vectors,
     expand_groups,
     carry_narrow_floats,
+    derive_math,
     expand_fused,
     split_wide_integers,
     widen_small_integers,

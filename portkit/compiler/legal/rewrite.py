@@ -70,6 +70,7 @@ class Output(Builder):
         if lanes > 1 and (type_, bits) not in self._constants:
             splat = Instr("mov.splat", result=self._fresh("c"), type=type_, args=(scalar.name,))
             self._constants[type_, bits] = splat
+            self._known[splat.result] = bits
         return Reg(self._constants[type_, bits].result, type_)
 
     def number(self, value: float | int | bool, type_: Type) -> Reg:
