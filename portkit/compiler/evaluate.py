@@ -159,7 +159,7 @@ def _extreme(kind: str, x: Array, axes: tuple[int, ...]) -> Array:
     folded = _fold(kind, x, axes)
     sign = np.signbit(x) if kind == "min" else ~np.signbit(x)
     found = np.any((x == 0) & sign, axis=axes, keepdims=True)
-    zero = np.where(found == (kind == "max"), x.dtype.type(0.0), x.dtype.type(-0.0))
+    zero = np.where(found == (kind == "max"), 0.0, -0.0).astype(x.dtype)
     return np.where(folded == 0, zero, folded)
 
 
@@ -184,15 +184,20 @@ def _gather(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
 def _scatter(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
     """In ascending order along the axis, each position at once for all that differ in the other axes."""
     kind, axis = node.attr
-    step = (lambda _, v: v) if kind == "set" else _step(e, kind, node.dtype)
+    step = _latter if kind == "set" else _step(e, kind, node.dtype)
     x, places, values = (np.moveaxis(a, axis, 0) for a in xs)
     result = x.copy()
     rest = np.indices(places.shape[1:], sparse=True)
     for at, value in zip(places, values, strict=True):
         inside = (at >= 0) & (at < len(x))
-        place = (at[inside], *(np.broadcast_to(r, at.shape)[inside] for r in rest))
+        others: list[Array] = [np.broadcast_to(r, at.shape)[inside] for r in rest]
+        place = (at[inside], *others)
         result[place] = step(result[place], value[inside])
     return np.moveaxis(result, 0, axis)
+
+
+def _latter(_: Array, value: Array) -> Array:
+    return value
 
 
 def _same(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
@@ -204,27 +209,28 @@ def _same(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
 
 def _view(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
     movement, *arguments = node.attr
-    return _VIEWS[movement](e, node, xs[0], *arguments)
+    return _VIEWS[movement](e, node, xs[0], arguments)
 
 
-def _shrink(e: _Evaluation, node: Node, x: Array, starts: graph.Shape) -> Array:
-    spans = zip(e.shape(starts), e.shape(node.shape), strict=True)
+def _shrink(e: _Evaluation, node: Node, x: Array, arguments: list[Any]) -> Array:
+    spans = zip(e.shape(arguments[0]), e.shape(node.shape), strict=True)
     return x[tuple(slice(start, start + n) for start, n in spans)]
 
 
-def _pad(e: _Evaluation, node: Node, x: Array, starts: graph.Shape, bits: int) -> Array:
+def _pad(e: _Evaluation, node: Node, x: Array, arguments: list[Any]) -> Array:
+    starts, bits = arguments
     padded = np.full(e.shape(node.shape), e.scalar(node.dtype, bits))
     padded[tuple(slice(start, start + n) for start, n in zip(e.shape(starts), x.shape, strict=True))] = x
     return padded
 
 
-_VIEWS: dict[str, Callable[..., Array]] = {
-    "reshape": lambda e, node, x: x.reshape(e.shape(node.shape)),
-    "permute": lambda e, node, x, order: x.transpose(order),
-    "expand": lambda e, node, x: np.broadcast_to(x, e.shape(node.shape)),
+_VIEWS: dict[str, Callable[[_Evaluation, Node, Array, list[Any]], Array]] = {
+    "reshape": lambda e, node, x, _: x.reshape(e.shape(node.shape)),
+    "permute": lambda e, node, x, arguments: x.transpose(arguments[0]),
+    "expand": lambda e, node, x, _: np.broadcast_to(x, e.shape(node.shape)),
     "shrink": _shrink,
-    "flip": lambda e, node, x, axes: np.flip(x, axes),
-    "stride": lambda e, node, x, steps: x[tuple(slice(None, None, s) for s in steps)],
+    "flip": lambda e, node, x, arguments: np.flip(x, arguments[0]),
+    "stride": lambda e, node, x, arguments: x[tuple(slice(None, None, s) for s in arguments[0])],
     "pad": _pad,
 }
 

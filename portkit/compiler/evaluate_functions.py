@@ -110,10 +110,18 @@ def _zero_sign(choose: Callable[..., Array], both: Callable[..., Array]) -> Step
 
     def extreme(a: Array, b: Array) -> Array:
         zero = (a == 0) & (b == 0)
-        signed = np.where(both(np.signbit(a), np.signbit(b)), a.dtype.type(-0.0), a.dtype.type(0.0))
+        signed = np.where(both(np.signbit(a), np.signbit(b)), -0.0, 0.0).astype(a.dtype)
         return np.where(zero, signed, choose(a, b))
 
     return extreme
+
+
+def _recip(x: Array) -> Array:
+    return np.divide(1.0, x, dtype=x.dtype)
+
+
+def _rsqrt(x: Array) -> Array:
+    return 1.0 / np.sqrt(x)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -137,7 +145,7 @@ _ARITHMETIC: dict[str, Step] = {
     "neg": np.negative,
     "abs": np.abs,
     "sign": np.sign,
-    "recip": lambda x: x.dtype.type(1) / x,
+    "recip": _recip,
     "sqrt": np.sqrt,
     "floor": np.floor,
     "ceil": np.ceil,
@@ -147,7 +155,7 @@ _ARITHMETIC: dict[str, Step] = {
 
 _ELEMENTARY: dict[str, Step] = {
     "pow": np.power,
-    "rsqrt": lambda x: 1.0 / np.sqrt(x),
+    "rsqrt": _rsqrt,
     "exp": np.exp,
     "exp2": np.exp2,
     "log": np.log,
@@ -176,7 +184,11 @@ def _tdiv(dtype: DType, a: Array, b: Array) -> Array:
 
 def _shift(operate: Step) -> Step:
     """Return a shift by a count modulo the width (Spec: mul_c4)."""
-    return lambda dtype, a, n: operate(a, n & n.dtype.type(dtype.bits - 1))
+
+    def shift(dtype: DType, a: Array, n: Array) -> Array:
+        return operate(a, n & np.asarray(dtype.bits - 1, n.dtype))
+
+    return shift
 
 
 def _mulhi(dtype: DType, a: Array, b: Array) -> Array:
@@ -198,7 +210,10 @@ def _mulhi_u64(a: Array, b: Array) -> Array:
 
 
 def _plain(operate: Step) -> Step:
-    return lambda dtype, *xs: operate(*xs)
+    def apply(_: DType, *xs: Array) -> Array:
+        return operate(*xs)
+
+    return apply
 
 
 _INTEGER: dict[str, Step] = {

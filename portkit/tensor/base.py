@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,7 @@ def host_array(data: Any, dtype: DTypeLike | None = None) -> Array:
     """
     wanted = None if dtype is None else as_dtype(dtype)
     if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array__"):
-        array: Array = np.asarray(data)
+        array: Array = np.asarray(cast(Any, data))
         known = as_dtype(array.dtype)
     else:
         array = _array_of_python(data)

@@ -7,7 +7,7 @@ So they do not import it: their results come from `Handle.wrap`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,7 @@ def dtype_of(name: str, value: object) -> DType:
     if is_tensor(value):
         return value.dtype
     if isinstance(value, (np.ndarray, np.generic)):
-        return as_dtype(value.dtype)
+        return as_dtype(cast("np.dtype[Any]", value.dtype))
     raise DTypeError(f"{name} takes tensors, arrays and numbers, got {type(value).__name__}")
 
 

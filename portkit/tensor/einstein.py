@@ -115,8 +115,8 @@ def _pair(a_letters: str, a: Tensor, b_letters: str, b: Tensor, needed: set[str]
     left = "".join(c for c in a_letters if c not in b_letters)
     right = "".join(c for c in b_letters if c not in a_letters)
     order = both + left + right + gone
-    nodes = [_laid_out(x, letters, order).node for x, letters in ((a, a_letters), (b, b_letters))]
-    return both + left + right, a.wrap(contract("einsum", *nodes, len(gone), dtype))
+    left_node, right_node = _laid_out(a, a_letters, order).node, _laid_out(b, b_letters, order).node
+    return both + left + right, a.wrap(contract("einsum", left_node, right_node, len(gone), dtype))
 
 
 def _laid_out(x: Tensor, letters: str, order: str) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -227,7 +227,7 @@ def _ranges(node: Node, ranges: Sequence[_Range]) -> Node:
 def _at_places(x: Tensor, plan: _Plan) -> Tensor:
     """Return x with the axes that have tensors of places joined to one, and taken there by row-major places."""
     at = [i for i, a in enumerate(plan.axes) if a in plan.places]
-    tensors = [plan.places[a] for a in plan.axes if a in plan.places]  # type: ignore[index]
+    tensors = [plan.places[a] for a in plan.axes if a in plan.places]
     shape = broadcast_shapes("getitem", *(t.shape for t in tensors))
     together = at == list(range(at[0], at[-1] + 1))
     place = at[0] if together else 0
@@ -300,7 +300,7 @@ def _set_places(x: Tensor, key: Key, values: Operand) -> Tensor:
 
 
 def _plan(name: str, x: Tensor, key: Key) -> _Plan:
-    items = _complete(name, x, key if isinstance(key, tuple) else (key,))
+    items = _complete(name, x, cast("tuple[Any, ...]", key) if isinstance(key, tuple) else (key,))
     ranges: list[_Range] = []
     places: dict[int, Tensor] = {}
     axes: list[int | None] = []
@@ -311,10 +311,11 @@ def _plan(name: str, x: Tensor, key: Key) -> _Plan:
             continue
         n = x.shape[axis]
         if isinstance(item, slice):
-            ranges.append(_slice(name, x, axis, item))
+            ranges.append(_slice(name, x, axis, cast("slice[Any, Any, Any]", item)))
             axes.append(axis)
         elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
-            ranges.append(_Range(_int(name, x, axis, int(item)), 1))
+            place: int = int(item)  # pyright: ignore[reportUnknownArgumentType]
+            ranges.append(_Range(_int(name, x, axis, place), 1))
         else:
             places[axis] = _places(name, x, item)
             ranges.append(_Range(0, n))

@@ -237,8 +237,12 @@ class Tensor(Handle):
     __le__ = elementwise.le
     __gt__ = elementwise.gt
     __ge__ = elementwise.ge
-    __eq__ = elementwise.eq  # type: ignore[assignment]
-    __ne__ = elementwise.ne  # type: ignore[assignment]
+
+    def __eq__(self, other: Operand) -> Tensor:  # type: ignore[override]
+        return elementwise.eq(self, other)
+
+    def __ne__(self, other: Operand) -> Tensor:  # type: ignore[override]
+        return elementwise.ne(self, other)
 
     def __radd__(self, other: Operand) -> Tensor:
         return elementwise.add(other, self)
