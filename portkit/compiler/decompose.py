@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from portkit.compiler.derived import activation, algebraic, exponential, rounding
+from portkit.compiler.derived import activation, algebraic, exponential, power, rounding, trigonometric
 from portkit.compiler.derived.code import Code
 from portkit.compiler.derived.division import divide, divide_by_constant, divide_floored, divide_truncated
 from portkit.compiler.features import BASE, Features
@@ -175,6 +175,10 @@ EMITTERS: dict[str, Emitter] = {
     "tanh": _lifted(activation.tanh),
     "sigmoid": _lifted(activation.sigmoid),
     "erf": _lifted(activation.erf),
+    "pow": _lifted(power.power),
+    "sin": _lifted(trigonometric.sin),
+    "cos": _lifted(trigonometric.cos),
+    "tan": _lifted(trigonometric.tan),
     "floor": _lifted(rounding.floor),
     "ceil": _lifted(rounding.ceil),
     "round": _lifted(rounding.round_even),

@@ -1,8 +1,8 @@
 """recip, sqrt, rsqrt and division of f32 and f64.
 
-Without native forms, recip, sqrt and division are correctly rounded: an estimate by Newton's iteration in floats is made
-exact by its remainder in integers, which is small and therefore known from its low half alone. Source: Muller et al.,
-Handbook of Floating-Point Arithmetic, 2nd edition, 4.7 and 8.6.
+Without native forms, recip, sqrt and division are correctly rounded: an estimate by Newton's iteration in floats is
+made exact by its remainder in integers, which is small and therefore known from its low half alone. Source: Muller et
+al., Handbook of Floating-Point Arithmetic, 2nd edition, 4.7 and 8.6.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _quotient(c: Code, top: Reg, bottom: Reg, f: Format) -> Reg:
 def _pack(c: Code, exponent: Reg, quotient: Reg, f: Format) -> Reg:
     """Return quotient * 2^(exponent - bias - precision - 1), rounded once to nearest even."""
     deep = c.lt(exponent, 1, c.sub(c.like(exponent, 1), exponent), 0)
-    shift = c.lt(deep, f.dtype.precision, c.add(deep, _GUARD), f.dtype.bits - 1)
+    shift = c.lt(deep, f.dtype.bits - 1 - _GUARD, c.add(deep, _GUARD), f.dtype.bits - 1)
     half = c.shl(c.like(shift, 1), c.add(shift, -1))
     odd = c.band(c.shr(quotient, shift), 1)
     rounded = c.shr(c.add(c.add(quotient, c.add(half, -1)), odd), shift)
@@ -149,7 +149,7 @@ def recip(c: Code, x: Reg) -> Reg:
 
 @dataclass(frozen=True, slots=True)
 class _Root:
-    """x = fraction * 4^half with the fraction in [1, 4), also as an integer in units of 2^-mantissa; y = 1/sqrt(fraction)."""
+    """x = fraction * 4^half, the fraction in [1, 4); `significand` is it in units of 2^-mantissa, `inverse` 1/sqrt of it."""
 
     significand: Reg
     fraction: Reg

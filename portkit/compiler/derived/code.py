@@ -125,6 +125,12 @@ class Code:
         """Return x where a bool holds, else y; at least one of them is a register."""
         return self._choice("phi.eq", condition, self.like(condition, True), x, y)
 
+    def any(self, condition: Reg) -> Reg:
+        """Return 1 where a bool holds in any lane, else 0, as the count of a loop: the `if` of this language."""
+        lanes = condition.type.lanes
+        found = condition if lanes == 1 else self.b.op("reduce.vec.or", condition)
+        return self.b.eq(found, self.b.const("bool", True), self.b.const("i32", 1), self.b.const("i32", 0))
+
     def _choice(self, form: str, a: Reg, b: Reg, x: Value, y: Value) -> Reg:
         model = x if isinstance(x, Reg) else y if isinstance(y, Reg) else a.type
         if isinstance(x, bool) and isinstance(y, bool):

@@ -60,20 +60,30 @@ def exp2(c: Code, x: Reg) -> Reg:
     if c.features.has("exp2", x.type.dtype):
         return c.math("exp2", x)
     f = FORMATS[x.type.dtype]
-    x = clamp(c, x, float(f.dtype.emin - f.mantissa - _SPARE), float(f.dtype.emax + _SPARE))
+    x = clamp_exponent(c, x)
     shifted = c.add(x, f.rounder)
     rest = c.sub(x, c.add(shifted, -f.rounder))
-    power = c.fma(c.polynomial(rest, f.exp2), rest, 1.0)
+    return times_power_of_two(c, c.fma(c.polynomial(rest, f.exp2), rest, 1.0), shifted)
+
+
+def clamp_exponent(c: Code, x: Reg) -> Reg:
+    """Return x cut to exponents of 2 just beyond those of the format."""
+    dtype = x.type.dtype
+    return clamp(c, x, float(dtype.emin - dtype.precision + 1 - _SPARE), float(dtype.emax + _SPARE))
+
+
+def times_power_of_two(c: Code, x: Reg, shifted: Reg) -> Reg:
+    """Return x 2^n, given the float n + `rounder`: in two factors, so that subnormal results are rounded once."""
+    f = FORMATS[x.type.dtype]
     n = c.bits(shifted, f.signed)
     half = c.shr(n, 1)
-    scaled = c.mul(power, _power_of_two(c, half, f))
-    return c.mul(scaled, _power_of_two(c, c.sub(n, half), f))
+    return c.mul(c.mul(x, _power_of_two(c, half, f)), _power_of_two(c, c.sub(n, half), f))
 
 
 def log(c: Code, x: Reg) -> Reg:
     """Return the natural logarithm: x = 2^k (1+f), k ln 2 + (f + f^2 P(f)), the first product being exact."""
     f = FORMATS[x.type.dtype]
-    k, rest = _split(c, x, f)
+    k, rest = significand(c, x, f)
     head, tail = f.split(LN2, f.dtype.precision - f.bias.bit_length() - 1)
     square = c.mul(rest, rest)
     low = c.fma(k, float(tail), c.mul(square, c.polynomial(rest, f.log)))
@@ -85,14 +95,14 @@ def log2(c: Code, x: Reg) -> Reg:
     if c.features.has("log2", x.type.dtype):
         return c.math("log2", x)
     f = FORMATS[x.type.dtype]
-    k, rest = _split(c, x, f)
+    k, rest = significand(c, x, f)
     head, tail = f.split(LOG2_E, f.dtype.precision)
     square = c.mul(rest, rest)
     low = c.fma(rest, float(tail), c.mul(square, c.polynomial(rest, f.log2)))
     return _special(c, x, c.add(k, c.fma(rest, float(head), low)))
 
 
-def _split(c: Code, x: Reg, f: Format) -> tuple[Reg, Reg]:
+def significand(c: Code, x: Reg, f: Format) -> tuple[Reg, Reg]:
     """Return k and f with x = 2^k (1+f) and 1+f between sqrt(1/2) and sqrt(2), for finite positive x."""
     tiny = c.lt(x, f.least_normal)
     bits = c.bits(c.where(tiny, c.mul(x, 2.0**f.dtype.precision), x), f.signed)

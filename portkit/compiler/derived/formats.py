@@ -22,7 +22,24 @@ def _constant(write: str) -> Fraction:
 
 LN2 = _constant("0.693147180559945309417232121458176568075500134360255254")
 LOG2_E = _constant("1.442695040888963407359924681001892137426645954152985934")
-HALF_PI = _constant("1.570796326794896619231321691639751442098584699687552910")
+
+
+def scaled_pi(bits: int) -> int:
+    """Return pi * 2^bits, cut: by Machin's formula, pi = 16 arctan(1/5) - 4 arctan(1/239)."""
+    guard = 32
+    one = 1 << (bits + guard)
+
+    def arctan_of_inverse(n: int) -> int:
+        total, term, k = 0, one // n, 1
+        while term:
+            total += term // k if k % 4 == 1 else -(term // k)
+            term, k = term // (n * n), k + 2
+        return total
+
+    return (16 * arctan_of_inverse(5) - 4 * arctan_of_inverse(239)) >> guard
+
+
+HALF_PI = Fraction(scaled_pi(300), 1 << 301)
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,7 @@ class Format:
     `exp`: ((e^r - 1)/r - 1)/r for |r| <= ln 2. `exp2`: (2^f - 1)/f for |f| <= 1/2. `log`: (ln(1+f) - f)/f^2 and `log2`:
     (log2(1+f) - f log2 e)/f^2 for |f| <= 1/3. `tanh`: (tanh(a)/a - 1)/s in s = a^2 for a <= 5/8. `erf`: erf(a)/a - 1
     in s = a^2 for a <= 0.85; `erfc`: ln(erfc(t))/t + 1 for t from 0.8 to `erf_end`, from where erf rounds to 1.
+    `atanh`: ((2 atanh(s)/s - 2)/z - 2/3)/(z ln 2) in z = s^2 for |s| <= 3 - sqrt 8.
     `sin tan`: (f(r)/r - 1)/s and `cos`: (cos r - 1 + s/2)/s^2 in s = r^2 for |r| <= pi/4.
     """
 
@@ -46,6 +64,7 @@ class Format:
     sin: Coefficients
     cos: Coefficients
     tan: Coefficients
+    atanh: Coefficients
     erf_end: float
 
     @property
@@ -127,6 +146,7 @@ FORMATS: dict[DType, Format] = {
         cos=(0.04166664555668831, -0.0013887309469282627, 2.4432327336398885e-05),
         tan=(0.33333349227905273, 0.1333267241716385, 0.05405944958329201, 0.021282730624079704,
                  0.010837851092219353, 8.362215157831088e-05, 0.004380507860332727),
+        atanh=(0.5770801901817322, 0.4118497967720032, 0.3378257155418396),
         erf_end=4.0,
     ),
     F64: Format(
@@ -169,6 +189,8 @@ FORMATS: dict[DType, Format] = {
                  0.008863218742990626, 0.0035922928952576974, 0.0014547346980420754, 0.0005951629798500465,
                  0.0002220891841372356, 0.00013712620993921326, -2.723562333880265e-05, 9.023554815750565e-05,
                  -4.53006948008117e-05, 2.0965574269216243e-05),
+        atanh=(0.5770780163556181, 0.41219858309188306, 0.3205989022843784, 0.2623077001251601, 0.22198404616907225,
+               0.191253982887397, 0.19039680319584684),
         erf_end=6.0,
     ),
 }
