@@ -48,11 +48,12 @@ _HEAVY = 4
 
 @dataclass(frozen=True)
 class FusionLimits:
-    """What the device bounds: buffers of one kernel, and how many rows keep all of it busy."""
+    """What the device bounds: buffers of one kernel, how many rows keep all of it busy, shared memory for attention."""
 
     buffers: int = 8
     rows: int = 8
     small: int = 1 << 16
+    attention_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,31 +330,36 @@ class Facts:
 
     def _limit_leaves(self, node: Node, most_loads: int) -> None:
         """Keep operands in memory until a kernel that computes this node reads no more buffers than it may."""
-        while True:
-            found: set[Node] = set()
-            for operand in node.inputs:
-                found |= self._seen_from(operand)
-            if len(found) <= most_loads:
+        heavy = node.op == "reduce" and self.heavy(node)
+        allowed = most_loads // 2 if heavy else most_loads  # the other half is for what follows the contraction
+        operands = _factors(node) if heavy else node.inputs
+        found = self._found(operands)
+        while len(found) > allowed:
+            kept = through_views(max(operands, key=lambda i: len(self._seen_from(i))))
+            if kept in self.barriers or kept.op in LEAVES:
                 break
-            largest = max(node.inputs, key=lambda i: len(self._seen_from(i)))
-            if len(self._seen_from(largest)) == 1:
-                break
-            self.barriers.add(through(largest))
-            self.kept.add(through(largest))
-        self._leaves[node] = frozenset({node}) if node.op == "source" else frozenset(found)
+            self.barriers.add(kept)
+            self.kept.add(kept)
+            found = self._found(operands)
+        self._leaves[node] = frozenset({node}) if node.op == "source" or heavy else frozenset(found)
+
+    def _found(self, operands: Iterable[Node]) -> set[Node]:
+        return {leaf for operand in operands for leaf in self._seen_from(operand)}
 
     def _seen_from(self, operand: Node) -> frozenset[Node]:
-        stored = through(operand) in self.barriers or operand.op in ("scan", "scatter")
-        return frozenset({operand}) if stored else self._leaves[operand]
+        base = through_views(operand)
+        stored = base in self.barriers or base.op in ("scan", "scatter")
+        return frozenset({base}) if stored else self._leaves[operand]
 
     def heavy(self, node: Node) -> bool:
-        """Whether a fold is a sum of products, each operand with axes of its own, large enough for tiles."""
+        """Whether a fold is a kernel's main work: a product of matrices or an attention."""
         if node not in self._heavy:
-            self._heavy[node] = _is_contraction(node)
+            self._heavy[node] = node.attr[0] == "attend" or is_contraction(node)
         return self._heavy[node]
 
 
-def _is_contraction(node: Node) -> bool:
+def is_contraction(node: Node) -> bool:
+    """Whether a fold is a sum of products, each operand with axes of its own, large enough for tiles."""
     body = node.inputs[0]
     while body.op == "map" and body.attr == "cast":
         body = body.inputs[0]
@@ -379,6 +385,13 @@ def _operand_axes(node: Node, at: Indices) -> frozenset[Axis]:
 def through(node: Node) -> Node:
     """Return the node that a mark (`store`, `detach`) stands for."""
     while node.op in IDENTITIES:
+        node = node.inputs[0]
+    return node
+
+
+def through_views(node: Node) -> Node:
+    """Return the node whose elements a view or mark shows."""
+    while node.op in IDENTITIES or node.op == "view":
         node = node.inputs[0]
     return node
 

@@ -149,7 +149,7 @@ class _Rows:
 
     def _inner(self, axes: Sequence[Axis]) -> None:
         if self.schedule.mode == "inner":
-            self._loops(axes[:-1], lambda: self._vectors(axes[-1]))
+            self._loops(axes[:-1], lambda: self._vectors(axes[-1]), axes[-1:])
         else:
             self._loops(axes, self._inner_stores)
 
@@ -157,14 +157,15 @@ class _Rows:
         for store in self.nest.inner_stores:
             self.e.store(store)
 
-    def _loops(self, axes: Sequence[Axis], body: Body) -> None:
+    def _loops(self, axes: Sequence[Axis], body: Body, varying: Sequence[Axis] = ()) -> None:
+        """Run `body` inside loops on `axes`; it binds the axes in `varying` itself."""
         if not axes:
             body()
             return
         with self.b.serial(self._count(axes[0].extent)) as loop, self.e.scope():
             self.e.bind(axes[0], loop.index)
-            self._hoist(axes[1:])
-            self._loops(axes[1:], body)
+            self._hoist([*axes[1:], *varying])
+            self._loops(axes[1:], body, varying)
 
     def _vectors(self, axis: Axis) -> None:
         """Make the inner stores along one axis, in vectors."""
