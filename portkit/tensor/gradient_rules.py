@@ -3,7 +3,8 @@
 `g` is the cotangent of a node, of the node's shape. Every rule is linear in `g` and is itself made of graph operations,
 so that gradients can be differentiated again. Where a function has no derivative, the choice is:
 
-- max, min (elementwise, over axes, scattered): operands that tie share the cotangent evenly, as in JAX and `torch.amax`
+- max, min (elementwise, over axes, scattered): operands that tie share the cotangent evenly, as in JAX and `torch.amax`;
+  against a constant a tie passes none, so that the derivative of max(x, 0) at 0 is 0, as in PyTorch
 - running max, min: of operands that tie the last one takes it, as in PyTorch
 - abs at 0: 0; x ** y in x at y = 0: 0; x ** y in y at x = 0: 0
 - floor, ceil, round, trunc, sign, and everything of integers or bools: no gradient
@@ -95,9 +96,15 @@ def _y(z: Node) -> Node:
 
 
 def _picked(g: Node, better: Node, a: Node, b: Node) -> Node:
-    """Return g where a is `better` than b, half of it where they tie."""
+    """Return g where a is `better` than b, half of it where they tie and b is no constant."""
     tied = map_("where", map_("eq", a, b), _scaled(g, 0.5), _zero(g))
-    return map_("where", better, g, tied)
+    return map_("where", better, g, _zero(g) if _constant(b) else tied)
+
+
+def _constant(x: Node) -> bool:
+    while x.op == "view":
+        x = x.inputs[0]
+    return x.op == "const"
 
 
 def _pow_base(z: Node, g: Node) -> Node:

@@ -108,6 +108,13 @@ def test_ties_of_max_and_min_share_the_gradient_evenly() -> None:
             np.testing.assert_array_equal(actual, differences.weights((3,)) / 2)
 
 
+def test_a_tie_with_a_constant_passes_no_gradient() -> None:
+    for name in ("max", "min"):
+        zero = graph.const(F64, 0, (3,))
+        (actual,) = differences.gradient(lambda x, name=name, zero=zero: map_(name, x, zero), [np.zeros(3)])
+        np.testing.assert_array_equal(actual, np.zeros(3))
+
+
 def test_a_cast_to_another_float_passes_the_gradient() -> None:
     for dtype in (F16, BF16, F32, F8E4M3FN):
         (actual,) = differences.gradient(lambda x, d=dtype: graph.cast(graph.cast(x, d), F64), [spread(-2, 2)])
