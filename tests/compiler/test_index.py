@@ -236,6 +236,58 @@ def test_reshaping_there_and_back_is_the_identity(first: tuple[Index, ...], seco
         assert ix.reshape_index(there, new, old) == coordinate
 
 
+def random_shape(rng: random.Random, size: int) -> list[int]:
+    """Return a shape of that many elements, extents of 1 among them."""
+    shape: list[int] = []
+    while size > 1:
+        n = rng.choice([d for d in range(2, size + 1) if size % d == 0])
+        shape.append(n)
+        size //= n
+    for _ in range(rng.randrange(3)):
+        shape.insert(rng.randrange(len(shape) + 1), 1)
+    rng.shuffle(shape)
+    return shape
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_reshaped_coordinate_is_that_of_numpy(dynamic: bool) -> None:
+    for seed in range(150):
+        rng = random.Random(seed)
+        size = rng.choice((1, 6, 12, 24, 36, 60))
+        new, old = random_shape(rng, size), random_shape(rng, size)
+        n = rng.choice((2, 3, 5)) if dynamic else 1
+        places = [rng.randrange(len(s) + 1) for s in (new, old)]
+        known = [[*s[:p], n, *s[p:]] for s, p in zip((new, old), places, strict=True)]
+        symbolic = [[*s[:p], N if dynamic else 1, *s[p:]] for s, p in zip((new, old), places, strict=True)]
+        coordinate = [Axis(e) for e in symbolic[0]]
+        points = np.indices(known[0]).reshape(len(known[0]), -1)
+        numbers: dict[Expr, np.ndarray] = {N: np.array(n), **dict(zip(coordinate, points, strict=True))}
+        expected = np.unravel_index(np.arange(size * n), known[1])
+        for e, wanted in zip(ix.reshape_index(coordinate, *symbolic), expected, strict=True):
+            assert np.array_equal(np.broadcast_to(ix.evaluate(e, numbers), wanted.shape), wanted), (symbolic, str(e))
+
+
+def windows(x: Axis, tap: Axis, n: Index, size: int, step: int, gap: int) -> Index:
+    """Return where in a row of n a window reads: repeat the row, cut it at n + gap, and take every step-th."""
+    copies = size * (1 + gap)
+    flat = ix.ravel((tap, x * step), (size, n + gap))
+    return ix.unravel(flat, (copies, n))[1]
+
+
+@pytest.mark.parametrize(("size", "step", "gap"), [(3, 1, 1), (3, 2, 1), (3, 1, 2), (5, 3, 2), (7, 2, 1)])
+@pytest.mark.parametrize("n", [40, Variable("n", 16, 512)], ids=str)
+def test_windows_by_repetition_read_straight(n: Index, size: int, step: int, gap: int) -> None:
+    x, tap = Axis((n - gap * (size - 1) - 1) // step + 1), Axis(size)
+    assert windows(x, tap, n, size, step, gap) is x * step + tap * gap
+
+
+def test_a_split_axis_still_reads_straight() -> None:
+    outer, inner, tap = axes(5, 8, 3)
+    x = Axis(40)
+    position = ix.unravel(ix.ravel((tap, x), (3, 43)), (4, 42))[1]
+    assert ix.substitute(position, {x: outer * 8 + inner}) is outer * 8 + inner + tap
+
+
 def test_a_dimension_that_stays_passes_through() -> None:
     a, b, c = axes(N, 4, 5)
     first, second, rest = ix.reshape_index((a, 0, b, c), (N, 1, 4, 5), (1, N, 20))
