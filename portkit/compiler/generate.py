@@ -11,9 +11,11 @@ from portkit.compiler.graph import Node
 from portkit.compiler.index import Expr, Index, Variable, leaves
 from portkit.compiler.lower import lower_rows
 from portkit.compiler.lower_sequence import lower_sequence
+from portkit.compiler.lower_tiles import lower_tiles
 from portkit.compiler.merge import merge_axes
 from portkit.compiler.nest import Nest, Scan, Scatter, Value, indices, subvalues
 from portkit.compiler.schedule import schedule_rows, schedule_sequence
+from portkit.compiler.tiles import schedule_tiles
 from portkit.contract import Capabilities
 from portkit.errors import ShapeError
 from portkit.spec.builder import Builder
@@ -49,6 +51,9 @@ def generate(nest: Nest, capabilities: Capabilities, name: str = "kernel") -> Ge
     if merged.sequence is not None:
         schedule = schedule_sequence(merged, capabilities)
         lower_sequence(merged, schedule, e)
+    elif (tiled := schedule_tiles(merged, capabilities)) is not None:
+        contraction, schedule = tiled
+        lower_tiles(contraction, schedule, e)
     else:
         schedule = schedule_rows(merged, capabilities)
         lower_rows(merged, schedule, e)

@@ -1,0 +1,237 @@
+"""Lowering of contractions: packed panels, register tiles and an epilogue, as one lane of each work-group runs them.
+
+for each block of steps k:        pack the panel of the right factor
+    for each tile of rows:        pack its rows of the left factor, unless they are read in place
+        for each tile of columns: accumulators in registers over the block's steps
+                                  -> sums in shared memory, or straight to the epilogue
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from portkit.compiler.contraction import Contraction, size
+from portkit.compiler.emit import Emitter, identity_bits
+from portkit.compiler.index import Axis, Index, minimum, substitute, unravel
+from portkit.compiler.lower import ragged_mask
+from portkit.compiler.packing import Packing, turns
+from portkit.compiler.schedule import grows
+from portkit.compiler.tiles import TileSchedule, padded, shared_elements
+from portkit.spec.builder import Mem, Reg
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """Where a register tile finds a factor: element `bases[i] + k * step` for its row or vector i."""
+
+    mem: Mem
+    bases: list[Reg]
+    step: int
+    align: int = 0
+
+
+def lower_tiles(c: Contraction, schedule: TileSchedule, e: Emitter) -> None:
+    """Emit the whole body of a kernel, grid and lane loops included."""
+    _Tiles(c, schedule, e).emit()
+
+
+class _Tiles:
+    def __init__(self, c: Contraction, schedule: TileSchedule, e: Emitter) -> None:
+        self.c, self.s, self.e, self.b = c, schedule, e, e.b
+        self.dtype = c.fold.dtype
+        self.m, self.n, self.k = size(c.m), size(c.n), size(c.k)
+        self.blocks = ceil(self.k / schedule.depth)
+        self.row_block, self.panel = Axis(ceil(self.m / schedule.row_block)), Axis(ceil(self.n / schedule.panel))
+        self.block: Index = 0
+        self.first_row, self.first_column = self.row_block * schedule.row_block, self.panel * schedule.panel
+        self.row_count = minimum(schedule.row_block, self.m - self.first_row)
+        self.end_column = minimum(self.first_column + schedule.panel, self.n)
+        self.strips = (self.end_column - self.first_column + (schedule.tile - 1)) // schedule.tile
+        panel, rows, sums = shared_elements(c, schedule)
+        self.packing = Packing(c, schedule, e, self._shared("panel", panel), self._shared("rows", rows))
+        self.sums = self._shared("sums", sums)
+        self.sums_stride = padded(schedule.panel, schedule.tile) if self.blocks > 1 else schedule.tile
+
+    def _shared(self, name: str, elements: int) -> Mem:
+        return self.b.shared(name, self.dtype.name, elements) if elements else Mem(name, self.dtype)
+
+    def emit(self) -> None:
+        extents = [a.extent for a in (*self.c.batch, self.row_block, self.panel)]
+        total = 1
+        for n in extents:
+            assert isinstance(n, int)
+            total *= n
+        task = Axis(total)
+        group = self.b.grid(total)
+        self.b.lane(1)
+        self.e.bind(task, group)
+        for axis, place in zip((*self.c.batch, self.row_block, self.panel), unravel(task, extents), strict=True):
+            self.e.bind(axis, self.e.index(place))
+        self._hoist({self.c.m, self.c.n})
+        if self.blocks == 1:
+            self._block(self.s.depth)
+        else:
+            self._clear()
+            with turns(self.e, self.blocks) as block:
+                self.block = block
+                self._block(minimum(self.s.depth, self.k - block * self.s.depth))
+            self._finish()
+
+    def _hoist(self, inner: set[Axis]) -> None:
+        stores = self.c.stores
+        self.e.hoist(
+            [self.c.fold, *(s.value for s in stores)], frozenset({*inner, self.c.k}), [s.index for s in stores]
+        )
+
+    # --- blocks -------------------------------------------------------------------------------------------------------
+
+    def _block(self, steps: Index) -> None:
+        """Pack the panel for some steps of the sum, and run over all register tiles."""
+        s, e = self.s, self.e
+        first_step = self.block * s.depth
+        if s.right != "direct":
+            self.packing.panel(first_step, steps, self.panel, self.first_column, self.end_column, self.strips)
+        with turns(self.e, (self.row_count + (s.rows - 1)) // s.rows) as row_tile:
+            row = self.first_row + row_tile * s.rows
+            left = self._left(row, first_step, steps)
+            with turns(self.e, self.strips) as strip:
+                right = self._right(strip, first_step)
+                at = row_tile * s.rows * self.sums_stride + strip * s.tile if self.blocks > 1 else 0
+                places = [
+                    e.index(at + r * self.sums_stride + v * s.lanes) for r in range(s.rows) for v in range(s.vectors)
+                ]
+                totals = self._tile(left, right, steps, self._start(places))
+                for place, total in zip(places, totals, strict=True):
+                    self._store_sum(place, total)
+                if self.blocks == 1:
+                    rows = minimum(s.rows, self.row_count - row_tile * s.rows)
+                    self._epilogue(
+                        row, rows, self.first_column + strip * s.tile, s.vectors, lambda r, v: r * s.tile + v * s.lanes
+                    )
+
+    def _start(self, places: Sequence[Reg]) -> list[Reg]:
+        if self.blocks > 1:
+            return [self.b.load_vec(self.sums, p, self.s.lanes, align=self._align) for p in places]
+        return [self._identity()] * len(places)
+
+    def _identity(self) -> Reg:
+        return self.b.splat(self.b.bits_const(self.dtype.name, identity_bits("add", self.dtype)), self.s.lanes)
+
+    @property
+    def _align(self) -> int:
+        return self.s.lanes * self.dtype.bytes
+
+    def _store_sum(self, place: Reg, total: Reg) -> None:
+        self.b.store_vec(self.sums, place, total, align=self._align)
+
+    def _clear(self) -> None:
+        zero = self._identity()
+        vectors = self.s.row_block * self.sums_stride // self.s.lanes
+        with turns(self.e, vectors) as i:
+            self._store_sum(self.e.index(i * self.s.lanes), zero)
+
+    def _finish(self) -> None:
+        """Make the stores of all rows from the sums in shared memory."""
+        s = self.s
+        vectors = self.strips * s.vectors
+        self._epilogue(
+            self.first_row, self.row_count, self.first_column, vectors, lambda r, v: r * self.sums_stride + v * s.lanes
+        )
+
+    # --- register tiles -----------------------------------------------------------------------------------------------
+
+    def _left(self, row: Index, first_step: Index, steps: Index) -> Operand:
+        s, e, c = self.s, self.e, self.c
+        if s.left != "direct":
+            mem, step, stride = self.packing.rows(row, first_step, steps)
+            return Operand(mem, [e.i32(r * stride) for r in range(s.rows)], step)
+        memory, at, _, _ = c.left.attr
+        start = substitute(at, {c.k: first_step})
+        bases: list[Reg] = []
+        for r in range(s.rows):
+            with e.scope():
+                e.bind(c.m, e.index(minimum(row + r, self.m - 1)))
+                bases.append(e.index(start))
+        return Operand(e.memories[memory], bases, grows(at, c.k) or 0)
+
+    def _right(self, strip: Index, first_step: Index) -> Operand:
+        s, e, c = self.s, self.e, self.c
+        offsets = range(0, s.tile, s.lanes)
+        if s.right != "direct":
+            bases = [e.index(strip * s.tile + v) for v in offsets]
+            return Operand(self.packing.panel_memory, bases, s.stride, self._align)
+        memory, at, _, _ = c.right.attr
+        start = substitute(at, {c.k: first_step, c.n: self.first_column + strip * s.tile})
+        return Operand(e.memories[memory], [e.index(start + v) for v in offsets], grows(at, c.k) or 0)
+
+    def _tile(self, left: Operand, right: Operand, steps: Index, totals: list[Reg]) -> list[Reg]:
+        """Add the products of all steps to a register tile: unrolled, then the steps left over."""
+        unroll = self.s.unroll
+        rounds = steps // unroll
+        rest = steps - rounds * unroll
+        totals = self._carried(rounds, totals, lambda k, t: self._unrolled(left, right, k, t))
+        return self._carried(
+            rest, totals, lambda k, t: self._rank_one(left, right, self.b.add(self.e.index(rounds * unroll), k), t)
+        )
+
+    def _carried(self, count: Index, totals: list[Reg], body: Callable[[Reg, list[Reg]], list[Reg]]) -> list[Reg]:
+        if count == 0:
+            return totals
+        names = [f"s{i}" for i in range(len(totals))]
+        trips = count if isinstance(count, int) else self.e.index(count)
+        with self.b.serial(trips, **dict(zip(names, totals, strict=True))) as loop, self.e.scope():
+            after = body(loop.index, [loop[n] for n in names])
+            loop.next(**dict(zip(names, after, strict=True)))
+        return [loop[n] for n in names]
+
+    def _unrolled(self, left: Operand, right: Operand, turn: Reg, totals: list[Reg]) -> list[Reg]:
+        first = self.b.mul(turn, self.e.i32(self.s.unroll))
+        for u in range(self.s.unroll):
+            totals = self._rank_one(left, right, self.b.add(first, self.e.i32(u)) if u else first, totals)
+        return totals
+
+    def _rank_one(self, left: Operand, right: Operand, k: Reg, totals: list[Reg]) -> list[Reg]:
+        """Return the register tile with the product of one column of the left and one row of the right factor added."""
+        b, lanes = self.b, self.s.lanes
+        at = self._scaled(k, right.step)
+        columns = [b.load_vec(right.mem, b.add(at, base), lanes, align=right.align) for base in right.bases]
+        at = self._scaled(k, left.step)
+        result: list[Reg] = []
+        for base in left.bases:  # one row in a register at a time: all of them beside the tile would not fit
+            x = b.splat(b.load(left.mem, b.add(base, at)), lanes)
+            result += [self._multiply_add(x, y, totals[len(result) + v]) for v, y in enumerate(columns)]
+        return result
+
+    def _scaled(self, k: Reg, step: int) -> Reg:
+        return k if step == 1 else self.b.mul(k, self.e.i32(step))
+
+    def _multiply_add(self, x: Reg, y: Reg, total: Reg) -> Reg:
+        if self.dtype.name in self.e.features.fma:
+            return self.b.fma(x, y, total)
+        return self.b.add(self.b.mul(x, y), total)
+
+    # --- epilogue -----------------------------------------------------------------------------------------------------
+
+    def _epilogue(
+        self, row: Index, rows: Index, column: Index, vectors: Index, place: Callable[[Index, Index], Index]
+    ) -> None:
+        """Make the stores of `rows` rows and `vectors` vectors of columns, whose sums lie at `place(row, vector)`."""
+        c, e, s = self.c, self.e, self.s
+        with turns(self.e, rows) as r:
+            e.bind(c.m, e.index(row + r))
+            self._hoist({c.n})
+            with turns(self.e, vectors) as v:
+                e.bind(c.n, e.index(column + v * s.lanes))
+                with e.vectorised(c.n, s.lanes, self._mask()):
+                    sums = self.b.load_vec(self.sums, e.index(place(r, v)), s.lanes, align=self._align)
+                    e.set(c.fold, sums)
+                    for store in c.stores:
+                        e.store(store)
+
+    def _mask(self) -> Reg | None:
+        """Return which lanes lie in the panel, None where tiles fit panels."""
+        if self.s.panel % self.s.tile == 0 and self.n % self.s.tile == 0:
+            return None
+        return ragged_mask(self.e, self.end_column - self.c.n, self.s.lanes)

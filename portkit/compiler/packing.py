@@ -1,0 +1,144 @@
+"""Packing the factors of a contraction into shared memory, where register tiles read them in order.
+
+A panel of the right factor lies there step by step, its columns in order; rows of the left factor row by row, or step
+by step, whichever way they can be read in vectors. Whatever the factor is computed from is computed here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from math import ceil
+
+from portkit.compiler.contraction import Contraction, runs_along, size
+from portkit.compiler.emit import Emitter
+from portkit.compiler.index import Axis, Index, minimum
+from portkit.compiler.lower import ragged_mask
+from portkit.compiler.nest import Value
+from portkit.compiler.tiles import TileSchedule, padded
+from portkit.spec.builder import Mem, Reg
+
+
+@contextmanager
+def turns(e: Emitter, count: Index) -> Generator[Index]:
+    """Open a serial loop and a scope, and give the loop's index as an expression; no loop where there is one turn."""
+    if count == 1:
+        with e.scope():
+            yield 0
+        return
+    axis = Axis(count)
+    with e.b.serial(count if isinstance(count, int) else e.index(count)) as loop, e.scope():
+        e.bind(axis, loop.index)
+        yield axis
+
+
+class Packing:
+    """The packing loops of one kernel."""
+
+    def __init__(self, c: Contraction, s: TileSchedule, e: Emitter, panel: Mem, rows: Mem) -> None:
+        self.c, self.s, self.e, self.b = c, s, e, e.b
+        self.panel_memory, self.rows_memory = panel, rows
+        self.align = s.lanes * c.fold.dtype.bytes
+
+    # --- panels of the right factor -----------------------------------------------------------------------------------
+
+    def panel(self, first_step: Index, steps: Index, panel: Index, column: Index, end: Index, strips: Index) -> None:
+        """Pack `strips` tiles of columns for some steps; columns from `end` on are any numbers."""
+        if self.s.right == "runs":
+            self._runs(first_step, steps, panel, strips)
+        elif runs_along(self.c.right, self.c.n):
+            with self._step(first_step, steps) as step, turns(self.e, strips * self.s.vectors) as vector:
+                self._columns(step, column, end, vector)
+        else:  # each vector of columns for all steps, so that what lies along k in memory is read in order
+            with turns(self.e, strips * self.s.vectors) as vector, self._step(first_step, steps) as step:
+                self._columns(step, column, end, vector)
+
+    @contextmanager
+    def _step(self, first_step: Index, steps: Index) -> Generator[Index]:
+        with turns(self.e, steps) as step:
+            self.e.bind(self.c.k, self.e.index(first_step + step))
+            yield step
+
+    def _columns(self, step: Index, column: Index, end: Index, vector: Index) -> None:
+        c, e, s = self.c, self.e, self.s
+        start = column + vector * s.lanes
+        e.bind(c.n, e.index(start))
+        ragged = size(c.n) % s.tile != 0
+        mask = ragged_mask(e, end - start, s.lanes) if ragged else None
+        with e.vectorised(c.n, s.lanes, mask):
+            self._put(self.panel_memory, step * s.stride + vector * s.lanes, c.right, self.align)
+
+    def _runs(self, first_step: Index, steps: Index, panel: Index, strips: Index) -> None:
+        """Pack whole runs: the last vector of each reaches into the next, which comes later."""
+        c, e, s = self.c, self.e, self.s
+        assert c.run is not None
+        assert c.outer is not None
+        assert c.in_runs is not None
+        length = size(c.run)
+        each = s.panel // length
+        count = minimum(each, size(c.outer) - panel * each)
+        with self._step(first_step, steps) as step:
+            self._clear_last_strip(step, strips, count * length)
+            e.hoist([c.in_runs], frozenset({c.outer, c.run}))
+            with turns(self.e, count) as run:
+                e.bind(c.outer, e.index(panel * each + run))
+                e.hoist([c.in_runs], frozenset({c.run}))
+                with turns(self.e, ceil(length / s.lanes)) as vector:
+                    e.bind(c.run, e.index(vector * s.lanes))
+                    rest = length - vector * s.lanes
+                    mask = ragged_mask(e, rest, s.lanes) if length % s.lanes else None
+                    with e.vectorised(c.run, s.lanes, mask):
+                        at = step * s.stride + run * length + vector * s.lanes
+                        self._put(self.panel_memory, at, c.in_runs)
+
+    def _clear_last_strip(self, step: Index, strips: Index, columns: Index) -> None:
+        s = self.s
+        if strips * s.tile == columns:
+            return
+        zero = self.b.splat(self.b.bits_const(self.c.fold.dtype.name, 0), s.lanes)
+        for v in range(s.vectors):
+            at = step * s.stride + (strips - 1) * s.tile + v * s.lanes
+            self.b.store_vec(self.panel_memory, self.e.index(at), zero, align=self.align)
+
+    # --- rows of the left factor --------------------------------------------------------------------------------------
+
+    def rows(self, row: Index, first_step: Index, steps: Index) -> tuple[Mem, int, int]:
+        """Pack the rows of a tile for some steps; return where, what a step is apart, and what a row is."""
+        return (
+            self._rows_along_k(row, first_step, steps)
+            if self.s.left == "along k"
+            else self._rows_along_m(row, first_step, steps)
+        )
+
+    def _rows_along_k(self, row: Index, first_step: Index, steps: Index) -> tuple[Mem, int, int]:
+        c, e, s = self.c, self.e, self.s
+        stride = padded(s.depth, s.lanes)
+        with turns(self.e, s.rows) as r:
+            e.bind(c.m, e.index(minimum(row + r, size(c.m) - 1)))
+            e.hoist([c.left], frozenset({c.k}))
+            with turns(self.e, (steps + (s.lanes - 1)) // s.lanes) as vector:
+                start = first_step + vector * s.lanes
+                e.bind(c.k, e.index(start))
+                ragged = size(c.k) % s.lanes != 0 or s.depth % s.lanes != 0
+                mask = ragged_mask(e, size(c.k) - start, s.lanes) if ragged else None
+                with e.vectorised(c.k, s.lanes, mask):
+                    self._put(self.rows_memory, r * stride + vector * s.lanes, c.left, self.align)
+        return self.rows_memory, 1, stride
+
+    def _rows_along_m(self, row: Index, first_step: Index, steps: Index) -> tuple[Mem, int, int]:
+        c, e, s = self.c, self.e, self.s
+        stride = padded(s.rows, s.lanes)
+        with self._step(first_step, steps) as step:
+            e.hoist([c.left], frozenset({c.m}))
+            with turns(self.e, stride // s.lanes) as vector:
+                start = row + vector * s.lanes
+                e.bind(c.m, e.index(start))
+                with e.vectorised(c.m, s.lanes, ragged_mask(e, size(c.m) - start, s.lanes)):
+                    self._put(self.rows_memory, step * stride + vector * s.lanes, c.left, self.align)
+        return self.rows_memory, stride, 1
+
+    # --- small parts --------------------------------------------------------------------------------------------------
+
+    def _put(self, mem: Mem, at: Index, value: Value, align: int = 0) -> None:
+        x: Reg = self.e.splat(self.e.value(value))
+        self.b.store_vec(mem, self.e.index(at), x, align=align)
