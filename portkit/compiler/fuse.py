@@ -96,18 +96,24 @@ class Group:
     reasons: list[str] = field(default_factory=list[str])
 
 
-def fuse(outputs: Sequence[Node], limits_: FusionLimits | None = None) -> list[Group]:
-    """Return the kernels that compute `outputs`, in an order in which they can run; sources are not computed."""
-    return _Fusion(outputs, limits_ or FusionLimits()).run()
+def fuse(
+    outputs: Sequence[Node], limits_: FusionLimits | None = None, inside: frozenset[Node] = frozenset()
+) -> list[Group]:
+    """Return the kernels that compute `outputs`, in an order in which they can run; sources are not computed.
+
+    The nodes of `inside` are computed by the kernel that needs them, whatever that takes.
+    """
+    return _Fusion(outputs, limits_ or FusionLimits(), inside).run()
 
 
 class _Fusion:
     """One run of the pass."""
 
-    def __init__(self, outputs: Sequence[Node], bounds: FusionLimits) -> None:
+    def __init__(self, outputs: Sequence[Node], bounds: FusionLimits, inside: frozenset[Node]) -> None:
         self.bounds = bounds
+        self.inside = inside
         self.order = topological(outputs)
-        self.facts = Facts(self.order, outputs, bounds)
+        self.facts = Facts(self.order, outputs, bounds, inside)
         self.needs: dict[Node, Wants] = {}
         self.groups: list[Group] = []
         self.awaited: dict[Node, dict[Group, None]] = {}
@@ -124,6 +130,9 @@ class _Fusion:
     # --- deciding ---------------------------------------------------------------------------------------------------
 
     def _place(self, node: Node, wants: Wants) -> None:
+        if node in self.inside:
+            self._inline(node, wants)
+            return
         if node.op in ("scan", "scatter"):
             self._own(node, wants, "runs in order along an axis")
             return
@@ -269,10 +278,15 @@ class _Fusion:
         _, reduced = node.attr
         axes = {a: Axis(body.shape[a]) for a in reduced}
         at = tuple(axes.get(i, index) for i, index in enumerate(place.at))
-        group.folds[node] = place.at
-        group.rows = _axes(place.at)
-        group.heavy = self.facts.heavy(node)
-        return Item(node, place, ((body, Place(at, place.guards, node)),), axes=tuple(axes.values()))
+        within = Place(at, place.guards, node)
+        around = _axes(place.at)
+        if node.attr[0] == "attend":
+            around -= _operand_axes(node.inputs[1], at)  # what its lowering computes once for each
+        group.folds[node] = tuple(around)
+        if node not in self.inside:
+            group.rows = _axes(place.at)
+            group.heavy = self.facts.heavy(node)
+        return Item(node, place, tuple((operand, within) for operand in node.inputs), axes=tuple(axes.values()))
 
 
 def _expand_gather(node: Node, place: Place) -> Item:
@@ -306,7 +320,9 @@ class Facts:
     folds; `folded` is the number of elements of the largest fold that it depends on before the next stored node.
     """
 
-    def __init__(self, order: Sequence[Node], outputs: Iterable[Node], bounds: FusionLimits) -> None:
+    def __init__(
+        self, order: Sequence[Node], outputs: Iterable[Node], bounds: FusionLimits, inside: frozenset[Node]
+    ) -> None:
         self.barriers = {through(n) for n in order if n.op == "store"}
         self.kept = {through(o) for o in outputs} | self.barriers
         self.kept |= {through(n) for o in order if o.op == "mark" for n in o.inputs[1:]}
@@ -356,6 +372,14 @@ class Facts:
         if node not in self._heavy:
             self._heavy[node] = node.attr[0] == "attend" or is_contraction(node)
         return self._heavy[node]
+
+
+def _factors(node: Node) -> tuple[Node, ...]:
+    """Return the operands that a kernel's main work multiplies."""
+    body = node.inputs[0]
+    while body.op == "map" and body.attr == "cast":
+        body = body.inputs[0]
+    return node.inputs if node.attr[0] == "attend" else body.inputs
 
 
 def is_contraction(node: Node) -> bool:
