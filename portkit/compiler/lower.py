@@ -68,7 +68,7 @@ class _Rows:
         rest = axis.extent - whole * lanes
         if rest == 0:
             return
-        last = self.b.eq(e.index(block), e.index((axis.extent + (lanes - 1)) // lanes // self.schedule.block))
+        last = self.b.eq(e.index(block), e.index(whole // self.schedule.block))
         if isinstance(block, int) and isinstance(axis.extent, int):
             last = self.b.const("bool", True)
         self._ragged(axis, whole * lanes, rest, lanes, last)
