@@ -80,14 +80,15 @@ class _Values:
         if node.op == "map":
             return map_(node.attr, node.dtype, operands)
         if node.op == "reduce":
-            return self._fold(item, operands[0])
+            return self._fold(item, *operands)
         return operands[0]
 
-    def _fold(self, item: Item, body: Value) -> Value:
+    def _fold(self, item: Item, body: Value, *others: Value) -> Value:
         node = item.node
         kind, _ = node.attr
         wide = node.dtype in (F16, BF16) and kind in ("add", "mul")
-        folded = fold(kind, item.axes, map_("cast", F32, [body]) if wide else body, F32 if wide else node.dtype)
+        first = map_("cast", F32, [body]) if wide else body
+        folded = fold(kind, item.axes, first, F32 if wide else node.dtype, *others)
         if folded not in self.folds:
             self.folds.append(folded)
         return map_("cast", node.dtype, [folded]) if wide else folded

@@ -14,6 +14,7 @@ from portkit.compiler.index import Expr, Index
 from portkit.compiler.key import nest_key
 from portkit.compiler.legalise import legalise
 from portkit.compiler.nest import Nest
+from portkit.compiler.online import fold_attention
 from portkit.compiler.program import Launch, Program, Role, Slot
 from portkit.compiler.simplify import simplify
 from portkit.compiler.split import split_reductions
@@ -44,7 +45,8 @@ def compile_graph(outputs: Sequence[Node], capabilities: Capabilities) -> Compil
     limits = fusion_limits(capabilities)
     simple = simplify(unmarked(outputs, _TAKEN_OFF))
     wanted = [through(node) for node in split_reductions(simple, limits.rows)]
-    groups = fuse(wanted, limits)
+    wanted, inside = fold_attention(wanted, limits.attention_bytes)
+    groups = fuse(wanted, limits, inside)
     nests = [build_nest(group) for group in groups]
     kernels = [_kernel(nest, capabilities) for nest in nests]
     return _assemble(wanted, nests, kernels, capabilities)
@@ -52,7 +54,11 @@ def compile_graph(outputs: Sequence[Node], capabilities: Capabilities) -> Compil
 
 def fusion_limits(capabilities: Capabilities) -> FusionLimits:
     """Return what bounds fusion on a device."""
-    return FusionLimits(capabilities.limits.buffers, capabilities.tuning.workers * _ROWS_FOR_EACH_WORKER)
+    return FusionLimits(
+        capabilities.limits.buffers,
+        capabilities.tuning.workers * _ROWS_FOR_EACH_WORKER,
+        attention_bytes=0,  # TEMP
+    )
 
 
 _lowered: dict[tuple[Any, str], tuple[Kernel, Generated, tuple[int, ...]]] = {}

@@ -316,8 +316,8 @@ def _expand_sequence(group: Group, node: Node, place: Place) -> Item:
 class Facts:
     """What is known of each node before fusion.
 
-    `kept` are those that must be stored, of which `barriers` not by a kernel that uses them; `cost` estimates what computing one element takes beyond stored nodes and
-    folds; `folded` is the number of elements of the largest fold that it depends on before the next stored node.
+    `kept` are those that must be stored, of which `barriers` not by a kernel that uses them; `cost` estimates what
+    computing one element takes beyond stored nodes and folds; `folded` is the number of elements of the largest fold that it depends on before the next stored node.
     """
 
     def __init__(
@@ -327,6 +327,7 @@ class Facts:
         self.kept = {through(o) for o in outputs} | self.barriers
         self.kept |= {through(n) for o in order if o.op == "mark" for n in o.inputs[1:]}
         self.kept = {n for n in self.kept if n.op != "source"}
+        self.inside = inside
         self.cost: dict[Node, int] = {}
         self.folded: dict[Node, int] = {}
         self._leaves: dict[Node, frozenset[Node]] = {}
@@ -350,14 +351,17 @@ class Facts:
         allowed = most_loads // 2 if heavy else most_loads  # the other half is for what follows the contraction
         operands = _factors(node) if heavy else node.inputs
         found = self._found(operands)
-        while len(found) > allowed:
-            kept = through_views(max(operands, key=lambda i: len(self._seen_from(i))))
+        movable = [i for i in operands if through_views(i) not in self.inside]
+        while len(found) > allowed and movable:
+            kept = through_views(max(movable, key=lambda i: len(self._seen_from(i))))
             if kept in self.barriers or kept.op in LEAVES:
                 break
             self.barriers.add(kept)
             self.kept.add(kept)
             found = self._found(operands)
-        self._leaves[node] = frozenset({node}) if node.op == "source" or heavy else frozenset(found)
+        self._leaves[node] = (
+            frozenset({node}) if node.op == "source" or (heavy and node not in self.inside) else frozenset(found)
+        )
 
     def _found(self, operands: Iterable[Node]) -> set[Node]:
         return {leaf for operand in operands for leaf in self._seen_from(operand)}

@@ -5,7 +5,7 @@ source    -                  a `Source`                the contents of a buffer
 const     -                  bit pattern               one value, shape ()
 iota      -                  -                         i32 0 .. n-1, shape (n,)
 map       operands           function name             elementwise; every operand has the result's shape
-reduce    x                  (kind, axes)              x folded over `axes`, which stay with extent 1
+reduce    x                  (kind, axes)              x folded over `axes`, which stay with extent 1; see `attend`
 scan      x                  (kind, axis)              running fold along one axis, inclusive
 view      x                  (movement, argument ...)  x rearranged: see `view`
 gather    x, index           axis                      out[p] = x[p with p[axis] = index[p]], 0 where out of range
@@ -143,6 +143,19 @@ def reduce(kind: str, x: Node, axes: Iterable[int]) -> Node:
     if shape == x.shape:
         return x
     return _node("reduce", x.dtype, shape, (x,), (kind, tuple(a for a in wanted if x.shape[a] != 1)))
+
+
+def attend(scores: Node, values: Node, axis: int) -> Node:
+    """Return `values` summed along an axis, weighted by the softmax of `scores`: a fold of two operands of one shape.
+
+    The compiler makes it of a graph that says so in steps. Raises `DTypeError`, `ShapeError`.
+    """
+    result = result_dtype("mul", [scores.dtype, values.dtype])
+    if scores.shape != values.shape:
+        raise ShapeError(f"attend needs operands of one shape, got {show(scores.shape)} and {show(values.shape)}")
+    along = _axis("attend", values, axis)
+    shape = tuple(1 if i == along else n for i, n in enumerate(values.shape))
+    return _node("reduce", result, shape, (scores, values), ("attend", (along,)))
 
 
 def scan(kind: str, x: Node, axis: int) -> Node:

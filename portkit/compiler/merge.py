@@ -120,7 +120,7 @@ def _rebuild(
             case "select":
                 made[v] = select(guards(v.attr), *args)
             case "fold":
-                made[v] = fold(v.attr[0], folds[v], args[0], v.dtype)
+                made[v] = fold(v.attr[0], folds[v], args[0], v.dtype, *args[1:])
             case _:
                 made[v] = v
     return made

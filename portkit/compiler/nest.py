@@ -8,7 +8,7 @@ load     -                (memory, index, guards, fill)   the element of a store
 lit      -                bit pattern                     a constant
 index    -                index expression                i32
 map      operands         function name                   elementwise
-fold     body             (kind, axes)                    body folded over axes
+fold     body             (kind, axes)                    body folded over axes; `attend` has two (`graph.attend`)
 select   body, other      guards                          body where all guards hold, else other
 
 A guard (e, low, high) holds where low <= e <= high. Values are hash-consed, as nodes of the graph are.
@@ -102,9 +102,10 @@ def map_(name: str, dtype: DType, args: Sequence[Value]) -> Value:
     return _value("map", dtype, tuple(args), name, frozenset().union(*(a.axes for a in args)))
 
 
-def fold(kind: str, axes: tuple[Axis, ...], body: Value, dtype: DType) -> Value:
-    """Return `body` folded over `axes`."""
-    return _value("fold", dtype, (body,), (kind, axes), body.axes - frozenset(axes))
+def fold(kind: str, axes: tuple[Axis, ...], body: Value, dtype: DType, *others: Value) -> Value:
+    """Return `body`, and what else is folded with it, folded over `axes`."""
+    inside = body.axes.union(*(o.axes for o in others))
+    return _value("fold", dtype, (body, *others), (kind, axes), inside - frozenset(axes))
 
 
 def select(guards: Guards, body: Value, other: Value) -> Value:
