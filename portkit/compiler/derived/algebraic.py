@@ -19,7 +19,7 @@ from portkit.spec.types import infinity_bits
 
 _RECIPROCAL_STEPS = {24: 3, 53: 4}
 _ROOT_STEPS = {24: 3, 53: 4}
-_ROOT_SEED = Fraction("1.5") * (1 - Fraction("0.0450466") / 127)
+_ROOT_SHIFT = Fraction("0.0450466")
 _GUARD = 2
 """Bits of a quotient beyond the significand; the last of them also stands for everything after it."""
 
@@ -46,9 +46,13 @@ def _fraction(c: Code, significand: Reg, f: Format) -> Reg:
     return c.bits(c.bor(c.band(significand, (1 << f.mantissa) - 1), f.one), f.dtype)
 
 
-def reciprocal_of_normal(c: Code, x: Reg) -> Reg:
-    """Return 1 / x for x in [1, 2] to about 1 ulp: the chord 24/17 - 8/17 x, off by 1/17, and Newton's iteration."""
-    y = c.fma(x, -8 / 17, 24 / 17)
+def reciprocal_within(c: Code, x: Reg, low: float, high: float) -> Reg:
+    """Return 1 / x to about 1 ulp for x in [low, high], an interval not wider than [1, 2] is.
+
+    The first estimate is the line that errs least, for [1, 2] by 1/17, the rest Newton's iteration.
+    """
+    slope = 2.0 / (low * high + (low + high) ** 2 / 4)
+    y = c.fma(x, -slope, slope * (low + high))
     minus = c.neg(x)
     for _ in range(_RECIPROCAL_STEPS[x.type.dtype.precision]):
         y = c.fma(y, c.fma(minus, y, 1.0), y)
@@ -77,7 +81,7 @@ def _quotient(c: Code, top: Reg, bottom: Reg, f: Format) -> Reg:
     take from it, so that the last remainder is never as large as the divisor.
     """
     p = f.dtype.precision
-    y = reciprocal_of_normal(c, _fraction(c, bottom, f))
+    y = reciprocal_within(c, _fraction(c, bottom, f), 1.0, 2.0)
     near = c.mul(c.mul(c.cast(top, f.dtype), y), 2.0 ** (p + 1 - f.mantissa))
     quotient = c.cast(near, f.signed)
     rest = c.sub(c.shl(top, p + 1), c.mul(quotient, bottom))
@@ -149,7 +153,10 @@ def recip(c: Code, x: Reg) -> Reg:
 
 @dataclass(frozen=True, slots=True)
 class _Root:
-    """x = fraction * 4^half, the fraction in [1, 4); `significand` is it in units of 2^-mantissa, `inverse` 1/sqrt of it."""
+    """x = fraction * 4^half, the fraction in [1, 4).
+
+    `significand` is the fraction in units of 2^-mantissa, `inverse` one over its root.
+    """
 
     significand: Reg
     fraction: Reg
@@ -164,7 +171,7 @@ def _root(c: Code, x: Reg, f: Format) -> _Root:
     odd = c.band(exponent, 1)
     significand = c.shl(parts.significand, odd)
     fraction = c.mul(c.cast(significand, f.dtype), 2.0**-f.mantissa)
-    seed = round(_ROOT_SEED * f.one)
+    seed = round(Fraction(3, 2) * (f.bias - _ROOT_SHIFT) * (1 << f.mantissa))
     y = c.bits(c.sub(c.like(odd, seed), c.shr(c.bits(fraction, f.signed), 1)), f.dtype)
     half = c.mul(fraction, -0.5)
     for _ in range(_ROOT_STEPS[f.dtype.precision]):

@@ -6,7 +6,7 @@ Delight, 2nd edition, chapter 10; R. Alverson, "Integer division using reciproca
 
 from __future__ import annotations
 
-from portkit.compiler.derived.algebraic import reciprocal_of_normal
+from portkit.compiler.derived.algebraic import reciprocal_within
 from portkit.compiler.derived.code import Code
 from portkit.compiler.derived.formats import FORMATS
 from portkit.compiler.features import BASE
@@ -180,7 +180,7 @@ def _reciprocal(c: Code, x: Reg) -> Reg:
     fraction = c.bits(c.bor(c.band(bits, (1 << f.mantissa) - 1), f.one), F32)
     signed = c.band(bits, f.sign_bit | (f.sign_bit - (1 << f.mantissa)))
     scale = c.bits(c.sub(c.like(bits, 2 * f.one), signed), F32)
-    return c.mul(reciprocal_of_normal(c, fraction), scale)
+    return c.mul(reciprocal_within(c, fraction, 1.0, 2.0), scale)
 
 
 def _signed(c: Code, a: Reg, b: Reg) -> tuple[Reg, Reg]:

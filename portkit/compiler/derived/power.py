@@ -6,10 +6,10 @@ Functions, 3rd edition, 11.4; special values from IEEE 754-2019, 9.2.1.
 
 from __future__ import annotations
 
-from math import inf, nan
+from math import inf, nan, sqrt
 from typing import NamedTuple
 
-from portkit.compiler.derived.algebraic import reciprocal_of_normal
+from portkit.compiler.derived.algebraic import reciprocal_within
 from portkit.compiler.derived.code import Code
 from portkit.compiler.derived.exponential import clamp_exponent, significand, times_power_of_two
 from portkit.compiler.derived.formats import FORMATS, LOG2_E, Format
@@ -112,7 +112,7 @@ def _scaled(c: Code, x: _Pair, f: Format, divisor: int) -> _Pair:
 
 
 def _reciprocal(c: Code, x: Reg) -> Reg:
-    """Return about 1 / x for x between 1.7 and 2.42."""
+    """Return about 1 / x for x = m + 1."""
     if c.features.has("recip", x.type.dtype):
         return c.math("recip", x)
-    return c.mul(reciprocal_of_normal(c, c.mul(x, 0.5)), 0.5)
+    return reciprocal_within(c, x, 1 + sqrt(0.5), 1 + sqrt(2.0))

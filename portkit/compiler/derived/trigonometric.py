@@ -1,9 +1,9 @@
 """sin, cos and tan of f32 and f64 over the whole range of the argument.
 
 The argument is reduced to r with |r| <= pi/4 and a quadrant. Near arguments subtract multiples of pi/2 in three parts,
-exactly by `mul.add` (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980); far ones multiply the
-significand by those bits of 2/pi that matter, in integers (M. Payne and R. Hanek, "Radian reduction for trigonometric
-functions", 1983).
+exactly by `mul.add` (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980); far ones multiply
+the significand by those bits of 2/pi that matter, in integers (M. Payne and R. Hanek, "Radian reduction for
+trigonometric functions", 1983).
 """
 
 from __future__ import annotations
