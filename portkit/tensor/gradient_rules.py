@@ -3,8 +3,8 @@
 `g` is the cotangent of a node, of the node's shape. Every rule is linear in `g` and is itself made of graph operations,
 so that gradients can be differentiated again. Where a function has no derivative, the choice is:
 
-- max, min (elementwise, over axes, scattered): operands that tie share the cotangent evenly, as in JAX and `torch.amax`;
-  against a constant a tie passes none, so that the derivative of max(x, 0) at 0 is 0, as in PyTorch
+- max, min (elementwise, over axes, scattered): operands that tie share the cotangent evenly, as in JAX and
+  `torch.amax`; against a constant a tie passes none, so that the derivative of max(x, 0) at 0 is 0, as in PyTorch
 - running max, min: of operands that tie the last one takes it, as in PyTorch
 - abs at 0: 0; x ** y in x at y = 0: 0; x ** y in y at x = 0: 0
 - floor, ceil, round, trunc, sign, and everything of integers or bools: no gradient
