@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
+from msgspec import structs
+
+from portkit.backends.cpu.host import host_tuning
 from portkit.contract import Capabilities, Device, load_capabilities
 from portkit.errors import CannotRunHere, CompileError
 
@@ -16,8 +19,9 @@ class CpuBackend:
 
     @cached_property
     def capabilities(self) -> Capabilities:
-        """What the backend declares, read from the file beside it."""
-        return load_capabilities(Path(__file__).with_name("capabilities.toml"))
+        """What the backend declares, read from the file beside it, with the sizes that this host has."""
+        declared = load_capabilities(Path(__file__).with_name("capabilities.toml"))
+        return structs.replace(declared, tuning=host_tuning(declared.tuning))
 
     def probe(self) -> str | None:
         """Return None, or why this machine cannot run kernels."""

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import ClassVar
 
+from portkit.backends.cpu.host import usable_processors
 from portkit.backends.toolkit.host_jit import HostJit, LoadedCode
 from portkit.errors import DeviceError, OutOfMemory
 
@@ -59,11 +60,6 @@ class _Pages:
         except (OSError, ValueError, OverflowError) as error:
             raise OutOfMemory(f"cannot map {size} bytes for the thread pool: {error}") from error
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-
-
-def usable_processors() -> list[int]:
-    """Return the numbers of the processors that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def native_text(processor: str) -> str:
