@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from portkit.compiler.graph import Node, Source, topological
+from portkit.compiler.graph import Node, Shape, Source, topological
 from portkit.compiler.index import Expr, Variable
 from portkit.errors import HarnessError, UsageError
 from portkit.spec.types import DType
@@ -38,6 +38,7 @@ class _Key:
         self.variables: dict[str, tuple[int, int]] = {}
         self._passed_over = passed_over
         self._sources: dict[int, int] = {}
+        self._shapes: dict[Shape, str] = {}
 
     def add(self, node: Node) -> None:
         """Number a node whose inputs have numbers."""
@@ -45,7 +46,9 @@ class _Key:
             self.places[id(node)] = self.places[id(node.inputs[0])]
             return
         inputs = [self.places[id(i)] for i in node.inputs]
-        said = f"{node.op} {node.dtype.name} {self._text(node.shape)} {inputs} {self._text(node.attr)}"
+        shape = self._shapes.get(node.shape) or self._shapes.setdefault(node.shape, self._text(node.shape))
+        attr = node.attr if type(node.attr) is str else self._text(node.attr)
+        said = f"{node.op} {node.dtype.name} {shape} {inputs} {attr}"
         self.places[id(node)] = self.numbers.setdefault(said, len(self.numbers))
 
     def _text(self, value: Any) -> str:

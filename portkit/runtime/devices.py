@@ -24,6 +24,7 @@ from portkit.runtime.launches import TIMEOUT, LaunchQueue
 from portkit.runtime.pool import Pool
 
 if TYPE_CHECKING:
+    from portkit.compiler.program import Program
     from portkit.runtime.programs import Programs
     from portkit.runtime.replay import Recorded
 
@@ -46,8 +47,8 @@ class RuntimeDevice:
         self._owner = os.getpid()
         self._open = True
         self._arena: Buffer | None = None
-        self.recorded: OrderedDict[tuple[object, ...], Recorded] = OrderedDict()
-        """Programs by identity and dimensions, ready to be replayed; the longest unused first."""
+        self.recorded: OrderedDict[tuple[object, ...], tuple[Program, Recorded | None]] = OrderedDict()
+        """Programs by identity and dimensions, those met again ready to be replayed; the longest unused first."""
 
     @property
     def capabilities(self) -> Capabilities:

@@ -72,8 +72,8 @@ def compute(
 ) -> list[Buffer]:
     """Start the computation of graph nodes and return their buffers, complete once the device is synchronised.
 
-    `buffer_of` gives the contents of a source, `variables` the dynamic dimensions by name.
-    Raises as `compile_graph` and `run_program`.
+    `buffer_of` gives the contents of a source, `variables` the dynamic dimensions by name. Buffers hold elements as the
+    device stores them (`portkit.compiler.storage`). Raises as `compile_graph` and `run_program`.
     """
     program, sources = device.programs.program(outputs)
     return run(device, program, [buffer_of(source) for source in sources], variables)

@@ -14,7 +14,7 @@ from portkit.compiler.program import Program
 from portkit.contract import Call, Parameter, Recording, Replay, SubBuffers
 from portkit.runtime.buffers import Buffer
 from portkit.runtime.devices import RuntimeDevice
-from portkit.runtime.execute import Step, check_inputs, resolve, values
+from portkit.runtime.execute import Step, check_inputs, resolve, run_program, values
 from portkit.runtime.pool import Pool
 
 _RECORDED = 256
@@ -24,17 +24,22 @@ _RECORDED = 256
 def run(
     device: RuntimeDevice, program: Program, inputs: Sequence[Buffer], variables: Mapping[str, int] | None = None
 ) -> list[Buffer]:
-    """Start a program and return its outputs, as `run_program` does; it is recorded, and replayed from then on."""
-    key = (id(program), *sorted((variables or {}).items()))
+    """Start a program and return its outputs, as `run_program` does.
+
+    What runs once is not worth planning: a program is recorded when it comes again, and replayed from then on.
+    """
     device.check()
+    key = (id(program), *sorted((variables or {}).items()))
     with device.lock:
-        recorded = device.recorded.get(key)
-        if recorded is None:
-            recorded = device.recorded[key] = Recorded(device, program, variables)
+        known = device.recorded.get(key)
+        if known is None:
+            device.recorded[key] = (program, None)  # the program is kept, so that its identity is not another's
             if len(device.recorded) > _RECORDED:
                 device.recorded.popitem(last=False)
-        else:
-            device.recorded.move_to_end(key)
+            return run_program(device, program, inputs, variables)
+        recorded = known[1] or Recorded(device, program, variables)
+        device.recorded[key] = (program, recorded)
+        device.recorded.move_to_end(key)
     return recorded.replay(inputs)
 
 
@@ -55,6 +60,8 @@ class Recorded:
         self._alive = lifetimes(program, known)
         self.plan: Plan = place(self._alive)
         self._made = list(dict.fromkeys(slot for slot in program.outputs if slot not in program.inputs))
+        used = {slot for step in self._steps for slot in step.slots}
+        self._given = [slot for slot in dict.fromkeys((*program.inputs, *self._made)) if slot in used]
         self._memory: _Temporaries | None = None
         self._recording: Recording | None = None
 
@@ -72,7 +79,7 @@ class Recorded:
             if self._memory is None or not self._memory.current:
                 self._lay_out()
             if self._recording is not None:
-                device.queue.replay(self._names, self._recording, [buffer.handle for buffer in given.values()])
+                device.queue.replay(self._names, self._recording, [given[slot].handle for slot in self._given])
             else:
                 self._launch_each(given)
         return [given[slot] for slot in program.outputs]
@@ -82,8 +89,8 @@ class Recorded:
         self._recording = self._memory = None
         raw = self.device.device
         self._memory = _Temporaries(self.device, self._alive, self.plan)
-        if isinstance(raw, Replay):
-            place_of = {slot: at for at, slot in enumerate(dict.fromkeys((*self.program.inputs, *self._made)))}
+        if isinstance(raw, Replay) and self._steps:  # outputs may all be inputs, handed through
+            place_of = {slot: at for at, slot in enumerate(self._given)}
             self._recording = raw.record([self._call(step, place_of) for step in self._steps])
 
     def _call(self, step: Step, place_of: Mapping[int, int]) -> Call:

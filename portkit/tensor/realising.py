@@ -25,7 +25,7 @@ def realise(tensors: Sequence[Tensor]) -> None:
     Raises `DeviceMismatch` where a tensor needs contents that are on another device.
     """
     from portkit.runtime.devices import open_device
-    from portkit.runtime.realise import realise as compute
+    from portkit.runtime.programs import compute
 
     for name in dict.fromkeys(t.device for t in tensors):
         waiting = [t for t in tensors if t.device == name and t.node.op != "source"]

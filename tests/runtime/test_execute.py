@@ -115,10 +115,11 @@ def test_launching_one_by_one_uses_two_temporaries_of_a_long_chain() -> None:
 @pytest.mark.parametrize("backend", [find_backend("cpu"), PLAIN, PARTS], ids=["cpu", "plain", "parts"])
 def test_a_recording_keeps_two_temporaries_of_a_long_chain(backend: RuntimeDevice) -> None:
     with RuntimeDevice(backend) as device:  # type: ignore[arg-type]
-        for _ in range(3):
-            run(device, chain(50), given(device, 0.0))
+        program = chain(50)
+        for _ in range(4):
+            run(device, program, given(device, 0.0))
         gc.collect()
-        assert device.pool.statistics().peak_bytes <= 2 * (2 + 2) * 4 * COUNT
+        assert device.pool.statistics().peak_bytes <= (2 + 2) * 4 * COUNT
 
 
 def test_recordings_take_turns_in_one_arena() -> None:
@@ -168,12 +169,16 @@ def test_a_replay_on_a_device_that_can_is_one_call(cpu: RuntimeDevice, monkeypat
     for name in ("launch", "replay"):
         original = getattr(cpu.device, name)
         monkeypatch.setattr(cpu.device, name, lambda *a, o=original, n=name: (calls.append(n), o(*a))[1])
-    run(cpu, chain(30), given(cpu, 1.0))
+    program = chain(30)
+    run(cpu, program, given(cpu, 1.0))
+    assert calls == ["launch"] * 30
+    calls.clear()
+    run(cpu, program, given(cpu, 1.0))
     assert calls == ["replay"]
 
 
 def test_a_replay_on_any_other_device_launches_each() -> None:
     with RuntimeDevice(PLAIN) as device:
-        run(device, chain(30), given(device, 1.0))
+        Recorded(device, chain(30)).replay(given(device, 1.0))
         assert isinstance(device.device, Limited)
         assert device.device.calls.count("launch") == 30
