@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TypeAlias
 
+from portkit.compiler.costs import COSTS, DEAR
 from portkit.compiler.graph import Node, Shape, topological
 from portkit.compiler.index import Axis, Expr, Index
 from portkit.compiler.index import Value as IndexValue
@@ -27,13 +28,6 @@ IDENTITIES = (
 """Operations that change no value: marks for fusion and for differentiation."""
 LEAVES = ("source", "const", "iota")
 
-_COSTS = {
-    "add": 1, "sub": 1, "mul": 1, "neg": 1, "max": 1, "min": 1, "and": 1, "or": 1, "xor": 1, "not": 1, "lt": 1, "eq": 1,
-    "where": 1, "cast": 1, "bits": 0, "abs": 1, "shl": 1, "shr": 1, "sign": 2, "floor": 2, "ceil": 2, "round": 2,
-    "trunc": 2, "mulhi": 2, "recip": 4, "sqrt": 4, "rsqrt": 4, "div": 6, "exp2": 8, "log2": 8,
-}  # fmt: skip
-_DEAR = 12
-"""The cost of a function that is not in the table."""
 _GATHER = 4
 _RECOMPUTE = 8
 """What may be computed again for another kernel rather than kept."""
@@ -340,7 +334,7 @@ class Facts:
         stored = [i for i in node.inputs if i in self.kept or i.op in ("scan", "scatter")]
         inlined = [i for i in node.inputs if i not in stored]
         below = sum(self.cost[i] for i in inlined) + len(stored)
-        own = {"map": _COSTS.get(node.attr, _DEAR) if node.op == "map" else 0, "gather": _GATHER, "source": 1}
+        own = {"map": COSTS.get(node.attr, DEAR) if node.op == "map" else 0, "gather": _GATHER, "source": 1}
         self.cost[node] = 1 if node.op == "reduce" else min(below + own.get(node.op, 0), 1 << 20)
         largest = max((self.folded[i] for i in inlined), default=0)
         self.folded[node] = count(node.shape) if node.op == "reduce" else largest

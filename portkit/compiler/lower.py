@@ -16,6 +16,7 @@ from portkit.compiler.fuse import most
 from portkit.compiler.index import Axis, Index, minimum, unravel
 from portkit.compiler.nest import Nest, Value
 from portkit.compiler.schedule import RowSchedule
+from portkit.compiler.staging import stage
 from portkit.spec.builder import Builder, Reg
 
 Body = Callable[[], None]
@@ -33,6 +34,7 @@ class _Rows:
         self.b: Builder = e.b
         self.vector = nest.rows[schedule.row] if schedule.mode == "row" else None
         self.folded = frozenset(a for f in nest.folds for a in f.attr[1])
+        self.staged = stage(nest, e) if schedule.stage else ()
 
     def emit(self) -> None:
         extents = [a.extent for a in self.nest.rows if a is not self.vector]
@@ -154,6 +156,8 @@ class _Rows:
             self._loops(axes, self._inner_stores)
 
     def _inner_stores(self) -> None:
+        for staged in self.staged:
+            staged.take(self.e)
         for store in self.nest.inner_stores:
             self.e.store(store)
 
@@ -211,9 +215,17 @@ class _Rows:
             factors = [e.value(a) for a in body.args]
             if wide:
                 factors = [e.splat(f) for f in factors]
+            self._put(body)
             return self.b.fma(*factors, total)
         value = e.value(body)
+        self._put(body)
         return self._combine(kind, total, e.splat(value) if wide else value)
+
+    def _put(self, body: Value) -> None:
+        """Keep what the stores need again of what a fold has just computed."""
+        for staged in self.staged:
+            if staged.fold.args[0] is body:
+                staged.put(self.e)
 
     def _combine(self, kind: str, a: Reg, b: Reg) -> Reg:
         return self.b.op(kind if kind in ("add", "mul") else f"reduce.{kind}", a, b)
@@ -274,6 +286,7 @@ class _Rows:
                 mask = ragged_mask(e, rest, lanes)
                 with e.vectorised(axis, lanes, mask):
                     value = e.splat(e.value(body))
+                    self._put(body)
                     value = self.b.eq(mask, e.splat(self.b.const("bool", True)), value, self._identity(fold, True))
                     sums[-1] = self._combine(kind, sums[-1], value)
         return sums

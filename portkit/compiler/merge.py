@@ -5,7 +5,7 @@ for i in 4, j in 8: out[8*i + j] = x[8*i + j]      ->      for k in 32: out[k] =
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from portkit.compiler.index import Axis, Expr, Index, leaves, linear, substitute
@@ -40,7 +40,7 @@ def merge_axes(nest: Nest) -> Nest:
     folds = {v: mergeable.merge(v.attr[1], replacements) for v in values if v.op == "fold"}
     if not replacements:
         return nest
-    rebuilt = _rebuild(values, replacements, folds)
+    rebuilt = rebuilt_values(values, replacements, folds)
 
     def stores(old: Sequence[Store]) -> tuple[Store, ...]:
         return tuple(Store(s.node, substitute(s.index, replacements), rebuilt[s.value]) for s in old)
@@ -96,9 +96,10 @@ class _Mergeable:
         return merged
 
 
-def _rebuild(
-    values: Iterable[Value], replacements: dict[Expr, Index], folds: dict[Value, tuple[Axis, ...]]
+def rebuilt_values(
+    values: Iterable[Value], replacements: Mapping[Expr, Index], folds: Mapping[Value, tuple[Axis, ...]]
 ) -> dict[Value, Value]:
+    """Return for each value, operands before users, the one with axes replaced; `folds` has the axes of each fold."""
     made: dict[Value, Value] = {}
 
     def at(e: Index) -> Index:

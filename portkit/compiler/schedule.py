@@ -34,7 +34,8 @@ class RowSchedule:
     `mode` says which axes run in vectors of `lanes`: none, the last of every fold and of the inner axes (`inner`), or
     the row axis number `row`. `fold_orders` permutes the axes of each fold, `inner_order` the inner axes. A fold along
     its vector axis has `unroll` partial accumulators; one across the row axis runs `tile` vectors of rows at once. A
-    task is `block` vectors of the row axis, or one row; `groups` work-groups of `items` lanes share the tasks.
+    task is `block` vectors of the row axis, or one row; `groups` work-groups of `items` lanes share the tasks. With
+    `stage` what a fold computes along a row and the stores need again is kept in shared memory.
     """
 
     mode: VectorMode
@@ -45,6 +46,7 @@ class RowSchedule:
     row: int = -1
     block: int = 1
     tile: int = 1
+    stage: bool = False
     fold_orders: tuple[tuple[int, ...], ...] = ()
     inner_order: tuple[int, ...] = ()
 
@@ -100,6 +102,7 @@ def _cut(
             block, tile = _tiled(block, vectors, capabilities)
         tasks = rest * ceil(vectors / block)
     orders = tuple(_last(f.attr[1], a) for f, a in zip(nest.folds, chosen, strict=True))
+    row_bytes = 8 * _extent(nest.inner)
     return RowSchedule(
         mode,
         lanes if mode != "none" else 1,
@@ -109,6 +112,7 @@ def _cut(
         row if mode == "row" else -1,
         block,
         tile,
+        mode == "inner" and row_bytes * 2 <= capabilities.limits.shared_bytes,
         orders,
         _last(nest.inner, best_inner),
     )
