@@ -120,9 +120,10 @@ def _limit(c: Code, a: Reg, b: Reg) -> Reg:
 def div(c: Code, a: Reg, b: Reg) -> Reg:
     """Return a / b.
 
-    With a native reciprocal r and `mul.add`, q = a r is corrected by its remainder: q + r (a - b q). A divisor so large
-    or small that its reciprocal is not normal is scaled first, together with the dividend. Source: P. Markstein,
-    "Computation of elementary functions on the IBM RISC System/6000 processor", 1990.
+    With a native reciprocal r and `mul.add`, q = a r is corrected by its remainder: q + r (a - b q). Both numbers are
+    scaled first if one is so large or small that r or the remainder were subnormal. Where r is correctly rounded, so is
+    the result; else it may overflow as many ulp too early as a r errs. Source: P. Markstein, "Computation of elementary
+    functions on the IBM RISC System/6000 processor", 1990.
     """
     dtype = a.type.dtype
     if not (c.features.has("recip", dtype) and c.features.fuses(dtype)):
@@ -135,11 +136,16 @@ def div(c: Code, a: Reg, b: Reg) -> Reg:
 
 
 def _scaled(c: Code, a: Reg, b: Reg) -> tuple[Reg, Reg]:
-    """Return both multiplied by one power of two, such that 1 / b is normal."""
+    """Return both multiplied by one power of two, such that 1 / b is normal and the remainder too.
+
+    What overflows or vanishes by that does so in the quotient as well.
+    """
     dtype = a.type.dtype
-    size, _ = magnitude(c, b)
-    factor, limit = 2.0 ** (dtype.bits), 2.0 ** (dtype.emax + 1 - dtype.bits)
-    scale = c.lt(size, 1 / limit, factor, c.gt(size, limit, c.like(size, 1 / factor), 1.0))
+    (size_a, _), (size_b, _) = magnitude(c, a), magnitude(c, b)
+    up, down = 2.0 ** (dtype.bits * 2), 2.0**-dtype.bits
+    low, high = 2.0 ** (dtype.emin + dtype.bits + 4), 2.0 ** (dtype.emax + 1 - dtype.bits)
+    least = c.lt(size_a, size_b, size_a, size_b)
+    scale = c.lt(least, low, up, c.gt(size_b, high, c.like(size_b, down), 1.0))
     return c.mul(a, scale), c.mul(b, scale)
 
 
