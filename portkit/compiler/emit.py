@@ -123,7 +123,7 @@ class Emitter:
         return max((self.depth.get(a, 0) for a in axes_of(atom)), default=0)
 
     def _sum(self, expression: Expr, without: frozenset[Axis] | None) -> Reg:
-        """Return the sum of the terms, outermost first, each partial sum known by name; no terms of axes in `without`."""
+        """Return the sum of the terms, outermost first, each partial sum known; no terms of axes in `without`."""
         total: Reg | None = None
         prefix: tuple[tuple[Expr, int], ...] = ()
         for atom, factor in self._terms(expression):

@@ -310,8 +310,9 @@ def _expand_sequence(group: Group, node: Node, place: Place) -> Item:
 class Facts:
     """What is known of each node before fusion.
 
-    `kept` are those that must be stored, of which `barriers` not by a kernel that uses them; `cost` estimates what
-    computing one element takes beyond stored nodes and folds; `folded` is the number of elements of the largest fold that it depends on before the next stored node.
+    `kept` are those that must be stored, of which `barriers` not by a kernel that uses them. `cost` estimates what
+    computing one element takes beyond stored nodes and folds; `folded` is the number of elements of the largest fold
+    that a node depends on before the next stored one.
     """
 
     def __init__(

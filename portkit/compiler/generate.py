@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from portkit.compiler.emit import Emitter, stored_dtype
 from portkit.compiler.features import Features
 from portkit.compiler.graph import Node
-from portkit.compiler.index import Expr, Index, Variable, leaves
+from portkit.compiler.index import Axis, Expr, Variable, leaves
 from portkit.compiler.lower import lower_rows
+from portkit.compiler.lower_online import find_attention, lower_online, schedule_online
 from portkit.compiler.lower_sequence import lower_sequence
 from portkit.compiler.lower_tiles import lower_tiles
 from portkit.compiler.merge import merge_axes
 from portkit.compiler.nest import Nest, Scan, Scatter, Value, indices, subvalues
 from portkit.compiler.schedule import schedule_rows, schedule_sequence
-from portkit.compiler.tiles import schedule_tiles
+from portkit.compiler.tiles import TileSchedule, choose_tiles
 from portkit.contract import Capabilities
 from portkit.errors import ShapeError
 from portkit.spec.builder import Builder
@@ -34,8 +35,13 @@ class Generated:
     schedule: object
 
 
-def generate(nest: Nest, capabilities: Capabilities, name: str = "kernel") -> Generated:
-    """Return the kernel of a nest, scheduled for a device. Raises `ShapeError` for a tensor too large to index."""
+def generate(
+    nest: Nest, capabilities: Capabilities, name: str = "kernel", tiles: TileSchedule | None = None
+) -> Generated:
+    """Return the kernel of a nest, scheduled for a device; `tiles` is a schedule to use in place of the heuristic's.
+
+    Raises `ShapeError` for a tensor too large to index, `UsageError` where `tiles` does not fit.
+    """
     merged = merge_axes(nest)
     b = Builder(name)
     e = Emitter(b, Features.of(capabilities), {})
@@ -51,7 +57,10 @@ def generate(nest: Nest, capabilities: Capabilities, name: str = "kernel") -> Ge
     if merged.sequence is not None:
         schedule = schedule_sequence(merged, capabilities)
         lower_sequence(merged, schedule, e)
-    elif (tiled := schedule_tiles(merged, capabilities)) is not None:
+    elif (attention := find_attention(merged)) is not None:
+        schedule = schedule_online(attention, capabilities)
+        lower_online(merged, attention, schedule, e)
+    elif (tiled := choose_tiles(merged, capabilities, tiles)) is not None:
         contraction, schedule = tiled
         lower_tiles(contraction, schedule, e)
     else:
@@ -84,28 +93,23 @@ def _dimensions(nest: Nest, memories: Iterable[Node]) -> list[Expr]:
     """Return what the launch has to say: variables, and extents that are no plain variable."""
     found: dict[Expr, None] = {}
 
-    def note(index: Index) -> None:
-        if isinstance(index, Expr):
-            found.update({leaf: None for leaf in sorted(leaves(index), key=str) if isinstance(leaf, Variable)})
-
-    for value in subvalues(_roots(nest)):
-        for index in indices(value):
-            note(index)
-        if value.op == "fold":
-            for axis in value.attr[1]:
-                note(axis.extent)
-    for axis in (*nest.rows, *nest.inner):
-        note(axis.extent)
-    if nest.sequence is not None:
-        note(nest.sequence.axis.extent)
-    if isinstance(nest.sequence, Scatter):
-        note(nest.sequence.steps.extent)
-    for node in memories:
-        for n in node.shape:
-            note(n)
-            if isinstance(n, Expr):
-                found[n] = None
+    extents = [n for node in memories for n in node.shape]
+    values = subvalues(_roots(nest))
+    expressions = [*(e for v in values for e in indices(v)), *(a.extent for a in _axes(nest, values)), *extents]
+    for expression in expressions:
+        if isinstance(expression, Expr):
+            found.update({leaf: None for leaf in sorted(leaves(expression), key=str) if isinstance(leaf, Variable)})
+    found.update({n: None for n in extents if isinstance(n, Expr)})
     return list(found)
+
+
+def _axes(nest: Nest, values: Iterable[Value]) -> list[Axis]:
+    axes = [*nest.rows, *nest.inner, *(a for v in values if v.op == "fold" for a in v.attr[1])]
+    if nest.sequence is not None:
+        axes.append(nest.sequence.axis)
+    if isinstance(nest.sequence, Scatter):
+        axes.append(nest.sequence.steps)
+    return axes
 
 
 def _extent(node: Node, names: dict[Expr, str]) -> tuple[int | str, ...]:

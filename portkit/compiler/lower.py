@@ -114,8 +114,8 @@ class _Rows:
 
             start = [self._identity(fold, wide)] * len(starts)
             totals = self._carried([unordered[i] for i in order], start, step, body, frozenset({axis}))
-            for t, total in enumerate(totals):
-                known[t][fold] = total
+            for registers, total in zip(known, totals, strict=True):
+                registers[fold] = total
         each(lambda _: self._finish())
 
     def _ragged(self, axis: Axis, start: Index, rest: Index, lanes: int, last: Reg) -> None:

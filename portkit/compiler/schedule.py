@@ -119,7 +119,7 @@ def _cut(
 
 
 def _tiled(block: int, vectors: int, capabilities: Capabilities) -> tuple[int, int]:
-    """Return a block and a tile of vectors for folds across rows: wide enough to read whole pages, few enough to keep."""
+    """Return a block and a tile of vectors for folds across rows: wide to read pages, few enough to keep."""
     tile = next((t for t in (8, 4, 2) if t <= block and t < capabilities.tuning.vector_registers), 1)
     return min(-(-block // tile) * tile, vectors), tile
 

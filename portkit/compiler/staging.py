@@ -23,7 +23,7 @@ _WORTH = 8
 
 @dataclass(frozen=True, eq=False)
 class Staged:
-    """A value in terms of the fold's axis and in terms of the inner axis, and the shared array that holds a row of it."""
+    """A value in terms of a fold's axis and of the inner axis, and the shared array that holds a row of it."""
 
     fold: Value
     inside: Value
