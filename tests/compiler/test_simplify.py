@@ -200,9 +200,33 @@ class Graphs:
         axes = [a for a in range(x.rank) if self.rng.random() < 0.5]
         return g.reduce(kinds[self.rng.integers(len(kinds))], x, axes)
 
+    def indexed(self, x: Node) -> Node:
+        """Return a gather, scatter or scan along an axis; indices are counted, constant or computed."""
+        if not x.rank or 0 in x.shape:
+            return x
+        axis = int(self.rng.integers(x.rank))
+        if self.rng.random() < 0.3 and x.dtype.name in FUNCTIONS["add"].dtypes:
+            return g.scan(g.SCANS[self.rng.integers(4)], x, axis)
+        index = self.index(x.shape, axis)
+        if self.rng.random() < 0.6:
+            return g.gather(x, index, axis)
+        kind = "set" if x.dtype.name not in FUNCTIONS["add"].dtypes else g.SCATTERS[self.rng.integers(5)]
+        return g.scatter(kind, x, index, self.like(x), axis)
+
+    def index(self, shape: g.Shape, axis: int) -> Node:
+        ones = tuple(n if a == axis else 1 for a, n in enumerate(shape))
+        counted = g.expand(g.reshape(g.iota(shape[axis]), ones), shape)
+        moved = g.map_("add", counted, g.const(I32, int(self.rng.integers(-1, 3)), shape))
+        known = [n for n in self.nodes if n.dtype is I32 and n.shape == shape]
+        options = [counted, moved, g.const(I32, int(self.rng.integers(-1, 3)), shape), *known]
+        extent = g.const(I32, 3, shape)
+        picked = self.pick(options)
+        wrapped = g.map_("where", g.map_("lt", picked, g.const(I32, 0, shape)), g.map_("add", picked, extent), picked)
+        return wrapped if self.rng.random() < 0.3 else picked
+
     def grow(self) -> None:
         x = self.pick(self.nodes[-6:]) if self.rng.random() < 0.7 else self.pick(self.sources)
-        makers = (self.function, self.function, self.movement, self.movement, self.fold, self.convert)
+        makers = (self.function, self.function, self.movement, self.movement, self.fold, self.convert, self.indexed)
         self.nodes.append(makers[self.rng.integers(len(makers))](x))
 
     def convert(self, x: Node) -> Node:
