@@ -14,7 +14,7 @@ from portkit.compiler import graph
 from portkit.compiler.graph import Node, show
 from portkit.errors import AxisError, DTypeError, ShapeError, UsageError
 from portkit.tensor import gradient as rewriting
-from portkit.tensor import leaves
+from portkit.tensor import leaves, pending
 from portkit.tensor.common import is_tensor
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def backward(tensor: Tensor, gradient: Tensor | None = None, *, create_graph: bo
     parts = [(leaves.owner(n), g) for n, g in zip(nodes, found, strict=True) if g is not None]
     if not parts:
         raise UsageError("backward: the tensor depends on none that requires_grad, or was computed within no_grad")
+    pending.note(tensor)  # so that the step that uses the gradients computes it too
     for owner, part in parts:
         assert owner is not None  # `tensor` and `until` keep it
         (total,) = graph.substitute([part], back)
