@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from portkit.compiler.fuse import axes_of_all, is_contraction, plain
-from portkit.compiler.graph import Node, attend, topological, view, with_inputs
+from portkit.compiler.graph import Node, Size, attend, topological, view, with_inputs
 from portkit.compiler.index import Axis
 from portkit.compiler.push import Indices, limits, push_view
 from portkit.spec.types import F32, F64
@@ -69,7 +69,7 @@ def fold_attention(outputs: Sequence[Node], shared_bytes: int) -> tuple[list[Nod
             scores = new[found.scores]
             for moved in found.views:
                 scores = view(scores, moved.shape, *moved.attr)
-            new[node] = attend(scores, new[found.values], node.attr[1][0])
+            new[node] = attend(scores, new[found.values], _axis(node))
             inside |= {new[n] for n in found.inside}
     return [new[n] for n in outputs], frozenset(inside)
 
@@ -91,7 +91,7 @@ def _find(node: Node, users: dict[Node, list[Node]], shared_bytes: int) -> _Foun
         return None
     body = node.inputs[0]
     at = tuple(Axis(n) if n != 1 else 0 for n in body.shape)
-    keys = at[node.attr[1][0]]
+    keys = at[_axis(node)]
     if not isinstance(keys, Axis) or limits(keys.extent)[0] < 1:
         return None
     for weights, values in (body.inputs, body.inputs[::-1]):
@@ -101,6 +101,12 @@ def _find(node: Node, users: dict[Node, list[Node]], shared_bytes: int) -> _Foun
         if scores is not None and inside is not None:
             return _Found(scores.node, scores.views[::-1], values, inside)
     return None
+
+
+def _axis(fold: Node) -> int:
+    """Return the one axis that a fold is along."""
+    (axis,) = fold.attr[1]
+    return axis
 
 
 def _is_sum(node: Node) -> bool:
@@ -168,7 +174,7 @@ def _folded(place: _At, kind: str, keys: Axis) -> _At | None:
     fold = _down(place)
     if fold is None or fold.node.op != "reduce" or fold.node.attr[0] != kind or len(fold.node.attr[1]) != 1:
         return None
-    (axis,) = fold.node.attr[1]
+    axis = _axis(fold.node)
     body = fold.node.inputs[0]
     if keys in axes_of_all(fold.at) or body.shape[axis] != keys.extent:
         return None
@@ -193,12 +199,13 @@ def _product(node: Node, scores: _At, values: _At, keys: Axis, shared_bytes: int
     beside = key | _axes_under(values)
     if keys in query or keys not in key or not (query & axes_of_all(scores.at)) - beside:
         return None
-    columns = [product.node.inputs[0].shape[product.node.attr[1][0]], *(a.extent for a in beside - query - {keys})]
+    depth: Size = product.node.inputs[0].shape[_axis(product.node)]
+    columns = [depth, *(a.extent for a in beside - query - {keys})]
     fits = all(isinstance(n, int) for n in columns) and _width(columns) * node.dtype.bytes // 4 <= shared_bytes
     return product.node if fits and plain(product.at, product.node.shape) else None
 
 
-def _width(columns: Sequence[object]) -> int:
+def _width(columns: Sequence[Size]) -> int:
     return sum(n for n in columns if isinstance(n, int)) * _BYTES_FOR_EACH_COLUMN
 
 
@@ -238,7 +245,7 @@ def _axes_under(place: _At) -> frozenset[Axis]:
         seen.add((top.node, top.at))
         if top.node.op == "view":
             at, guards = push_view(top.node, top.at)
-            found |= axes_of_all([e for e, _, _ in guards])
+            found |= axes_of_all(tuple(e for e, _, _ in guards))
             stack.append(_At(top.node.inputs[0], at))
         elif top.node.op == "map":
             stack += [_At(n, top.at) for n in top.node.inputs]
