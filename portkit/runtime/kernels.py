@@ -7,12 +7,15 @@ compiler, what the backend declares, the version of portkit and the files of por
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from portkit.spec.jsonform import to_json
 from portkit.spec.kernel import Kernel
 
 _KEPT = 4096
+_START_TICKS = 19  # of the fields of /proc/self/stat after the name, see proc(5)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Code)
 _MAKERS = ("contract.py", "spec", "compiler", "backends/toolkit")
@@ -38,8 +42,11 @@ class Kernels:
         """Compile for `device`, holding `lock` while it is called; keep results in `store`, by default the user's."""
         self._device = device
         self._lock = lock
-        self.store = Store(folder()) if store is None else store
-        self.identity = identity(backend, device)
+        made_by = makers(_folder_of(backend))
+        if store is None:
+            store = Store(folder() if made_by.last_change < started() else None)
+        self.store = store
+        self.identity = identity(backend, device, made_by)
         self._digests: dict[int, tuple[weakref.ref[Kernel], str]] = {}
         self._ready: OrderedDict[str, Executable] = OrderedDict()
 
@@ -87,28 +94,42 @@ class Kernels:
         self.store.close()
 
 
-def identity(backend: Backend, device: Device) -> bytes:
+def identity(backend: Backend, device: Device, made_by: Makers) -> bytes:
     """Return a digest of everything but the kernel that a binary depends on."""
-    facts = (portkit.__version__, backend.name, backend.capabilities, device.info, makers(_folder_of(backend)))
+    facts = (portkit.__version__, backend.name, backend.capabilities, device.info, made_by.digest)
     return hashlib.sha256(msgspec.json.encode(facts)).digest()
 
 
 def _folder_of(backend: Backend) -> str:
+    """Return the folder of the module that defines a backend; empty for one that was typed in."""
     file = getattr(sys.modules.get(type(backend).__module__), "__file__", None)
     return str(Path(file).parent) if file else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Makers:
+    """The files that turn a graph into a backend's binaries: a digest of names, sizes and times, and the latest time.
+
+    What changed after this process began may not be what it has loaded; it then keeps nothing in the cache folder.
+    """
+
+    digest: str
+    last_change: float
+
+
 @cache
-def makers(backend_folder: str) -> str:
-    """Return a digest of the names, sizes and times of the files that turn a graph into a backend's binaries."""
-    own = Path(portkit.__file__).parent
+def makers(backend_folder: str) -> Makers:
+    """Return what is known of the files of portkit and of the backend in a folder."""
+    own, last = Path(portkit.__file__).parent, 0
     seen = hashlib.sha256()
-    for place in (*(own / part for part in _MAKERS), Path(backend_folder)):
+    places = [own / part for part in _MAKERS] + ([Path(backend_folder)] if backend_folder else [])
+    for place in places:
         for path in _files(place):
             with suppress(FileNotFoundError):  # somebody is at work on them
                 about = path.stat()
                 seen.update(f"{path.name} {about.st_size} {about.st_mtime_ns}\n".encode())
-    return seen.hexdigest()
+                last = max(last, about.st_mtime_ns)
+    return Makers(seen.hexdigest(), last / 1e9)
 
 
 def _files(place: Path) -> Iterator[Path]:
@@ -116,3 +137,16 @@ def _files(place: Path) -> Iterator[Path]:
         yield place
     else:
         yield from sorted(p for p in place.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+
+
+_IMPORTED = time.time()
+
+
+@cache
+def started() -> float:
+    """Return when this process began, in seconds of the epoch; where the system does not say, when it got here."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text("ascii").rpartition(")")[2].split()[_START_TICKS])
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+    except (AttributeError, OSError):
+        return _IMPORTED

@@ -36,6 +36,9 @@ def aged(path: Path, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
+makers = kernels.makers.__wrapped__
+
+
 # --- entries ------------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +218,12 @@ def test_a_writer_that_is_killed_leaves_whole_entries(path: Path) -> None:
 # --- kernels ------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of portkit that are being worked on count as old."""
+    monkeypatch.setattr(kernels, "started", lambda: float("inf"))
+
+
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the kernels that the cpu backend compiles from now on."""
@@ -279,7 +288,7 @@ def test_a_kernel_of_other_makers_is_not_taken(
     path: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works(path, monkeypatch)
-    monkeypatch.setattr(kernels, "makers", lambda _: "changed")
+    monkeypatch.setattr(kernels, "makers", lambda _: kernels.Makers("changed", 0.0))
     works(path, monkeypatch)
     monkeypatch.setattr("portkit.__version__", "0.0.0")
     works(path, monkeypatch)
@@ -287,12 +296,31 @@ def test_a_kernel_of_other_makers_is_not_taken(
     assert len(names(path)) == 3
 
 
+def test_nothing_is_kept_of_files_that_changed_after_the_process_began(
+    path: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "started", lambda: 0.0)
+    for _ in range(2):
+        works(path, monkeypatch)
+    assert compiled == ["adding"] * 2
+    assert not path.exists()
+
+
+def test_a_process_knows_when_it_began() -> None:
+    code = "import time; b = time.time(); from portkit.runtime.kernels import started; print(b, started(), time.time())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    first_line, began, last_line = map(float, done.stdout.split())
+    assert began <= last_line
+    assert abs(began - first_line) < 10
+
+
 def test_the_makers_are_the_files_that_make_kernels(tmp_path: Path) -> None:
     (tmp_path / "port.py").write_text("one")
-    before = kernels.makers.__wrapped__(str(tmp_path))
-    assert kernels.makers.__wrapped__(str(tmp_path)) == before
+    before = makers(str(tmp_path))
+    assert makers(str(tmp_path)) == before
     (tmp_path / "port.py").write_text("other")
-    assert kernels.makers.__wrapped__(str(tmp_path)) != before
+    assert makers(str(tmp_path)).digest != before.digest
+    assert makers(str(tmp_path)).last_change >= before.last_change > 0
 
 
 def test_a_kernel_that_does_not_compile_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,6 +338,8 @@ def test_a_kernel_that_does_not_compile_leaves_nothing(path: Path, monkeypatch: 
 
 KILLED = textwrap.dedent("""
     import os, signal
+    from portkit.runtime import kernels
+    kernels.started = lambda: float("inf")
     from portkit.contract import find_backend
     from portkit.runtime.devices import RuntimeDevice
     from portkit.runtime.replay import run

@@ -14,7 +14,7 @@ from portkit.compiler import graph as g
 from portkit.compiler.graph import Node, Source
 from portkit.compiler.index import Variable
 from portkit.contract import find_backend
-from portkit.runtime import programs
+from portkit.runtime import kernels, programs
 from portkit.runtime.buffers import Buffer, from_array
 from portkit.runtime.cache import Store
 from portkit.runtime.devices import RuntimeDevice
@@ -36,6 +36,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("PORTKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(kernels, "started", lambda: float("inf"))  # files that are being worked on count as old
     return tmp_path
 
 
