@@ -22,10 +22,10 @@ from portkit.spec.types import F64
 from portkit.spec.verify import verify
 
 _PASSES: tuple[Callable[[Kernel, Capabilities], Kernel], ...] = (
+    derive_math,
     split_vectors,
     expand_groups,
     carry_narrow_floats,
-    derive_math,
     expand_fused,
     split_wide_integers,
     widen_small_integers,
@@ -55,6 +55,8 @@ def legalise(kernel: Kernel, capabilities: Capabilities) -> Legal:
     for step in _PASSES:
         legal = step(legal, capabilities)
     _check_fits(legal, capabilities)
+    if any(i.form.extension == "group" for i in kernel.body):
+        _check_uniform(legal, capabilities)
     return Legal(legal, stored)
 
 
@@ -73,20 +75,23 @@ def _check_possible(kernel: Kernel, capabilities: Capabilities) -> None:
 
 
 def _check_fits(kernel: Kernel, capabilities: Capabilities) -> None:
-    """Refuse what is beyond the limits, and what needs a uniform value that only the extension `group` gives."""
+    """Refuse what is beyond the limits."""
     if len(kernel.body) > MAX_INSTRUCTIONS:
         message = f"kernel {kernel.name} has {len(kernel.body)} instructions once it fits {capabilities.name}"
         raise UsageError(f"{message}, {MAX_INSTRUCTIONS} is the most: split the kernel")
     reasons = unsupported(kernel, capabilities)
     if reasons:
         raise UsageError(f"kernel {kernel.name} does not run on {capabilities.name}: {'; '.join(reasons)}")
+
+
+def _check_uniform(kernel: Kernel, capabilities: Capabilities) -> None:
+    """Refuse a barrier in a loop whose count only the extension `group` makes uniform."""
     try:
         verify(kernel)
     except VerifyError as error:
         if error.clause != "barrier_c2":
             raise
         raise UsageError(
-            f"kernel {kernel.name} synchronises in a loop whose count is a reduction over the work-group; "
-            f"{capabilities.name} lacks the extension group, and what is read from shared memory counts as uniform "
-            "nowhere: count with scalars"
+            f"kernel {kernel.name} synchronises in a loop whose count is a reduction over the work-group, which is not "
+            f"uniform where {capabilities.name} lacks the extension group: count with scalars"
         ) from error

@@ -9,7 +9,7 @@ from portkit.compiler.legalise import legalise
 from portkit.errors import UsageError
 from portkit.spec.builder import Builder, Reg
 from portkit.spec.kernel import Kernel
-from portkit.spec.types import BOOL, DTYPES, Type
+from portkit.spec.types import BOOL, DTYPES, Type, parse_type
 from tests.compiler.legal import DEVICES, assert_agrees, like_base
 
 KINDS = ("add", "mul", "max", "min", "and", "or", "xor")
@@ -78,8 +78,6 @@ def test_scattered_lanes_land_where_they_belong(device):
 @pytest.mark.parametrize(("source", "target"), [("u8x4", "f32"), ("f32x2", "u64"), ("u64", "i16x4"), ("f16x2", "u32"),
                                                 ("i64x2", "u32x4"), ("bf16x4", "u8x8"), ("i32", "f16x2")])  # fmt: skip
 def test_bits_move_between_elements_of_different_widths(source, target, device):
-    from portkit.spec.types import parse_type
-
     s, t = parse_type(source), parse_type(target)
     b = Builder("bits")
     a, out = b.buffer("a", s.dtype.name, 16 * s.lanes, "read"), b.buffer("out", t.dtype.name, 16 * t.lanes, "write")
@@ -201,5 +199,5 @@ def test_a_barrier_in_a_loop_counted_by_a_reduction_is_refused_with_the_reason()
     lane = b.add(b.grid(1), b.lane(8))
     with b.serial(b.op("reduce.group.max", lane)):
         b.barrier()
-    with pytest.raises(UsageError, match="base lacks the extension group"):
+    with pytest.raises(UsageError, match="not uniform where base lacks the extension group"):
         legalise(b.build(), DEVICES["base"])

@@ -189,10 +189,7 @@ def _f32_bits(dtype: DType, bits: int) -> int:
     return sign << 31 | infinity_bits(F32) | payload << (F32.precision - dtype.precision)
 
 
-_ROUNDED = (
-    *("add", "mul", "reduce.vec.add", "reduce.group.add"),
-    *("mov.recip", "mov.sqrt", "mov.rsqrt", "mov.exp2", "mov.log2", "mov.sin"),
-)
+_ROUNDED = ("add", "mul", "reduce.vec.add", "reduce.group.add")
 _RULES: dict[str, Callable[[_Floats, Instr], Parts]] = {
     "mul.add": _Floats._fused,
     "mov.const": _Floats._constant,
@@ -205,4 +202,4 @@ _RULES: dict[str, Callable[[_Floats, Instr], Parts]] = {
     "store.vec": _Floats._store,
     "store.scatter": _Floats._store,
 } | dict.fromkeys(_ROUNDED, _Floats._rounded)
-"""What is not here is the same form on the carriers: selections, max, min, mov.trunc."""
+"""What is not here is the same form on the carriers: selections, max, min."""
