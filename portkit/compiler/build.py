@@ -39,8 +39,8 @@ def build_nest(group: Group) -> Nest:
 def _sequence(group: Group, values: _Values) -> Scan | Scatter:
     item = group.items[0]
     node, at = item.node, item.place.at
-    kind, axis = node.attr
-    along = at[axis]
+    kind: str = node.attr[0]
+    along = at[node.attr[1]]
     assert isinstance(along, Axis)
     if node.op == "scan":
         return Scan(kind, along, Store(node, ravel(at, node.shape), values.of(*item.operands[0])))

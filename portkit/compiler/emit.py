@@ -232,6 +232,8 @@ class Emitter:
                 return self._map(value)
             case "select":
                 return self._select(value)
+            case _:
+                pass
         raise HarnessError(f"a {value.op} was not computed before its use")
 
     def _varies(self, value: Value) -> bool:

@@ -18,7 +18,7 @@ from portkit.compiler.costs import COSTS, DEAR
 from portkit.compiler.graph import Node, Shape, topological
 from portkit.compiler.index import Axis, Expr, Index
 from portkit.compiler.index import Value as IndexValue
-from portkit.compiler.nest import Guards, Late, axes_of
+from portkit.compiler.nest import Guards, Late, axes_of, union
 from portkit.compiler.push import Indices, holds, limits, push_view
 
 IDENTITIES = (
@@ -269,7 +269,7 @@ class _Fusion:
 
     def _expand_reduce(self, group: Group, node: Node, place: Place) -> Item:
         body = node.inputs[0]
-        _, reduced = node.attr
+        reduced: tuple[int, ...] = node.attr[1]
         axes = {a: Axis(body.shape[a]) for a in reduced}
         at = tuple(axes.get(i, index) for i, index in enumerate(place.at))
         within = Place(at, place.guards, node)
@@ -285,18 +285,19 @@ class _Fusion:
 
 def _expand_gather(node: Node, place: Place) -> Item:
     x, index = node.inputs
-    n = x.shape[node.attr]
+    axis: int = node.attr
+    n = x.shape[axis]
     late = Late(axes_of_all(place.at))
     # Two leaves for one value: as an address it is inside the axis, which the guard on the other makes sure.
     address = IndexValue(late, 0, limits(n)[1] - 1)
     unchecked = IndexValue(late, -(1 << 31), (1 << 31) - 1)
-    at = tuple(address if i == node.attr else v for i, v in enumerate(place.at))
+    at = tuple(address if i == axis else v for i, v in enumerate(place.at))
     guards = _joined(place.guards, ((unchecked, 0, n - 1),))
     return Item(node, place, ((index, place), (x, Place(at, guards, place.fold))), late=late)
 
 
 def _expand_sequence(group: Group, node: Node, place: Place) -> Item:
-    _, axis = node.attr
+    axis: int = node.attr[1]
     along = place.at[axis]
     group.rows = frozenset(a for a in group.axes if a is not along)
     if node.op == "scan":
@@ -438,7 +439,7 @@ def plain(at: Indices, shape: Shape) -> bool:
 
 def axes_of_all(at: Indices) -> frozenset[Axis]:
     """Return the axes that any of some indices depends on."""
-    return frozenset().union(*map(axes_of, at))
+    return union(map(axes_of, at))
 
 
 _axes = axes_of_all
@@ -446,7 +447,7 @@ _axes = axes_of_all
 
 def _own_place(group: Group, node: Node, places: Iterable[Place]) -> Indices | None:
     """Return the indices at which a kernel computes every element of a node once, where there are such."""
-    levels = {frozenset(group.axes)} | ({group.rows} if group.rows is not None else set())
+    levels = {frozenset(group.axes), frozenset(group.axes) if group.rows is None else group.rows}
     for place in places:
         if place.guards or not plain(place.at, node.shape) or not _axes(place.at) <= frozenset(group.axes):
             continue

@@ -94,7 +94,5 @@ class _Key:
             self._indices[index] = (type(index).__name__, self._parts(index.args))
         return self._indices[index]
 
-    def _parts(self, parts: Any) -> Any:
-        if isinstance(parts, tuple):
-            return tuple(self._parts(p) for p in parts)
-        return self.index(parts)
+    def _parts(self, parts: Index | tuple[Any, ...]) -> Any:
+        return tuple(self._parts(p) for p in parts) if isinstance(parts, tuple) else self.index(parts)

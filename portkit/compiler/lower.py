@@ -216,7 +216,7 @@ class _Rows:
             if wide:
                 factors = [e.splat(f) for f in factors]
             self._put(body)
-            return self.b.fma(*factors, total)
+            return self.b.op("mul.add", *factors, total)
         value = e.value(body)
         self._put(body)
         return self._combine(kind, total, e.splat(value) if wide else value)
@@ -255,7 +255,9 @@ class _Rows:
             sums = [self._identity(fold, True)] * unroll
             step: Step = lambda s: self._along(fold, axis, s, body)  # noqa: E731
             sums = self._carried(axes[:-1], sums, step, body, frozenset({axis}))
-            total = reduce(lambda a, c: self._combine(kind, a, c), sums)
+            total = sums[0]
+            for partial in sums[1:]:
+                total = self._combine(kind, total, partial)
         if total.type.lanes == 1:
             return total
         return self.b.op(f"reduce.vec.{kind}", total)
@@ -275,7 +277,8 @@ class _Rows:
                         after.append(self._step(kind, loop[names[u]], body, True))
                 loop.next(**dict(zip(names, after, strict=True)))
             sums = [loop[n] for n in names]
-        for u in range(whole - rounds * unroll) if isinstance(whole, int) else ():
+        left = whole - rounds * unroll  # none where the extent is dynamic: nothing is unrolled then
+        for u in range(left if isinstance(left, int) else 0):
             with e.scope():
                 e.bind(axis, e.index((rounds * unroll + u) * lanes))
                 sums[u] = self._step(kind, sums[u], body, True)

@@ -78,7 +78,13 @@ def axes_of(index: Index) -> frozenset[Axis]:
 
 
 def _guard_axes(guards: Guards) -> frozenset[Axis]:
-    return frozenset().union(*(axes_of(e) | axes_of(high) for e, _, high in guards))
+    return union(axes_of(e) | axes_of(high) for e, _, high in guards)
+
+
+def union(sets: Iterable[frozenset[Axis]]) -> frozenset[Axis]:
+    """Return the axes that are in any of the sets."""
+    none: frozenset[Axis] = frozenset()
+    return none.union(*sets)
 
 
 def load(memory: Node, index: Index, guards: Guards = (), fill: int = 0) -> Value:
@@ -99,7 +105,7 @@ def index(expression: Index) -> Value:
 
 def map_(name: str, dtype: DType, args: Sequence[Value]) -> Value:
     """Return an elementwise function of values."""
-    return _value("map", dtype, tuple(args), name, frozenset().union(*(a.axes for a in args)))
+    return _value("map", dtype, tuple(args), name, union(a.axes for a in args))
 
 
 def fold(kind: str, axes: tuple[Axis, ...], body: Value, dtype: DType, *others: Value) -> Value:

@@ -39,7 +39,8 @@ def _operation(node: Node) -> str:
             return f"mark {node.attr[0]}"
         case "gather":
             return f"gather {node.attr}"
-    return node.op
+        case _:
+            return node.op
 
 
 def show_nest(nest: Nest) -> str:
@@ -147,4 +148,5 @@ class _Nest:
                 return f"{value.attr} {value.dtype} {operands}"
             case "fold":
                 return self.name(value)
-        return f"{value.attr} {operands}"
+            case _:
+                return f"{value.attr} {operands}"

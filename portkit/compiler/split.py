@@ -29,7 +29,8 @@ def _split(node: Node, rows: int) -> Node:
     x = node.inputs[0]
     if not all(isinstance(n, int) for n in x.shape) or count(node.shape) >= rows or count(x.shape) < _LEAST_WORK:
         return node
-    kind, axes = node.attr
+    kind: str = node.attr[0]
+    axes: tuple[int, ...] = node.attr[1]
     axis = max(axes, key=lambda a: (count((x.shape[a],)), -a))
     extent = count((x.shape[axis],))
     parts = _parts(extent, min(rows * 4, count(x.shape) // _LEAST_PART), rows)

@@ -44,9 +44,12 @@ class Staged:
 
 def stage(nest: Nest, e: Emitter) -> tuple[Staged, ...]:
     """Declare a shared array for each value of a nest that is worth it, the latest fold that computes it first."""
-    if len(nest.inner) != 1 or not isinstance(nest.inner[0].extent, int):
+    if len(nest.inner) != 1:
         return ()
     (inner,) = nest.inner
+    extent = inner.extent
+    if not isinstance(extent, int):
+        return ()
     needed = set(subvalues([s.value for s in nest.inner_stores], lambda v: v.op == "fold"))
     found: list[Staged] = []
     for fold in reversed(nest.folds):
@@ -55,7 +58,7 @@ def stage(nest: Nest, e: Emitter) -> tuple[Staged, ...]:
         (axis,) = fold.attr[1]
         for inside, outside in _shared(fold, axis, inner, needed):
             number = len(found)
-            memory = e.b.shared(f"row{number}", inside.dtype.name, inner.extent)
+            memory = e.b.shared(f"row{number}", inside.dtype.name, extent)
             found.append(Staged(fold, inside, outside, axis, inner, memory))
             needed -= set(subvalues([outside], lambda v: v.op == "fold"))
     return tuple(found)

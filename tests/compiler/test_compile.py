@@ -18,7 +18,7 @@ from tests.compiler.running import BASE, CPU, run_graph, small_integers
 Build = Callable[[Node, Node], Node]
 
 
-def spread(x: Node, shape: tuple[int, ...]) -> Node:
+def spread(x: Node, shape: g.Shape) -> Node:
     return g.expand(x, shape)
 
 

@@ -22,6 +22,10 @@ def tensor(*shape: int) -> Tensor:
     return Tensor(np.zeros(shape, np.float32))
 
 
+def like(parameter: Tensor) -> Tensor:
+    return Tensor(np.zeros_like(parameter.numpy()))
+
+
 def kernels(*tensors: Tensor) -> int:
     return len(compile_graph([t.node for t in tensors], CPU).program.launches)
 
@@ -115,8 +119,8 @@ def test_kernels_come_after_those_that_they_read_from() -> None:
 
 def adam(parameter: Tensor, gradient: Node, step: Tensor) -> list[Tensor]:
     slope = Tensor.of(gradient)
-    m = tensor(*parameter.shape) * 0.9 + slope * 0.1
-    v = tensor(*parameter.shape) * 0.999 + slope * slope * 0.001
+    m = like(parameter) * 0.9 + slope * 0.1
+    v = like(parameter) * 0.999 + slope * slope * 0.001
     first, second = 1 - (step * -0.10536).exp(), 1 - (step * -0.001).exp()
     return [m, v, parameter - (m / first) / ((v / second).sqrt() + 1e-8) * 0.001]
 
