@@ -32,6 +32,14 @@ from portkit.tensor.promotion import DTypeLike
 _DTYPE_NAMES = frozenset(DTYPES)
 
 
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """Return floats as f64, whose numbers Python has, without a warning for a signalling NaN; the rest as it is."""
+    if array.dtype.kind in "biu":
+        return array
+    with np.errstate(invalid="ignore"):
+        return array.astype(np.float64)
+
+
 class Tensor(Handle):
     """An n-dimensional array of one dtype on one device, computed lazily.
 
@@ -88,7 +96,7 @@ class Tensor(Handle):
     def tolist(self) -> Any:
         """Return the elements as nested lists of Python numbers; of a tensor of rank 0, the number."""
         array = realising.contents(self)
-        return (array.astype(np.float64) if self.dtype.is_float else array).tolist()
+        return _plain(array).tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the elements as an array, for NumPy."""
@@ -160,8 +168,7 @@ class Tensor(Handle):
         if self.node.op != "source":
             return f"<Tensor {self.dtype}{list(self.shape)}, not computed{where}>"
         array = realising.contents(self)
-        shown = array.astype(np.float64) if self.dtype.is_float else array
-        text = np.array2string(shown, separator=", ", prefix="Tensor(", precision=6)
+        text = np.array2string(_plain(array), separator=", ", prefix="Tensor(", precision=6)
         return f"Tensor({text}, {self.dtype}{where})"
 
     def __len__(self) -> int:
