@@ -40,7 +40,8 @@ def _sequence(group: Group, values: _Values) -> Scan | Scatter:
     item = group.items[0]
     node, at = item.node, item.place.at
     kind: str = node.attr[0]
-    along = at[node.attr[1]]
+    axis: int = node.attr[1]
+    along = at[axis]
     assert isinstance(along, Axis)
     if node.op == "scan":
         return Scan(kind, along, Store(node, ravel(at, node.shape), values.of(*item.operands[0])))
