@@ -12,6 +12,7 @@ from portkit.compiler import graph as g
 from portkit.compiler import simplify as simplifier
 from portkit.compiler.functions import FUNCTIONS
 from portkit.compiler.graph import Node
+from portkit.compiler.index import Variable
 from portkit.compiler.simplify import simplify
 from portkit.compiler.simplify_functions import holds
 from portkit.errors import SpecError
@@ -151,9 +152,9 @@ def test_choices_keep_their_bits(dtype: DType) -> None:
 class Graphs:
     """Random graphs of few nodes and many constants, so that rules meet."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, rows: g.Size = 2) -> None:
         self.rng = np.random.default_rng(seed)
-        self.sources = [var(d, (2, 3), d.name) for d in (F32, F32, F16, I32, I32, U8, BOOL)]
+        self.sources = [var(d, (rows, 3), d.name) for d in (F32, F32, F16, I32, I32, U8, BOOL)]
         self.nodes = list(self.sources)
 
     def pick(self, options: list[Node] | tuple[Node, ...]) -> Node:
@@ -190,8 +191,9 @@ class Graphs:
         ][rng.integers(8)]()
         return made if math.prod(n for n in made.shape if isinstance(n, int)) < 200 and made.rank < 6 else x
 
-    def span(self, n: g.Size) -> tuple[int, int]:
-        assert isinstance(n, int)
+    def span(self, n: g.Size) -> tuple[g.Size, g.Size]:
+        if not isinstance(n, int):
+            return (0, n) if self.rng.random() < 0.6 else (n - 1, n)
         low, high = sorted(self.rng.integers(0, n + 1, 2).tolist())
         return low, high
 
@@ -239,9 +241,10 @@ class Graphs:
         }
 
 
+@pytest.mark.parametrize("rows", [2, Variable("n", 1, 9)], ids=str)
 @pytest.mark.parametrize("seed", range(60))
-def test_random_graphs_keep_their_values(seed: int) -> None:
-    graphs = Graphs(seed)
+def test_random_graphs_keep_their_values(seed: int, rows: g.Size) -> None:
+    graphs = Graphs(seed, rows)
     for _ in range(40):
         graphs.grow()
     check(graphs.nodes, graphs.contents())
