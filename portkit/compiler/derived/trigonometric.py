@@ -119,9 +119,12 @@ def _far(c: Code, size: Reg, f: Format) -> tuple[Reg, Reg]:
     quadrant = c.shr(c.add(top, 1 << (width - 3)), width - 2)
     fraction = c.bor(c.shl(top, 2), c.shr(middle, width - 2))
     sign = c.bits(c.shr(c.bits(fraction, f.signed), width - 1), f.unsigned)
-    high = c.cast(c.bits(c.xor(fraction, sign), f.signed), f.dtype)
-    low = c.cast(c.bits(c.shr(c.xor(c.shl(middle, 2), sign), 1), f.signed), f.dtype)
-    whole = c.fma(low, 2.0 ** (1 - width), high)
+    high, low = c.xor(fraction, sign), c.xor(c.shl(middle, 2), sign)
+    # As many leading bits as a float holds, and the rest: their sum is rounded once.
+    spare = width - f.dtype.precision
+    below = c.shr(c.bor(c.shl(high, f.dtype.precision), c.shr(low, spare)), 1)
+    leading = c.cast(c.bits(c.band(high, (1 << width) - (1 << spare)), f.signed), f.dtype)
+    whole = c.fma(c.cast(c.bits(below, f.signed), f.dtype), 2.0 ** (1 - f.dtype.precision), leading)
     head, tail = f.split(HALF_PI, f.dtype.precision)
     rest = c.fma(whole, float(head) * 2.0**-width, c.mul(whole, float(tail) * 2.0**-width))
     return quadrant, c.bits(c.xor(c.bits(rest, f.unsigned), c.band(sign, f.sign_bit)), f.dtype)
