@@ -18,7 +18,7 @@ from portkit.compiler.index import Axis, Index, minimum, substitute, unravel
 from portkit.compiler.lower import ragged_mask
 from portkit.compiler.packing import Packing, turns
 from portkit.compiler.schedule import grows
-from portkit.compiler.tiles import TileSchedule, padded, shared_elements
+from portkit.compiler.tiles import TileSchedule, padded, row_steps, shared_elements
 from portkit.spec.builder import Mem, Reg
 
 
@@ -93,23 +93,28 @@ class _Tiles:
         first_step = self.block * s.depth
         if s.right != "direct":
             self.packing.panel(first_step, steps, self.panel, self.first_column, self.end_column, self.strips)
-        with turns(self.e, (self.row_count + (s.rows - 1)) // s.rows) as row_tile:
-            row = self.first_row + row_tile * s.rows
-            left = self._left(row, first_step, steps)
-            with turns(self.e, self.strips) as strip:
-                right = self._right(strip, first_step)
-                at = row_tile * s.rows * self.sums_stride + strip * s.tile if self.blocks > 1 else 0
-                places = [
-                    e.index(at + r * self.sums_stride + v * s.lanes) for r in range(s.rows) for v in range(s.vectors)
-                ]
-                totals = self._tile(left, right, steps, self._start(places))
-                for place, total in zip(places, totals, strict=True):
-                    self._store_sum(place, total)
-                if self.blocks == 1:
-                    rows = minimum(s.rows, self.row_count - row_tile * s.rows)
-                    self._epilogue(
-                        row, rows, self.first_column + strip * s.tile, s.vectors, lambda r, v: r * s.tile + v * s.lanes
-                    )
+        with turns(e, (self.row_count + (s.group - 1)) // s.group) as group:
+            first = group * s.group
+            if s.left != "direct":
+                self.packing.rows(self.first_row + first, first_step, steps)
+            rest = minimum(s.group, self.row_count - first)
+            with turns(e, (rest + (s.rows - 1)) // s.rows) as tile:
+                left = self._left(first, tile * s.rows, first_step)
+                with turns(e, self.strips) as strip:
+                    self._strip(first + tile * s.rows, left, strip, first_step, steps)
+
+    def _strip(self, row: Index, left: Operand, strip: Index, first_step: Index, steps: Index) -> None:
+        """Run over one register tile: from the sums so far to the new ones, or to the epilogue."""
+        s, e = self.s, self.e
+        at = row * self.sums_stride + strip * s.tile if self.blocks > 1 else 0
+        places = [e.index(at + r * self.sums_stride + v * s.lanes) for r in range(s.rows) for v in range(s.vectors)]
+        totals = self._tile(left, self._right(strip, first_step), steps, self._start(places))
+        for place, total in zip(places, totals, strict=True):
+            self._store_sum(place, total)
+        if self.blocks == 1:
+            rows = minimum(s.rows, self.row_count - row)
+            column = self.first_column + strip * s.tile
+            self._epilogue(self.first_row + row, rows, column, s.vectors, lambda r, v: r * s.tile + v * s.lanes)
 
     def _start(self, places: Sequence[Reg]) -> list[Reg]:
         if self.blocks > 1:
@@ -142,17 +147,18 @@ class _Tiles:
 
     # --- register tiles -----------------------------------------------------------------------------------------------
 
-    def _left(self, row: Index, first_step: Index, steps: Index) -> Operand:
+    def _left(self, first: Index, row: Index, first_step: Index) -> Operand:
+        """Return where the rows from `row` of the group that begins with row `first` of the block are."""
         s, e, c = self.s, self.e, self.c
         if s.left != "direct":
-            mem, step, stride = self.packing.rows(row, first_step, steps)
-            return Operand(mem, [e.i32(r * stride) for r in range(s.rows)], step)
+            apart, step = row_steps(s)
+            return Operand(self.packing.rows_memory, [e.index((row + r) * apart) for r in range(s.rows)], step)
         memory, at, _, _ = c.left.attr
         start = substitute(at, {c.k: first_step})
         bases: list[Reg] = []
         for r in range(s.rows):
             with e.scope():
-                e.bind(c.m, e.index(minimum(row + r, self.m - 1)))
+                e.bind(c.m, e.index(minimum(self.first_row + first + row + r, self.m - 1)))
                 bases.append(e.index(start))
         return Operand(e.memories[memory], bases, grows(at, c.k) or 0)
 

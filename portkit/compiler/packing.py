@@ -15,7 +15,7 @@ from portkit.compiler.emit import Emitter
 from portkit.compiler.index import Axis, Index, minimum
 from portkit.compiler.lower import ragged_mask
 from portkit.compiler.nest import Value
-from portkit.compiler.tiles import TileSchedule, padded
+from portkit.compiler.tiles import TileSchedule, padded, row_steps
 from portkit.spec.builder import Mem, Reg
 
 
@@ -102,40 +102,37 @@ class Packing:
 
     # --- rows of the left factor --------------------------------------------------------------------------------------
 
-    def rows(self, row: Index, first_step: Index, steps: Index) -> tuple[Mem, int, int]:
-        """Pack the rows of a tile for some steps; return where, what a step is apart, and what a row is."""
-        return (
+    def rows(self, row: Index, first_step: Index, steps: Index) -> None:
+        """Pack a group of rows for some steps; rows beyond the last are any numbers."""
+        if self.s.left == "along k":
             self._rows_along_k(row, first_step, steps)
-            if self.s.left == "along k"
-            else self._rows_along_m(row, first_step, steps)
-        )
+        else:
+            self._rows_along_m(row, first_step, steps)
 
-    def _rows_along_k(self, row: Index, first_step: Index, steps: Index) -> tuple[Mem, int, int]:
+    def _rows_along_k(self, row: Index, first_step: Index, steps: Index) -> None:
         c, e, s = self.c, self.e, self.s
-        stride = padded(s.depth, s.lanes)
-        with turns(self.e, s.rows) as r:
+        ragged = size(c.k) % s.lanes != 0 or s.depth % s.lanes != 0
+        with turns(e, s.group) as r:
             e.bind(c.m, e.index(minimum(row + r, size(c.m) - 1)))
             e.hoist([c.left], frozenset({c.k}))
-            with turns(self.e, (steps + (s.lanes - 1)) // s.lanes) as vector:
+            with turns(e, (steps + (s.lanes - 1)) // s.lanes) as vector:
                 start = first_step + vector * s.lanes
                 e.bind(c.k, e.index(start))
-                ragged = size(c.k) % s.lanes != 0 or s.depth % s.lanes != 0
                 mask = ragged_mask(e, size(c.k) - start, s.lanes) if ragged else None
                 with e.vectorised(c.k, s.lanes, mask):
-                    self._put(self.rows_memory, r * stride + vector * s.lanes, c.left, self.align)
-        return self.rows_memory, 1, stride
+                    self._put(self.rows_memory, r * row_steps(s)[0] + vector * s.lanes, c.left, self.align)
 
-    def _rows_along_m(self, row: Index, first_step: Index, steps: Index) -> tuple[Mem, int, int]:
+    def _rows_along_m(self, row: Index, first_step: Index, steps: Index) -> None:
         c, e, s = self.c, self.e, self.s
-        stride = padded(s.rows, s.lanes)
+        ragged = size(c.m) % padded(s.group, s.lanes) != 0
         with self._step(first_step, steps) as step:
             e.hoist([c.left], frozenset({c.m}))
-            with turns(self.e, stride // s.lanes) as vector:
+            with turns(e, ceil(s.group / s.lanes)) as vector:
                 start = row + vector * s.lanes
                 e.bind(c.m, e.index(start))
-                with e.vectorised(c.m, s.lanes, ragged_mask(e, size(c.m) - start, s.lanes)):
-                    self._put(self.rows_memory, step * stride + vector * s.lanes, c.left, self.align)
-        return self.rows_memory, stride, 1
+                mask = ragged_mask(e, size(c.m) - start, s.lanes) if ragged else None
+                with e.vectorised(c.m, s.lanes, mask):
+                    self._put(self.rows_memory, step * row_steps(s)[1] + vector * s.lanes, c.left, self.align)
 
     # --- small parts --------------------------------------------------------------------------------------------------
 

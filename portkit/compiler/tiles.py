@@ -25,7 +25,7 @@ from portkit.compiler.contraction import (
     stored_along,
 )
 from portkit.compiler.nest import Nest
-from portkit.compiler.schedule import widest_lanes
+from portkit.compiler.schedule import grows, widest_lanes
 from portkit.contract import Capabilities
 from portkit.errors import UsageError
 
@@ -39,6 +39,10 @@ _GATHER = 1.0
 _LATENCY = 8
 """Accumulators that keep two multiply-adds in each cycle busy."""
 _LOADS = 2
+_LOAD = 0.1
+"""Loads in a cycle, and what one more of them costs beside the multiply-adds."""
+_NEAR = 1024
+"""Bytes between steps that can be read in place: farther apart, too many fall on the same places of a cache."""
 _UNROLL = 4
 _CACHES = (32 << 10, 512 << 10)
 """Bytes of the first two caches of a device that does not say."""
@@ -51,7 +55,8 @@ class TileSchedule:
     `swapped` says that the vectors run along the left factor's axes, `columns` along how many of its own axes. A
     register tile is `rows` x `vectors` of `lanes`. A work-group has up to `row_block` rows and `panel` columns; the sum
     is cut into blocks of `depth`, its loop unrolled `unroll` times. `left` and `right` say how the factors are read: in
-    place, or packed along what is contiguous; `stride` columns of shared memory hold one step of a packed panel.
+    place, or packed along what is contiguous, the left one `group` rows at a time. `stride` columns of shared memory
+    hold one step of a packed panel.
     """
 
     swapped: bool
@@ -66,6 +71,7 @@ class TileSchedule:
     left: Left
     right: Right
     stride: int
+    group: int
 
     @property
     def tile(self) -> int:
@@ -87,12 +93,21 @@ def schedule_tiles(nest: Nest, capabilities: Capabilities) -> tuple[Contraction,
     return found[1], found[2]
 
 
-def tiles_of(nest: Nest, schedule: TileSchedule) -> Contraction:
-    """Return the contraction that a schedule was made for. Raises `UsageError` where the nest is none."""
+def choose_tiles(
+    nest: Nest, capabilities: Capabilities, given: TileSchedule | None = None
+) -> tuple[Contraction, TileSchedule] | None:
+    """Return the contraction and its schedule: the heuristic's, or a given one.
+
+    Raises `UsageError` where what is given does not fit the nest or the device.
+    """
+    if given is None:
+        return schedule_tiles(nest, capabilities)
     factors = find_factors(nest)
     if factors is None:
         raise UsageError("this nest is no contraction; it cannot run in tiles")
-    return flatten(nest, factors, schedule.swapped, schedule.columns)
+    contraction = flatten(nest, factors, given.swapped, given.columns)
+    check_tiles(contraction, given, capabilities)
+    return contraction, given
 
 
 def _candidates(
@@ -126,7 +141,7 @@ class _Plan:
 
     def step(self, rows: int, vectors: int) -> float:
         """Return the cycles of one step of the sum on a register tile."""
-        return max(rows * vectors / 2, (rows + vectors) / _LOADS, _LATENCY / 2)
+        return max(rows * vectors / 2, (rows + vectors) / _LOADS, _LATENCY / 2) + _LOAD * (rows + vectors)
 
     def tiles(self, rows: int, vectors: int) -> float:
         """Return the cycles of all register tiles of one batch, for each step of the sum."""
@@ -161,9 +176,11 @@ class _Plan:
         panel, row_block = self.cut(rows, unit, max(unit, (fits // depth - self.lanes) // unit * unit))
         if depth < self.k:
             row_block = min(row_block, max(rows, fits // 4 // panel // rows * rows))
+        left = self.left()
+        group = self.group(rows) if left == "along m" else rows
         return TileSchedule(
-            False, 0, rows, vectors, self.lanes, row_block, panel, depth, min(_UNROLL, depth), self.left(), right,
-            self.stride(panel, tile, right),
+            False, 0, rows, vectors, self.lanes, self.even(row_block, row_block, group), panel, depth,
+            min(_UNROLL, depth), left, right, self.stride(panel, tile, right), group,
         )  # fmt: skip
 
     def register_tile(self) -> tuple[int, int]:
@@ -177,9 +194,14 @@ class _Plan:
 
     def left(self) -> Left:
         c = self.c
-        if is_plain(c.left, c.k) and c.left.dtype is c.fold.dtype:
+        if is_plain(c.left, c.k) and abs(grows(c.left.attr[1], c.k) or 0) * self.bytes <= _NEAR:
             return "direct"
         return "along m" if runs_along(c.left, c.m) and not runs_along(c.left, c.k) else "along k"
+
+    def group(self, rows: int) -> int:
+        """Return how many rows to pack at a time: whole tiles, about whole vectors."""
+        most = max(rows, 4 * self.lanes)
+        return min(range(rows, most + 1, rows), key=lambda g: padded(g, self.lanes) / g)
 
     def right(self, tile: int) -> tuple[Right, int]:
         """Return how the right factor is read, and of what the columns of a panel have to be a multiple."""
@@ -223,10 +245,16 @@ def shared_bytes(c: Contraction, s: TileSchedule) -> int:
 def shared_elements(c: Contraction, s: TileSchedule) -> tuple[int, int, int]:
     """Return the elements of the packed panel, the packed rows and the sums."""
     panel = 0 if s.right == "direct" else s.depth * s.stride
-    packed = {"direct": 0, "along k": s.rows * padded(s.depth, s.lanes), "along m": s.depth * padded(s.rows, s.lanes)}
+    row, step = row_steps(s)
+    packed = {"direct": 0, "along k": s.group * row, "along m": s.depth * step}
     blocked = s.depth < size(c.k)
     sums = s.row_block * padded(s.panel, s.tile) if blocked else s.rows * s.tile
     return panel, packed[s.left], sums
+
+
+def row_steps(s: TileSchedule) -> tuple[int, int]:
+    """Return how far apart packed rows of the left factor lie in shared memory, and their steps."""
+    return (padded(s.depth, s.lanes), 1) if s.left == "along k" else (1, padded(s.group, s.lanes))
 
 
 def padded(count: int, unit: int) -> int:
@@ -235,10 +263,11 @@ def padded(count: int, unit: int) -> int:
 
 
 def _rules(c: Contraction, s: TileSchedule, capabilities: Capabilities) -> Iterator[tuple[str, bool]]:
-    sizes = (s.rows, s.vectors, s.lanes, s.row_block, s.panel, s.depth, s.unroll)
+    sizes = (s.rows, s.vectors, s.lanes, s.group, s.row_block, s.panel, s.depth, s.unroll)
     yield f"sizes {sizes} must be positive", min(sizes) < 1
     yield f"{s.lanes} lanes are not declared", s.lanes not in capabilities.lane_counts() or s.lanes < 2
-    yield f"blocks of {s.row_block} rows are no whole tiles of {s.rows}", s.row_block % s.rows != 0
+    yield f"groups of {s.group} rows are no whole tiles of {s.rows}", s.group % s.rows != 0
+    yield f"blocks of {s.row_block} rows are no whole groups of {s.group}", s.row_block % s.group != 0
     yield f"{s.stride} columns do not hold a panel", s.stride < padded(s.panel, s.tile) or s.stride % s.lanes != 0
     yield "the left factor is not stored evenly along k", s.left == "direct" and not is_plain(c.left, c.k)
     yield "the right factor is not contiguous along n", s.right == "direct" and not _direct(c)
