@@ -12,6 +12,7 @@ from portkit.compiler import graph
 from portkit.compiler.graph import Node, Shape, Size, Source
 from portkit.errors import DTypeError, ShapeError
 from portkit.spec.types import BOOL, DTYPES, I32, DType
+from portkit.tensor import tracing
 from portkit.tensor.leaves import own, recorded
 from portkit.tensor.promotion import DEFAULT_FLOAT, DTypeLike, as_dtype
 
@@ -45,6 +46,7 @@ class Handle:
         self._device = device
         self._requires_grad = False
         self.grad = None
+        tracing.made(self)
         return self
 
     def wrap(self, node: Node) -> Self:
@@ -53,6 +55,7 @@ class Handle:
 
     def _take(self, node: Node) -> None:
         """Take the value of a node; a leaf remains one."""
+        tracing.read(self)
         self._node = own(self, node) if self._requires_grad else node
 
     @property
@@ -73,6 +76,7 @@ class Handle:
     @property
     def node(self) -> Node:
         """What computes this tensor, as a graph."""
+        tracing.read(self)
         return self._node
 
     @property

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from portkit.compiler import graph
 from portkit.compiler.graph import Source
 from portkit.compiler.storage import from_device, storage, to_device
 from portkit.errors import DeviceMismatch, ShapeError
+from portkit.tensor import tracing
 from portkit.tensor.base import HostBuffer
 
 if TYPE_CHECKING:
@@ -22,8 +24,14 @@ if TYPE_CHECKING:
 def realise(tensors: Sequence[Tensor]) -> None:
     """Compute tensors together, so that they share work; each becomes the source of its own contents.
 
+    While a function is captured nothing is computed: all of it will be, by what is captured.
     Raises `DeviceMismatch` where a tensor needs contents that are on another device.
     """
+    if tracing.current() is None:
+        _realise(tensors)
+
+
+def _realise(tensors: Sequence[Tensor]) -> None:
     from portkit.runtime.devices import open_device
     from portkit.runtime.programs import compute
 
@@ -55,9 +63,12 @@ def buffer_of(source: Source, device: RuntimeDevice) -> Buffer:
 def contents(tensor: Tensor) -> NDArray[Any]:
     """Return the elements as an array of the host, computed if need be; it is not to be written to.
 
-    Raises `ShapeError` for a tensor with a dynamic dimension.
+    Raises `ShapeError` for a tensor with a dynamic dimension, `TensorError` while a function is captured for what
+    depends on its arguments.
     """
-    realise([tensor])
+    if tracing.current() is not None:
+        tracing.check_known([tensor.node])
+    _realise([tensor])
     held = tensor.node.attr.buffer
     if isinstance(held, HostBuffer):
         return held.array
@@ -68,4 +79,6 @@ def contents(tensor: Tensor) -> NDArray[Any]:
     count = stored.bytes
     for n in shape:
         count *= n
-    return from_device(held.read(count).data, tensor.dtype, shape, stored)
+    raw = held.array(np.uint8, (count,))
+    raw.flags.writeable = False
+    return from_device(raw.data, tensor.dtype, shape, stored)

@@ -23,6 +23,7 @@ from portkit.tensor import (
     reductions,
     scans,
     sorting,
+    tracing,
 )
 from portkit.tensor.base import DEFAULT_DEVICE, Handle, host_array, source_of
 from portkit.tensor.common import Operand, is_tensor, nodes_of
@@ -72,6 +73,7 @@ class Tensor(Handle):
         self._device = device or DEFAULT_DEVICE
         self._requires_grad = False
         self.grad = None
+        tracing.made(self)
         if requires_grad:
             self.requires_grad = True
 
