@@ -45,7 +45,7 @@ class Optimizer(ABC):
         self._rate = Tensor(learning_rate, "f32", device)
         self._count = Tensor(0, "i32", device)
         self.state = {name: [_kept(p) for p in self.parameters] for name in self.slots}
-        realise(self.parameters)
+        realise([*self.parameters, *(t for tensors in self.state.values() for t in tensors)])
 
     @property
     def learning_rate(self) -> float:
