@@ -95,10 +95,17 @@ def _y(z: Node) -> Node:
     return z.inputs[1]
 
 
-def _picked(g: Node, better: Node, a: Node, b: Node) -> Node:
-    """Return g where a is `better` than b, half of it where they tie and b is no constant."""
-    tied = map_("where", map_("eq", a, b), _scaled(g, 0.5), _zero(g))
-    return map_("where", better, g, _zero(g) if _constant(b) else tied)
+def _extreme(z: Node, g: Node, mine: Node, other: Node) -> Node:
+    """Return g where `mine` won, half of it where both tie; against a constant, where z itself beats the constant.
+
+    The last needs no more of the forward pass than its result.
+    """
+    won, lost = (z, other) if _constant(other) else (mine, other)
+    better = map_("lt", lost, won) if z.attr == "max" else map_("lt", won, lost)
+    if _constant(other):
+        return map_("where", better, g, _zero(g))
+    tied = map_("where", map_("eq", mine, other), _scaled(g, 0.5), _zero(g))
+    return map_("where", better, g, tied)
 
 
 def _constant(x: Node) -> bool:
@@ -131,14 +138,8 @@ ELEMENTWISE: dict[str, tuple[Rule | None, ...]] = {
     "mul": (lambda z, g: _mul(g, _y(z)), lambda z, g: _mul(g, _x(z))),
     "div": (lambda z, g: _div(g, _y(z)), lambda z, g: _neg(_mul(_div(g, _y(z)), z))),
     "pow": (_pow_base, _pow_exponent),
-    "max": (
-        lambda z, g: _picked(g, map_("lt", _y(z), _x(z)), _x(z), _y(z)),
-        lambda z, g: _picked(g, map_("lt", _x(z), _y(z)), _y(z), _x(z)),
-    ),
-    "min": (
-        lambda z, g: _picked(g, map_("lt", _x(z), _y(z)), _x(z), _y(z)),
-        lambda z, g: _picked(g, map_("lt", _y(z), _x(z)), _y(z), _x(z)),
-    ),
+    "max": (lambda z, g: _extreme(z, g, _x(z), _y(z)), lambda z, g: _extreme(z, g, _y(z), _x(z))),
+    "min": (lambda z, g: _extreme(z, g, _x(z), _y(z)), lambda z, g: _extreme(z, g, _y(z), _x(z))),
     "where": (None, lambda z, g: map_("where", _x(z), g, _zero(g)), lambda z, g: map_("where", _x(z), _zero(g), g)),
     "neg": (lambda z, g: _neg(g),),
     "abs": (lambda z, g: _mul(g, map_("sign", _x(z))),),
