@@ -256,7 +256,8 @@ def test_operands_on_two_devices_are_refused_with_the_fix() -> None:
         (lambda: Tensor([2]) ** 9, r"pow of integers takes a Python integer 0 \.\. 8"),
         (lambda: Tensor([1]) + "x", "add takes tensors, arrays and numbers, got str"),
         (lambda: e.add(1, 2), "add needs a tensor among its operands, got int and int"),
-        (lambda: Tensor(np.zeros(1, np.uint64)) + Tensor(np.zeros(1, np.int64)), "add: no dtype holds both u64 and i64"),
+        (lambda: Tensor(np.zeros(1, np.uint64)) + Tensor(np.zeros(1, np.int64)),
+            "add: no dtype holds both u64 and i64"),
         (lambda: Tensor([1.0]).cast("f31"), "unknown dtype 'f31'; did you mean f32"),
     ],
 )  # fmt: skip

@@ -23,7 +23,8 @@ Shape = tuple[int, ...]
 INTEGERS = [d for d in DTYPES.values() if d.is_int]
 SHAPES: list[tuple[Shape, Shape]] = [
     ((2, 3), (3, 4)), ((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((5, 2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)),
-    ((5, 1, 2, 3), (6, 3, 1)), ((3,), (5, 3, 2)), ((5, 2, 3), (3,)), ((1, 1), (1, 1)), ((0, 3), (3, 2)), ((2, 0), (0, 2)),
+    ((5, 1, 2, 3), (6, 3, 1)), ((3,), (5, 3, 2)), ((5, 2, 3), (3,)), ((1, 1), (1, 1)), ((0, 3), (3, 2)), ((2, 0), (0,
+        2)),
 ]  # fmt: skip
 
 
@@ -132,7 +133,8 @@ ERRORS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "devices": (lambda: Tensor(A) @ Tensor(A.T, device="far"), DeviceMismatch, "matmul: operands are on cpu and far"),
     "dot": (lambda: Tensor(A).dot(Tensor(A)), ShapeError, r"dot needs two vectors, got \(2, 3\)"),
     "outer": (lambda: products.outer(Tensor(A), Tensor(A)), ShapeError, "outer needs two vectors"),
-    "linear": (lambda: products.linear(Tensor(A), Tensor(B)), ShapeError, r"input \(2, 3\) does not fit weight \(4, 5\)"),
+    "linear": (lambda: products.linear(Tensor(A), Tensor(B)), ShapeError,
+        r"input \(2, 3\) does not fit weight \(4, 5\)"),
     "tensordot": (lambda: products.tensordot(Tensor(A), Tensor(B), 1), ShapeError, "differ in extent"),
     "tensordot pairs": (lambda: products.tensordot(Tensor(A), Tensor(B), ([0], [])), AxisError, "pairs of axes"),
     "einsum operands": (lambda: einsum("ij,jk", Tensor(A)), ShapeError, r"names 2 operands, got 1"),
