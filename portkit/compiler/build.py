@@ -75,7 +75,7 @@ class _Values:
         operands = [self.of(n, p) for n, p in item.operands]
         if item.late is not None:
             item.late.value = operands[0]
-            return operands[1]
+            return _inside(item, item.operands[1][1].guards, operands[1], 0)
         if node.op == "view":
             return _viewed(item, operands)
         if node.op == "map":
@@ -103,14 +103,18 @@ def _viewed(item: Item, operands: Iterable[Value]) -> Value:
     if not item.operands:
         return lit(node.dtype, bits)
     (body,) = operands
-    inner = item.operands[0][1].guards
-    own = tuple(g for g in inner if g not in item.place.guards)
+    return _inside(item, item.operands[0][1].guards, body, bits)
+
+
+def _inside(item: Item, guards: Guards, body: Value, bits: int) -> Value:
+    """Return a value where the guards that an item adds to those of its place hold, and a constant elsewhere."""
+    own = tuple(g for g in guards if g not in item.place.guards)
     if not own or (body.op == "lit" and body.attr == bits):
         return body
-    if body.op == "load" and body.attr[2] == inner:
+    if body.op == "load" and body.attr[2] == guards:  # where the outer ones fail, nobody looks
         memory, at, guards, _ = body.attr
         return load(memory, at, guards, bits)
-    return select(own, body, lit(node.dtype, bits))
+    return select(own, body, lit(body.dtype, bits))
 
 
 def _leaf(node: Node, place: Place) -> Value:

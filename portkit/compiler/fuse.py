@@ -33,6 +33,7 @@ _RECOMPUTE = 8
 """What may be computed again for another kernel rather than kept."""
 _REPEAT = 16
 """What may be computed again for each repetition inside a fold."""
+_NO_FOLD = (0, 0)
 _MOST_ITEMS = 300
 _MOST_PLACES = 4
 """At how many different places one kernel may compute one node."""
@@ -164,7 +165,9 @@ class _Fusion:
         if node.op == "view" or node.op in IDENTITIES:
             return ""
         facts = self.facts
-        covers = 0 < count(node.shape) <= facts.folded[node]
+        size = count(node.shape)
+        least, largest = facts.folded[node]
+        epilogue = largest > 0 and least >= size  # of folds of its own size only
         for group, places in wants.items():
             if len(group.items) >= _MOST_ITEMS:
                 return "the kernel is long enough"
@@ -175,11 +178,14 @@ class _Fusion:
                     continue
                 axes = _axes(place.at)
                 nested = not axes <= frozenset(group.axes)
-                if covers and nested:
+                if epilogue and nested:
                     return "it holds a fold and is used inside another"
-                if facts.cost[node] > _REPEAT and (nested or group.heavy) and self._repeats(group, place, axes):
-                    return "it would be computed again and again"
-        if len(wants) > 1 and (covers or (facts.cost[node] > _RECOMPUTE and count(node.shape) > 1)):
+                if (nested or group.heavy) and self._repeats(group, place, axes):
+                    if largest and group.heavy and facts.cost[node] > 1:
+                        return "it holds a fold and is used in a contraction"
+                    if facts.cost[node] > _REPEAT:
+                        return "it would be computed again and again"
+        if len(wants) > 1 and (epilogue or (facts.cost[node] > _RECOMPUTE and size > 1)):
             return "several kernels need it"
         return ""
 
@@ -223,7 +229,8 @@ class _Fusion:
     # --- recording --------------------------------------------------------------------------------------------------
 
     def _own(self, node: Node, wants: Wants, reason: str) -> None:
-        at = tuple(Axis(n) if n != 1 else 0 for n in node.shape)
+        along = node.attr[1] if node.op in ("scan", "scatter") else None
+        at = tuple(Axis(n) if n != 1 or i == along else 0 for i, n in enumerate(node.shape))
         group = Group(len(self.groups), tuple(i for i in at if isinstance(i, Axis)))
         self.groups.append(group)
         self._keep(group, node, wants, reason, at)
@@ -312,8 +319,8 @@ class Facts:
     """What is known of each node before fusion.
 
     `kept` are those that must be stored, of which `barriers` not by a kernel that uses them. `cost` estimates what
-    computing one element takes beyond stored nodes and folds; `folded` is the number of elements of the largest fold
-    that a node depends on before the next stored one.
+    computing one element takes beyond stored nodes and folds; `folded` is the number of elements of the smallest and
+    the largest fold that a node depends on before the next stored one.
     """
 
     def __init__(
@@ -325,7 +332,7 @@ class Facts:
         self.kept = {n for n in self.kept if n.op != "source"}
         self.inside = inside
         self.cost: dict[Node, int] = {}
-        self.folded: dict[Node, int] = {}
+        self.folded: dict[Node, tuple[int, int]] = {}
         self._leaves: dict[Node, frozenset[Node]] = {}
         self._heavy: dict[Node, bool] = {}
         for node in order:
@@ -338,8 +345,9 @@ class Facts:
         below = sum(self.cost[i] for i in inlined) + len(stored)
         own = {"map": COSTS.get(node.attr, DEAR) if node.op == "map" else 0, "gather": _GATHER, "source": 1}
         self.cost[node] = 1 if node.op == "reduce" else min(below + own.get(node.op, 0), 1 << 20)
-        largest = max((self.folded[i] for i in inlined), default=0)
-        self.folded[node] = count(node.shape) if node.op == "reduce" else largest
+        found = [self.folded[i] for i in inlined if self.folded[i] != _NO_FOLD]
+        least, largest = min((f[0] for f in found), default=0), max((f[1] for f in found), default=0)
+        self.folded[node] = (count(node.shape),) * 2 if node.op == "reduce" else (least, largest)
 
     def _limit_leaves(self, node: Node, most_loads: int) -> None:
         """Keep operands in memory until a kernel that computes this node reads no more buffers than it may."""

@@ -65,8 +65,9 @@ class _Mergeable:
             for atom in terms:
                 if not isinstance(atom, Axis):
                     self._fixed |= axes_of(atom)
-        for e in expressions:
-            self._fixed |= {a for leaf in leaves(e) if isinstance(leaf, IndexValue) for a in leaf.tag.axes}
+        gathered = [leaf.tag.value for e in expressions for leaf in leaves(e) if isinstance(leaf, IndexValue)]
+        for value in subvalues(v for v in gathered if v is not None):
+            self._fixed |= value.axes.union(value.attr[1] if value.op == "fold" else ())
 
     def _pair(self, outer: Axis, inner: Axis) -> bool:
         """Whether every index grows with `outer` as it does with `inner` over its whole extent."""

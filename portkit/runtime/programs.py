@@ -16,6 +16,7 @@ from portkit.compiler.serial import from_bytes, to_bytes
 from portkit.runtime.buffers import Buffer
 from portkit.runtime.devices import RuntimeDevice
 from portkit.runtime.replay import run
+from portkit.runtime.trace import active
 
 _KEPT = 1024
 
@@ -75,5 +76,8 @@ def compute(
     `buffer_of` gives the contents of a source, `variables` the dynamic dimensions by name. Buffers hold elements as the
     device stores them (`portkit.compiler.storage`). Raises as `compile_graph` and `run_program`.
     """
+    trace = active()
+    if trace is not None:
+        return trace.compute(device, outputs, buffer_of, variables)
     program, sources = device.programs.program(outputs)
     return run(device, program, [buffer_of(source) for source in sources], variables)

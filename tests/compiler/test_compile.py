@@ -155,3 +155,28 @@ def test_a_bool_source_is_read_as_a_bool() -> None:
     output = g.map_("not", x)
     (got,), _ = run_graph([output], contents, CPU)
     np.testing.assert_array_equal(got, ~contents[x.attr])
+
+
+def test_a_gather_of_what_is_computed_gives_zero_out_of_range() -> None:
+    x, index = g.source(Source(I32, (6, 8))), g.source(Source(I32, (6, 8)))
+    contents = {x.attr: small_integers(x, 1), index.attr: small_integers(index, 2)}
+    output = g.gather(g.map_("add", x, g.const(I32, 5, x.shape)), wrapped(index, 4), 1)
+    (got,), _ = run_graph([output], contents, CPU)
+    np.testing.assert_array_equal(got, evaluate([output], contents)[0])
+
+
+def test_a_gather_whose_index_is_a_fold_waits_for_the_fold() -> None:
+    x, index = g.source(Source(I32, (6, 8))), g.source(Source(I32, (6, 8)))
+    contents = {x.attr: small_integers(x, 1), index.attr: small_integers(index, 2)}
+    place = g.reduce("max", index, [0, 1])
+    output = g.gather(g.shrink(g.flip(x, [0]), ((0, 6), (3, 4))), place, 0)
+    (got,), _ = run_graph([output], contents, CPU)
+    np.testing.assert_array_equal(got, evaluate([output], contents)[0])
+
+
+def test_a_scatter_along_an_axis_of_one_element_writes_it() -> None:
+    x, values = g.source(Source(F32, (1, 5))), g.source(Source(F32, (1, 5)))
+    contents = {x.attr: small_integers(x, 1), values.attr: small_integers(values, 2)}
+    output = g.scatter("add", x, g.const(I32, 0, (1, 5)), values, 0)
+    (got,), _ = run_graph([output], contents, CPU)
+    np.testing.assert_array_equal(got, evaluate([output], contents)[0])
