@@ -11,6 +11,7 @@ from portkit.compiler.legal.groups import expand_groups
 from portkit.compiler.legal.math import derive_math
 from portkit.compiler.legal.needs import lacks
 from portkit.compiler.legal.small import widen_small_integers
+from portkit.compiler.legal.unused import drop_unused
 from portkit.compiler.legal.vectors import split_vectors
 from portkit.compiler.legal.wide import split_wide_integers
 from portkit.compiler.storage import Storage, storage
@@ -54,6 +55,7 @@ def legalise(kernel: Kernel, capabilities: Capabilities) -> Legal:
     legal = kernel
     for step in _PASSES:
         legal = step(legal, capabilities)
+    legal = drop_unused(legal)
     _check_fits(legal, capabilities)
     if any(i.form.extension == "group" for i in kernel.body):
         _check_uniform(legal, capabilities)

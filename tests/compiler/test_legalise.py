@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from portkit.compiler.legal.unused import drop_unused
 from portkit.compiler.legalise import legalise
 from portkit.compiler.storage import storage
 from portkit.conformance.case import Case, Tier
@@ -199,3 +200,18 @@ def test_arrays_of_a_launch_need_no_change_where_the_dtype_is_native():
     legal = legalise(map_kernel("f16", "mul.add", 3), DEVICES["scalar"])
     assert legal.storage["a"].native
     assert_agrees(map_kernel("f16", "mul.add", 3), DEVICES["scalar"], {"n": 64}, {"a": np.arange(64, dtype=np.float16)})
+
+
+def test_words_that_nothing_reads_are_not_loaded():
+    b = Builder("low")
+    a, out = b.buffer("a", "i64", 8, "read"), b.buffer("out", "i32", 8, "write")
+    lane = b.add(b.grid(1), b.lane(8))
+    b.store(out, lane, b.cast(b.load(a, lane), "i32"))
+    kernel = b.build()
+    assert sum(i.name == "load" for i in legalise(kernel, BASE).kernel.body) == 1
+    assert_agrees(kernel, BASE, {}, {"a": np.arange(8) << 30})
+
+
+def test_a_kernel_without_anything_unused_stays_as_it_is():
+    kernel = map_kernel("f32", "mul.add", 3)
+    assert drop_unused(kernel).body == kernel.body
