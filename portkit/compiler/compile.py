@@ -14,7 +14,7 @@ from portkit.compiler.index import Expr, Index
 from portkit.compiler.key import nest_key
 from portkit.compiler.legalise import legalise
 from portkit.compiler.nest import Nest
-from portkit.compiler.online import fold_attention
+from portkit.compiler.online import fold_attention, inside_attention
 from portkit.compiler.program import Launch, Program, Role, Slot
 from portkit.compiler.simplify import simplify
 from portkit.compiler.split import split_reductions
@@ -44,9 +44,9 @@ def compile_graph(outputs: Sequence[Node], capabilities: Capabilities) -> Compil
     """
     limits = fusion_limits(capabilities)
     simple = simplify(unmarked(outputs, _TAKEN_OFF))
-    wanted = [through(node) for node in split_reductions(simple, limits.rows)]
-    wanted, inside = fold_attention(wanted, limits.attention_bytes)
-    groups = fuse(wanted, limits, inside)
+    folded = fold_attention([through(node) for node in simple], limits.attention_bytes)
+    wanted = split_reductions(folded, limits.rows)
+    groups = fuse(wanted, limits, inside_attention(wanted))
     nests = [build_nest(group) for group in groups]
     kernels = [_kernel(nest, capabilities) for nest in nests]
     return _assemble(wanted, nests, kernels, capabilities)
@@ -57,7 +57,7 @@ def fusion_limits(capabilities: Capabilities) -> FusionLimits:
     return FusionLimits(
         capabilities.limits.buffers,
         capabilities.tuning.workers * _ROWS_FOR_EACH_WORKER,
-        attention_bytes=0,  # TEMP
+        attention_bytes=capabilities.limits.shared_bytes if capabilities.has("vec") else 0,
     )
 
 

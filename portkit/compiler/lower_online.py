@@ -15,13 +15,15 @@ Sources: M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax",
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil, log, prod
 
 from portkit.compiler.contraction import is_plain
 from portkit.compiler.decompose import emit
+from portkit.compiler.derived.code import Code
+from portkit.compiler.derived.exponential import exp_inside
 from portkit.compiler.emit import Emitter
 from portkit.compiler.fuse import most
 from portkit.compiler.index import Axis, Expr, Index, minimum, substitute, unravel
@@ -31,12 +33,17 @@ from portkit.compiler.packing import turns
 from portkit.compiler.schedule import RowSchedule, grows, widest_lanes
 from portkit.contract import Capabilities
 from portkit.spec.builder import Mem, Reg
-from portkit.spec.types import infinity_bits
+from portkit.spec.types import encode, infinity_bits
 
 _MOST_VECTORS = 4
 _KEYS = 64
+_UNROLL = 2
 _TASKS_FOR_EACH_WORKER = 64
-_LOADS, _LATENCY = 2, 8
+_ROWS = (1, 2, 4, 6, 8)
+_LATENCY = 8
+"""Accumulators that keep two multiply-adds in each cycle busy."""
+_LOAD = 0.1
+"""Cycles for each register that a step of a tile loads, beside its multiply-adds."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class OnlineSchedule:
     rows: int
     keys: int
     groups: int
+    unroll: int = _UNROLL
 
     @property
     def queries(self) -> int:
@@ -125,17 +133,26 @@ def schedule_online(a: Attention, capabilities: Capabilities) -> OnlineSchedule:
         vectors -= 1
     while keys > 1 and _shared_bytes(a, lanes * vectors, keys, lanes) > capabilities.limits.shared_bytes:
         keys //= 2
-    rows, vectors = _tile(registers, vectors)
+    rows, vectors = _tile(registers, vectors, a.columns)
     blocks = ceil(most(a.query.extent) / (lanes * vectors))
     tasks = prod(most(b.extent) for b in a.batch) * blocks
     groups = max(1, min(tasks, capabilities.tuning.workers * _TASKS_FOR_EACH_WORKER))
     return OnlineSchedule(lanes, vectors, rows, keys, groups)
 
 
-def _tile(registers: int, most_vectors: int) -> tuple[int, int]:
-    """Return the rows and vectors of a register tile that multiplies fastest: accumulators, a step of both factors."""
-    shapes = [(r, v) for v in range(1, most_vectors + 1) for r in (8, 6, 4, 2, 1) if (r + 1) * v < max(registers, 4)]
-    return min(shapes, key=lambda s: (max(s[0] * s[1] / 2, sum(s) / _LOADS, _LATENCY / 2) / (s[0] * s[1]), -s[1]))
+def _tile(registers: int, most_vectors: int, columns: int) -> tuple[int, int]:
+    """Return the rows and vectors of the register tile that multiplies fastest.
+
+    It holds its accumulators, one vector of each of the vectors and one factor.
+    """
+
+    def cost(shape: tuple[int, int]) -> tuple[float, int]:
+        rows, vectors = shape
+        cycles = max(rows * vectors / 2, _LATENCY / 2) + (rows + vectors) * _LOAD
+        return cycles / (rows * vectors) * (ceil(columns / rows) * rows / columns), -vectors
+
+    shapes = [(r, v) for v in range(1, most_vectors + 1) for r in _ROWS if (r + 1) * v < max(registers, 3)]
+    return min(shapes, key=cost)
 
 
 def _shared_bytes(a: Attention, queries: int, keys: int, lanes: int) -> int:
@@ -206,8 +223,8 @@ class _Online:
             count = minimum(self.a.key.extent - first, self.s.keys)
             for factor in (self.keys, self.values):
                 self._pack(factor, first, count)
-            highest = self._scores(first, count)
-            self._weigh(highest, count)
+            self._multiply(first, count)
+            self._weigh(self._scores(first, count), count)
             self._sum(first, count)
         self._finish()
 
@@ -284,86 +301,93 @@ class _Online:
                 self._pack_row(f.packed, f.value, f.along, row * f.stride)
 
     def _pack_row(self, target: Mem, value: Value, along: Axis, start: Index) -> None:
+        for at in self._vectors_along(along):
+            x = self.e.splat(self.e.value(value))
+            self.b.store_vec(target, self.e.index(start + at), x)
+
+    def _vectors_along(self, axis: Axis) -> Iterator[Index]:
+        """Make another axis the vector axis, in a loop over whole vectors and once for those left; yield the starts."""
         e, lanes = self.e, self.s.lanes
-        extent = most(along.extent)
-        for count, mask in ((extent // lanes, None), (1 if extent % lanes else 0, extent % lanes)):
-            if count == 0:
-                continue
-            with turns(e, count) as vector:
-                at = vector * lanes if mask is None else vector + extent // lanes * lanes
-                e.bind(along, e.index(at))
-                with e.vectorised(along, lanes, None if mask is None else ragged_mask(e, mask, lanes)):
-                    x = e.splat(e.value(value))
-                self.b.store_vec(target, e.index(start + at), x)
+        whole, rest = divmod(most(axis.extent), lanes)
+        if whole:
+            with turns(e, whole) as vector:
+                e.bind(axis, e.index(vector * lanes))
+                with e.vectorised(axis, lanes):
+                    yield vector * lanes
+        if rest:
+            with e.scope():
+                e.bind(axis, e.index(whole * lanes))
+                with e.vectorised(axis, lanes, ragged_mask(e, rest, lanes)):
+                    yield whole * lanes
 
     # --- one block of keys --------------------------------------------------------------------------------------------
 
-    def _scores(self, first: Index, count: Index) -> list[Reg]:
-        """Store the scores of one block; return the highest of each query, those of earlier blocks included."""
-        highest = self._each(lambda v: self._load(self.highest, 0, v))
-        whole = count // self.s.rows
-        for turns_, rows, done in ((whole, self.s.rows, 0), (count - whole * self.s.rows, 1, whole * self.s.rows)):
-            if turns_ == 0:
-                continue
-            names = [f"m{v}" for v in range(self.s.vectors)]
-            carries = dict(zip(names, highest, strict=True))
-            axis = Axis(turns_)
-            with self.b.serial(self._count(turns_), **carries) as loop, self.e.scope():
-                self.e.bind(axis, loop.index)
-                after = self._score_tile(first, axis * rows + done, rows, [loop[n] for n in names])
-                loop.next(**dict(zip(names, after, strict=True)))
-            highest = [loop[n] for n in names]
-        return highest
-
-    def _count(self, count: Index) -> int | Reg:
-        return count if isinstance(count, int) else self.e.index(count)
-
-    def _score_tile(self, first: Index, start: Index, rows: int, highest: list[Reg]) -> list[Reg]:
-        """Compute the scores of a few keys from `start` on in the block, all queries at once."""
-        e, a = self.e, self.a
+    def _multiply(self, first: Index, count: Index) -> None:
+        """Store the products of the queries with the keys of one block, a tile of keys at a time."""
+        step = self._step(self.keys, self.keys.along)
         zero = self._const(1 << (self.dtype.bits - 1))
-        tile = self._tile(self.packed_queries, self.keys, first, start, rows, [zero] * (rows * self.s.vectors))
-        for r in range(rows):
-            for v in range(self.s.vectors):
-                with self._vector(v):
-                    e.bind(a.key, e.index(first + start + r))
-                    e.set(a.product, tile[r * self.s.vectors + v])
-                    x = e.splat(e.value(a.scores))
-                self._store(self.weights, start + r, v, x)
-                highest[v] = self._map("max", highest[v], x)
-        return highest
+        for tiles, rows, done in self._tiles(count):
+            with turns(self.e, tiles) as tile:
+                start = tile * rows + done
+                origins = [self._origin(self.keys, first, start + r, 0) for r in range(rows)]
 
-    def _tile(
-        self, vectors: Mem, factor: _Rows, first: Index, start: Index, rows: int, sums: Sequence[Reg]
+                def factors(depth: Index, origins: Sequence[Reg] = origins) -> list[Reg]:
+                    at = self.e.index(depth * step)
+                    return [self.b.load(self._memory(self.keys), self.b.add(o, at)) for o in origins]
+
+                sums = [zero] * (rows * self.s.vectors)
+                self._save(self.weights, start, self._accumulate(self.packed_queries, self.depth, factors, sums))
+
+    def _tiles(self, count: Index) -> Iterator[tuple[Index, int, Index]]:
+        """Yield how many tiles of how many rows there are, and what is done before: whole ones, then what is left."""
+        whole = count // self.s.rows
+        done = whole * self.s.rows
+        if whole != 0:
+            yield whole, self.s.rows, 0
+        rest = count - done
+        if isinstance(rest, int):
+            if rest:
+                yield 1, rest, done
+        else:
+            yield rest, 1, done
+
+    def _accumulate(
+        self, vectors: Mem, count: Index, factors: Callable[[Index], list[Reg]], sums: Sequence[Reg]
     ) -> list[Reg]:
-        """Return queries times keys: the sums over the depth in one register tile, one key for each row."""
-        origins = [self._origin(factor, first, start + r, 0) for r in range(rows)]
-        step = self._step(factor, factor.along)
-        with self._summing(self.depth, sums) as (turn, loop):
-            at = self.e.index(turn * step)
-            scalars = [self.b.load(self._memory(factor), self.b.add(origin, at)) for origin in origins]
-            self._accumulate(vectors, turn, scalars, loop)
-        return loop
+        """Return sums[r, v] + the sum over k of factors(k)[r] * vectors[k, v]: a register tile."""
 
-    @contextmanager
-    def _summing(self, count: Index, sums: Sequence[Reg]) -> Generator[tuple[Index, list[Reg]]]:
-        """Open a loop that carries sums: the list given is to hold the next ones inside; after, it holds the last."""
+        def turn(k: Index, total: list[Reg]) -> None:
+            right = self._each(lambda v: self._load(vectors, k, v))
+            for r, factor in enumerate(factors(k)):
+                left = self.b.splat(factor, self.s.lanes)
+                for v, x in enumerate(right, r * self.s.vectors):
+                    total[v] = self._multiply_add(left, x, total[v])
+
+        whole = count // self.s.unroll
+        total = self._carried(whole, self.s.unroll, 0, sums, turn)
+        return self._carried(count - whole * self.s.unroll, 1, whole * self.s.unroll, total, turn)
+
+    def _carried(
+        self, count: Index, unroll: int, done: Index, sums: Sequence[Reg], turn: Callable[[Index, list[Reg]], None]
+    ) -> list[Reg]:
+        """Run a loop that carries sums, some turns at a time; `turn` replaces those in its list by the next ones."""
+        following = list(sums)
+        if count == 0:
+            return following
         names = [f"a{i}" for i in range(len(sums))]
         axis = Axis(count)
-        with self.b.serial(self._count(count), **dict(zip(names, sums, strict=True))) as loop, self.e.scope():
+        number = count if isinstance(count, int) else self.e.index(count)
+        with self.b.serial(number, **dict(zip(names, sums, strict=True))) as loop, self.e.scope():
             self.e.bind(axis, loop.index)
             following = [loop[n] for n in names]
-            yield axis, following
+            for u in range(unroll):
+                turn(axis * unroll + (u + done), following)
             loop.next(**dict(zip(names, following, strict=True)))
-        following[:] = [loop[n] for n in names]
+        return [loop[n] for n in names]
 
-    def _accumulate(self, vectors: Mem, row: Index, scalars: Iterable[Reg], sums: list[Reg]) -> None:
-        """sums[r, v] += scalars[r] * vectors[row, v]."""
-        right = self._each(lambda v: self._load(vectors, row, v))
-        for r, scalar in enumerate(scalars):
-            left = self.b.splat(scalar, self.s.lanes)
-            for v, x in enumerate(right):
-                sums[r * self.s.vectors + v] = self._multiply_add(left, x, sums[r * self.s.vectors + v])
+    def _save(self, mem: Mem, row: Index, tile: Sequence[Reg]) -> None:
+        for i, x in enumerate(tile):
+            self._store(mem, row + i // self.s.vectors, i % self.s.vectors, x)
 
     def _memory(self, f: _Rows) -> Mem:
         return self.e.memories[f.value.attr[0]] if f.packed is None else f.packed
@@ -387,6 +411,22 @@ class _Online:
         assert step is not None
         return step
 
+    def _scores(self, first: Index, count: Index) -> list[Reg]:
+        """Make scores of the products of one block; return the highest of each query, earlier blocks included."""
+        e, a = self.e, self.a
+
+        def turn(row: Index, highest: list[Reg]) -> None:
+            e.bind(a.key, e.index(first + row))
+            for v, before in enumerate(highest):
+                with self._vector(v):
+                    e.set(a.product, self._load(self.weights, row, v))
+                    x = e.splat(e.value(a.scores))
+                if a.scores is not a.product:
+                    self._store(self.weights, row, v, x)
+                highest[v] = self.b.lt(before, x, x, before)  # NaN is passed over here, and reaches the totals
+
+        return self._carried(count, 1, 0, self._each(lambda v: self._load(self.highest, 0, v)), turn)
+
     def _weigh(self, highest: Sequence[Reg], count: Index) -> None:
         """Replace the scores of a block by exp(score - highest), and add them to the totals."""
         lowest, zero = self._minus_infinity(), self._const(0)
@@ -398,54 +438,75 @@ class _Online:
             self._store(self.highest, 0, v, highest[v])
             self._store(self.rescale, 0, v, factor)
             totals.append(self.b.mul(self._load(self.total, 0, v), factor))
-        with self._summing(count, totals) as (row, loop):
+
+        def turn(row: Index, total: list[Reg]) -> None:
             for v, shift in enumerate(shifts):
                 power = self._power(self._load(self.weights, row, v), shift)
                 self._store(self.weights, row, v, power)
-                loop[v] = self.b.add(loop[v], power)
-        for v, total in enumerate(loop):
+                total[v] = self.b.add(total[v], power)
+
+        for v, total in enumerate(self._carried(count, 1, 0, totals, turn)):
             self._store(self.total, 0, v, total)
 
     def _power(self, x: Reg, shift: Reg) -> Reg:
-        return self._map("exp", self._map("sub", x, shift))
+        """Return exp(x - shift), which is at most 1; 0 where it would be subnormal, for which processors take long."""
+        code = Code(self.b, self.e.features)
+        difference = code.sub(x, shift)
+        least = self._const(encode(self.dtype, (self.dtype.emin + 1) * log(2)))
+        power = exp_inside(code, self.b.lt(difference, least, least, difference))
+        return self.b.lt(difference, least, self._const(0), power)
 
     def _sum(self, first: Index, count: Index) -> None:
-        """Add the weighted values of a block to the sums."""
-        whole, rest = divmod(self.columns, self.s.rows)
-        for turns_, rows, done in ((whole, self.s.rows, 0), (min(rest, 1), rest, whole * self.s.rows)):
-            if turns_ == 0:
-                continue
-            with turns(self.e, turns_) as tile:
-                self._sum_tile(first, count, tile * rows + done, rows)
+        """Add the weighted values of a block to the sums, a tile of columns at a time."""
+        f = self.values
+        step, apart = (self._step(f, x) for x in (f.row, f.along))
+        for tiles, rows, done in self._tiles(self.columns):
+            with turns(self.e, tiles) as tile:
+                column = tile * rows + done
+                origin = self._origin(f, first, 0, column)
 
-    def _sum_tile(self, first: Index, count: Index, column: Index, rows: int) -> None:
-        """Add the weighted values of a block to a few columns of the sums, in one register tile."""
-        factors = self._each(lambda v: self._load(self.rescale, 0, v))
-        sums = [
-            self.b.mul(self._load(self.sums, column + r, v), factor)
-            for r in range(rows)
-            for v, factor in enumerate(factors)
-        ]
-        origin = self._origin(self.values, first, 0, column)
-        step, apart = (self._step(self.values, x) for x in (self.values.row, self.values.along))
-        with self._summing(count, sums) as (row, loop):
-            start = self.b.add(origin, self.e.index(row * step))
-            places = [start if r == 0 else self.b.add(start, self.e.i32(r * apart)) for r in range(rows)]
-            self._accumulate(self.weights, row, [self.b.load(self._memory(self.values), p) for p in places], loop)
-        for i, total in enumerate(loop):
-            self._store(self.sums, column + i // self.s.vectors, i % self.s.vectors, total)
+                def factors(row: Index, origin: Reg = origin, rows: int = rows) -> list[Reg]:
+                    start = self.b.add(origin, self.e.index(row * step))
+                    places = [start if r == 0 else self.b.add(start, self.e.i32(r * apart)) for r in range(rows)]
+                    return [self.b.load(self._memory(f), place) for place in places]
+
+                scales = self._each(lambda v: self._load(self.rescale, 0, v))
+                before = [self._load(self.sums, column + r, v) for r in range(rows) for v in range(self.s.vectors)]
+                sums = [self.b.mul(x, scales[i % self.s.vectors]) for i, x in enumerate(before)]
+                self._save(self.sums, column, self._accumulate(self.weights, count, factors, sums))
 
     # --- after the keys -----------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        """Divide by the totals and make the stores."""
+        """Divide by the totals and make the stores, in vectors along columns if they lie like that in memory."""
+        for v in range(self.s.vectors):
+            self._store(self.total, 0, v, self._map("recip", self._load(self.total, 0, v)))
+        column = self.a.column
+        if column is not None and all(grows(s.index, column) == 1 for s in self.nest.row_stores):
+            self._finish_along(column)
+        else:
+            self._finish_across(column)
+
+    def _finish_along(self, column: Axis) -> None:
         e, a = self.e, self.a
-        inverses = self._each(lambda v: self._map("recip", self._load(self.total, 0, v)))
-        with turns(e, self.columns) as column:
-            if a.column is not None:
-                e.bind(a.column, e.index(column))
-            for v, inverse in enumerate(inverses):
+        with turns(e, minimum(a.query.extent - self.first_query, self.s.queries)) as query:
+            e.bind(a.query, e.index(self.first_query + query))
+            inverse = self.b.load(self.total, e.index(query))
+            for _ in self._vectors_along(column):
+                x = e.read(self.sums, column * self.s.queries + query, None, None, wide=True)
+                e.set(a.fold, self.b.mul(x, e.splat(inverse)))
+                self._make_stores()
+
+    def _finish_across(self, column: Axis | None) -> None:
+        with turns(self.e, self.columns) as place:
+            if column is not None:
+                self.e.bind(column, self.e.index(place))
+            for v in range(self.s.vectors):
                 with self._vector(v):
-                    e.set(a.fold, self.b.mul(self._load(self.sums, column, v), inverse))
-                    for store in self.nest.row_stores:
-                        e.store(store)
+                    x = self.b.mul(self._load(self.sums, place, v), self._load(self.total, 0, v))
+                    self.e.set(self.a.fold, x)
+                    self._make_stores()
+
+    def _make_stores(self) -> None:
+        for store in self.nest.row_stores:
+            self.e.store(store)

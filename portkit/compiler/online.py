@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from portkit.compiler.fuse import axes_of_all, is_contraction, plain
 from portkit.compiler.graph import Node, Size, attend, topological, view, with_inputs
-from portkit.compiler.index import Axis
+from portkit.compiler.index import Axis, Index
 from portkit.compiler.push import Indices, limits, push_view
 from portkit.spec.types import F32, F64
 
@@ -30,13 +30,11 @@ _BYTES_FOR_EACH_COLUMN = 256
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The scores, the views that bring them to the shape of the values, innermost first, the values, and what only
-    the sum needs: from the product to the weights."""
+    """The scores, the views that bring them to the shape of the values, innermost first, and the values."""
 
     scores: Node
     views: tuple[Node, ...]
     values: Node
-    inside: frozenset[Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +46,15 @@ class _At:
     views: tuple[Node, ...] = ()
 
 
-def fold_attention(outputs: Sequence[Node], shared_bytes: int) -> tuple[list[Node], frozenset[Node]]:
-    """Return `outputs` with every attention whose columns fit in `shared_bytes` made one fold; none if that is 0.
-
-    Also the nodes from products to folds, which are to be computed inside them and nowhere else.
-    """
+def fold_attention(outputs: Sequence[Node], shared_bytes: int) -> list[Node]:
+    """Return `outputs` with every attention whose columns fit in `shared_bytes` made one fold; none if that is 0."""
     if shared_bytes == 0:
-        return list(outputs), frozenset()
+        return list(outputs)
     order = topological(outputs)
     users = _users(order)
     for output in outputs:
         users[output] = []  # needed by more than this graph
     new: dict[Node, Node] = {}
-    inside: set[Node] = set()
     for node in order:
         found = _find(node, users, shared_bytes)
         if found is None:
@@ -70,8 +64,23 @@ def fold_attention(outputs: Sequence[Node], shared_bytes: int) -> tuple[list[Nod
             for moved in found.views:
                 scores = view(scores, moved.shape, *moved.attr)
             new[node] = attend(scores, new[found.values], _axis(node))
-            inside |= {new[n] for n in found.inside}
-    return [new[n] for n in outputs], frozenset(inside)
+    return [new[n] for n in outputs]
+
+
+def inside_attention(outputs: Sequence[Node]) -> frozenset[Node]:
+    """Return the nodes from product to scores of every attention, which are computed inside it and nowhere else."""
+    inside: set[Node] = set()
+    for fold in topological(outputs):
+        if fold.op == "reduce" and fold.attr[0] == "attend":
+            scores = fold.inputs[0]
+            at = tuple(Axis(n) if n != 1 else 0 for n in scores.shape)
+            (product,) = _products(_At(scores, at), at[_axis(fold)])
+            found = {product.node}
+            for node in topological([scores], found):
+                if not found.isdisjoint(node.inputs):
+                    found.add(node)
+            inside |= found
+    return frozenset(inside)
 
 
 def _users(order: Sequence[Node]) -> dict[Node, list[Node]]:
@@ -97,9 +106,8 @@ def _find(node: Node, users: dict[Node, list[Node]], shared_bytes: int) -> _Foun
     for weights, values in (body.inputs, body.inputs[::-1]):
         scores = _softmax(_down(_At(weights, at)), keys)
         product = None if scores is None else _product(node, scores, _At(values, at), keys, shared_bytes)
-        inside = None if product is None else _inside(product, node, users)
-        if scores is not None and inside is not None:
-            return _Found(scores.node, scores.views[::-1], values, inside)
+        if scores is not None and product is not None and _alone(product, node, users):
+            return _Found(scores.node, scores.views[::-1], values)
     return None
 
 
@@ -215,7 +223,7 @@ def _body_indices(product: _At) -> Indices:
     return tuple(Axis(shape[i]) if i in reduced else e for i, e in enumerate(product.at))
 
 
-def _products(scores: _At, keys: Axis) -> Iterator[_At]:
+def _products(scores: _At, keys: Index) -> Iterator[_At]:
     """Yield the products of matrices that scores are an elementwise function of."""
     stack, seen = [scores], set[tuple[Node, Indices]]()
     while stack and len(seen) <= _MOST_INSIDE:
@@ -254,15 +262,15 @@ def _axes_under(place: _At) -> frozenset[Axis]:
     return frozenset(found)
 
 
-def _inside(product: Node, last: Node, users: dict[Node, list[Node]]) -> frozenset[Node] | None:
-    """Return all that is computed from `product`, itself included; None if any of it is used but for `last`."""
+def _alone(product: Node, last: Node, users: dict[Node, list[Node]]) -> bool:
+    """Whether all that is computed from `product` is used for `last` only."""
     stack, seen = [product], {product}
     while stack:
         node = stack.pop()
         above = [] if node.op in ("store", "mark") else users[node]
         if not above or len(seen) > _MOST_INSIDE:
-            return None
+            return False
         fresh = {u for u in above if u is not last} - seen
         seen |= fresh
         stack.extend(fresh)
-    return frozenset(seen)
+    return True

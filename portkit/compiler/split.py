@@ -21,7 +21,7 @@ def split_reductions(outputs: Sequence[Node], rows: int) -> list[Node]:
     new: dict[Node, Node] = {}
     for node in topological(outputs):
         made = with_inputs(node, tuple(new[i] for i in node.inputs))
-        new[node] = _split(made, rows) if made.op == "reduce" else made
+        new[node] = _split(made, rows) if made.op == "reduce" and made.attr[0] != "attend" else made
     return [new[n] for n in outputs]
 
 
