@@ -24,12 +24,13 @@ from portkit.spec.builder import Mem, Reg
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """Where a register tile finds a factor: element `bases[i] + k * step` for its row or vector i."""
+    """Where a tile finds a factor: element `bases[i] + k * step` for its row or vector i, within `masks[i]`."""
 
     mem: Mem
     bases: list[Reg]
     step: int
     align: int = 0
+    masks: tuple[Reg | None, ...] = ()
 
 
 def lower_tiles(c: Contraction, schedule: TileSchedule, e: Emitter) -> None:
@@ -167,10 +168,12 @@ class _Tiles:
         offsets = range(0, s.tile, s.lanes)
         if s.right != "direct":
             bases = [e.index(strip * s.tile + v) for v in offsets]
-            return Operand(self.packing.panel_memory, bases, s.stride, self._align)
+            return Operand(self.packing.panel_memory, bases, s.stride, self._align, (None,) * s.vectors)
         memory, at, _, _ = c.right.attr
-        start = substitute(at, {c.k: first_step, c.n: self.first_column + strip * s.tile})
-        return Operand(e.memories[memory], [e.index(start + v) for v in offsets], grows(at, c.k) or 0)
+        column = self.first_column + strip * s.tile
+        start = substitute(at, {c.k: first_step, c.n: column})
+        masks = tuple(self._mask(self.end_column - column - v) for v in offsets)
+        return Operand(e.memories[memory], [e.index(start + v) for v in offsets], grows(at, c.k) or 0, masks=masks)
 
     def _tile(self, left: Operand, right: Operand, steps: Index, totals: list[Reg]) -> list[Reg]:
         """Add the products of all steps to a register tile: unrolled, then the steps left over."""
@@ -202,13 +205,20 @@ class _Tiles:
         """Return the register tile with the product of one column of the left and one row of the right factor added."""
         b, lanes = self.b, self.s.lanes
         at = self._scaled(k, right.step)
-        columns = [b.load_vec(right.mem, b.add(at, base), lanes, align=right.align) for base in right.bases]
+        columns = [self._vector(right, i, at) for i in range(len(right.bases))]
         at = self._scaled(k, left.step)
         result: list[Reg] = []
         for base in left.bases:  # one row in a register at a time: all of them beside the tile would not fit
             x = b.splat(b.load(left.mem, b.add(base, at)), lanes)
             result += [self._multiply_add(x, y, totals[len(result) + v]) for v, y in enumerate(columns)]
         return result
+
+    def _vector(self, right: Operand, number: int, at: Reg) -> Reg:
+        """Return a vector of the right factor, anything outside its mask."""
+        b, mask = self.b, right.masks[number]
+        other = None if mask is None else b.splat(b.bits_const(self.dtype.name, 0), self.s.lanes)
+        place = b.add(at, right.bases[number])
+        return b.load_vec(right.mem, place, self.s.lanes, align=right.align, gate=mask, other=other)
 
     def _scaled(self, k: Reg, step: int) -> Reg:
         return k if step == 1 else self.b.mul(k, self.e.i32(step))
@@ -230,14 +240,14 @@ class _Tiles:
             self._hoist({c.n})
             with turns(self.e, vectors) as v:
                 e.bind(c.n, e.index(column + v * s.lanes))
-                with e.vectorised(c.n, s.lanes, self._mask()):
+                with e.vectorised(c.n, s.lanes, self._mask(self.end_column - c.n)):
                     sums = self.b.load_vec(self.sums, e.index(place(r, v)), s.lanes, align=self._align)
                     e.set(c.fold, sums)
                     for store in c.stores:
                         e.store(store)
 
-    def _mask(self) -> Reg | None:
-        """Return which lanes lie in the panel, None where tiles fit panels."""
+    def _mask(self, rest: Index) -> Reg | None:
+        """Return which lanes are among the first `rest`, None where tiles fit panels."""
         if self.s.panel % self.s.tile == 0 and self.n % self.s.tile == 0:
             return None
-        return ragged_mask(self.e, self.end_column - self.c.n, self.s.lanes)
+        return ragged_mask(self.e, rest, self.s.lanes)

@@ -32,7 +32,7 @@ from portkit.errors import UsageError
 Left = Literal["direct", "along k", "along m"]
 Right = Literal["direct", "columns", "runs"]
 
-_LEAST_WORK = 1 << 16
+LEAST_WORK = 1 << 16
 """Multiplications that are worth tiles."""
 _GATHER = 1.0
 """Cycles for each element that is not contiguous."""
@@ -43,6 +43,8 @@ _LOAD = 0.1
 """Loads in a cycle, and what one more of them costs beside the multiply-adds."""
 _NEAR = 1024
 """Bytes between steps that can be read in place: farther apart, too many fall on the same places of a cache."""
+_STRIDE = 3072
+"""Bytes between steps at which the right factor is read in place faster than packed: less than a page."""
 _UNROLL = 4
 _CACHES = (32 << 10, 512 << 10)
 """Bytes of the first two caches of a device that does not say."""
@@ -87,7 +89,7 @@ def schedule_tiles(nest: Nest, capabilities: Capabilities) -> tuple[Contraction,
     lanes = widest_lanes(factors.fold.dtype.bytes, capabilities)
     work = prod(size(a) for a in (*nest.rows, *factors.depth))
     least = min(prod(size(a) for a in own) for own in factors.own)
-    if lanes < 2 or work < _LEAST_WORK or least < 4:
+    if lanes < 2 or work < LEAST_WORK or least < 4:
         return None
     found = min(_candidates(nest, factors, lanes, capabilities), key=lambda c: c[0])
     return found[1], found[2]
@@ -206,6 +208,8 @@ class _Plan:
     def right(self, tile: int) -> tuple[Right, int]:
         """Return how the right factor is read, and of what the columns of a panel have to be a multiple."""
         c = self.c
+        if _direct(c) and abs(grows(c.right.attr[1], c.k) or 0) * self.bytes <= _STRIDE:
+            return "direct", tile
         if runs_along(c.right, c.n) or c.run is None or c.in_runs is None or not runs_along(c.in_runs, c.run):
             return "columns", tile
         return "runs", size(c.run)
@@ -218,7 +222,7 @@ class _Plan:
     def cut(self, rows: int, unit: int, widest: int) -> tuple[int, int]:
         """Return the panel and the row block: several tasks for each worker where there is work for them."""
         wanted = 1 if self.tuning.workers == 1 else 3 * self.tuning.workers
-        panels = max(ceil(self.n / widest), min(ceil(wanted / self.batch), self.n // (4 * unit)), 1)
+        panels = max(ceil(self.n / widest), min(ceil(wanted / self.batch), self.n // unit), 1)
         panel = self.even(self.n, ceil(self.n / panels), unit)
         tasks = self.batch * ceil(self.n / panel)
         blocks = min(ceil(wanted / tasks), max(1, self.m // (4 * rows)))
@@ -232,7 +236,9 @@ class _Plan:
 
 def check_tiles(c: Contraction, s: TileSchedule, capabilities: Capabilities) -> None:
     """Raise `UsageError` where a schedule does not fit the contraction or the device."""
-    reasons = [reason for reason, wrong in _rules(c, s, capabilities) if wrong]
+    sizes = (s.rows, s.vectors, s.lanes, s.group, s.row_block, s.panel, s.depth, s.unroll, s.stride)
+    positive = min(sizes) > 0
+    reasons = [reason for reason, wrong in _rules(c, s, capabilities) if wrong] if positive else [f"{sizes} has a 0"]
     if reasons:
         raise UsageError(f"a schedule of tiles does not fit: {'; '.join(reasons)}")
 
@@ -263,8 +269,6 @@ def padded(count: int, unit: int) -> int:
 
 
 def _rules(c: Contraction, s: TileSchedule, capabilities: Capabilities) -> Iterator[tuple[str, bool]]:
-    sizes = (s.rows, s.vectors, s.lanes, s.group, s.row_block, s.panel, s.depth, s.unroll)
-    yield f"sizes {sizes} must be positive", min(sizes) < 1
     yield f"{s.lanes} lanes are not declared", s.lanes not in capabilities.lane_counts() or s.lanes < 2
     yield f"groups of {s.group} rows are no whole tiles of {s.rows}", s.group % s.rows != 0
     yield f"blocks of {s.row_block} rows are no whole groups of {s.group}", s.row_block % s.group != 0
