@@ -49,7 +49,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One launch: `made` is the number of its kernel; times in seconds from the start of the trace; bytes of operands."""
+    """One launch: the number of its kernel, its start in the trace and time in seconds, the bytes of its operands."""
 
     made: int
     start: float

@@ -21,7 +21,7 @@ def _lines(trace: Trace, sources: bool) -> Iterator[str]:
     yield f"{trace.device or 'nothing was computed'}"
     yield (
         f"{len(trace.events)} launches of {len(trace.made)} kernels in {trace.programs} graphs: "
-        f"{_time(total)} running, {_time(trace.compiling)} compiling"
+        f"{duration(total)} running, {duration(trace.compiling)} compiling"
     )
     yield ""
     yield f"{'':>4} {'kernel':>6} {'time':>9} {'GB/s':>7}  computes"
@@ -29,7 +29,7 @@ def _lines(trace: Trace, sources: bool) -> Iterator[str]:
         rate = event.bytes / event.seconds / 1e9 if event.seconds else 0.0
         what = trace.made[event.made].outputs
         shown = what if len(what) <= _WIDTH else what[: _WIDTH - 3] + "..."
-        yield f"{number:>4} {'k' + str(event.made):>6} {_time(event.seconds):>9} {rate:>7.2f}  {shown}"
+        yield f"{number:>4} {'k' + str(event.made):>6} {duration(event.seconds):>9} {rate:>7.2f}  {shown}"
     for number, made in enumerate(trace.made):
         yield ""
         yield from _kernel(number, made, sources)
@@ -52,7 +52,8 @@ def _indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.2f} {unit}"
