@@ -1,12 +1,12 @@
 """Reductions over the work-group, through shared memory, for devices without the extension `group`.
 
-    r = reduce.group.add x       ->     store tile lane x
+    r = reduce.group.add x       ->     store tile lane x if upper               # of 4 lanes: 2 and 3
                                         barrier
-                                        y = load tile lane2 if below2 else zero     # lane2 = lane + 2, of 4 lanes
+                                        y = load tile lane2 if folds else zero   # lane2 = lane + 2
                                         s = add x y
-                                        store tile lane s if below2
+                                        ...                                      # again for 2 lanes
+                                        store tile lane t if first
                                         barrier
-                                        ...                                         # until one is left, in lane 0
                                         r = load tile izero
 
 Lanes fold halves over the linear lane number, as `numeric strict` asks (Spec: numeric_c5).
@@ -29,7 +29,7 @@ from portkit.spec.types import BF16, BOOL, F16, F32, I32, U32, DType, Type
 def expand_groups(kernel: Kernel, capabilities: Capabilities) -> Kernel:
     """Return the kernel without the reductions over the work-group that a device cannot do; their operands are scalars.
 
-    One barrier a step: a lane whose element is read writes it no more before the next barrier. Every array is used
+    One barrier a round: the elements that a round reads are not written before the next barrier. Every array is used
     again by the next reduction of its dtype.
     """
     rewrite = _Groups(kernel, capabilities)
@@ -40,12 +40,12 @@ def expand_groups(kernel: Kernel, capabilities: Capabilities) -> Kernel:
 class _Round:
     """A halving of n values: each lane of the lower half folds in the value of the lane n/2 above, if there is one."""
 
+    stores: Reg
+    """Whether this lane stores its value; those that are read do."""
     above: Reg
     """The lane that this lane folds in."""
     folds: Reg
     """Whether this lane folds: it is in the lower half, and the lane above exists."""
-    stays: Reg
-    """Whether this lane has a value after the round."""
 
 
 class _Groups(Rewrite):
@@ -75,12 +75,19 @@ class _Groups(Rewrite):
         return lane
 
     def _plan(self) -> None:
-        """Write what each lane does in each round, the same for every reduction."""
+        """Write what each lane does in each round, the same for every reduction.
+
+        In the first round the lower half does not store: the other lanes may still be reading element 0, the result of
+        the reduction before.
+        """
         b, lanes = self.b, self.kernel.lanes
         half = 1 << (lanes - 1).bit_length() - 1 if lanes > 1 else 0
         while half:
             folds = b.less(self._lane, min(half, lanes - half))
-            self._rounds.append(_Round(b.plus(self._lane, half), folds, b.less(self._lane, half)))
+            stores = (
+                b.less(self._lane, lanes) if self._rounds else b.less(b.number(half - 1, self._lane.type), self._lane)
+            )
+            self._rounds.append(_Round(stores, b.plus(self._lane, half), folds))
             lanes, half = half, half // 2
 
     # --- one reduction ------------------------------------------------------------------------------------------------
@@ -100,13 +107,11 @@ class _Groups(Rewrite):
             return x
         b, tile = self.b, self._tile(x.type.dtype)
         neutral, first = identity(b, kind, x.type.dtype), b.number(0, Type(I32))
-        stays = None
         for part in self._rounds:
-            b.store(tile, self._lane, x, gate=stays)
+            b.store(tile, self._lane, x, gate=part.stores)
             b.barrier()
             x = step(b, kind, x, b.load(tile, part.above, gate=part.folds, other=neutral))
-            stays = part.stays
-        b.store(tile, self._lane, x, gate=stays)
+        b.store(tile, self._lane, x, gate=b.equal(self._lane, 0))
         b.barrier()
         return b.load(tile, first)
 
