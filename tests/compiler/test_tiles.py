@@ -271,7 +271,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "stride": ({"stride": 1}, "do not hold a panel"),
     "panels": ({"panel": 17}, "no multiple"),
     "runs": ({"right": "runs"}, "one axis has no runs"),
-    "memory": ({"stride": 1 << 20}, "bytes of shared memory"),
+    "memory": ({"right": "columns", "stride": 1 << 20}, "bytes of shared memory"),
 }
 
 
