@@ -9,7 +9,7 @@ output of that kernel), else by a kernel of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TypeAlias
@@ -19,6 +19,7 @@ from portkit.compiler.graph import Node, Shape, topological
 from portkit.compiler.index import Axis, Expr, Index
 from portkit.compiler.index import Value as IndexValue
 from portkit.compiler.nest import Guards, Late, axes_of, union
+from portkit.compiler.order import launch_order
 from portkit.compiler.push import Indices, holds, limits, push_view
 
 IDENTITIES = (
@@ -107,6 +108,7 @@ class _Fusion:
     def __init__(self, outputs: Sequence[Node], bounds: FusionLimits, inside: frozenset[Node]) -> None:
         self.bounds = bounds
         self.inside = inside
+        self.outputs = outputs
         self.order = topological(outputs)
         self.facts = Facts(self.order, outputs, bounds, inside)
         self.needs: dict[Node, Wants] = {}
@@ -120,7 +122,7 @@ class _Fusion:
             if (node.op in LEAVES and not kept) or (not wants and not kept) or count(node.shape) == 0:
                 continue
             self._place(node, wants)
-        return _launch_order(self.groups)
+        return _launch_order(self.groups, self.outputs)
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
@@ -486,21 +488,13 @@ def _reaches(start: Group, goal: Group, patience: int = 500) -> bool:
     return False
 
 
-def _launch_order(groups: Sequence[Group]) -> list[Group]:
-    order: list[Group] = []
-    done: set[Group] = set()
-    for first in reversed(groups):
-        stack: list[tuple[Group, Iterator[Group]]] = []
-        if first not in done:
-            done.add(first)
-            stack.append((first, iter(sorted(first.before, key=lambda g: -g.number))))
-        while stack:
-            group, needed = stack[-1]
-            following = next((g for g in needed if g not in done), None)
-            if following is None:
-                order.append(group)
-                stack.pop()
-            else:
-                done.add(following)
-                stack.append((following, iter(sorted(following.before, key=lambda g: -g.number))))
-    return order
+def _launch_order(groups: Sequence[Group], outputs: Iterable[Node]) -> list[Group]:
+    """Return kernels in an order in which they can run that leaves little in memory; outputs have places of their own.
+
+    Of equal ones those made last come first: they compute what the others need.
+    """
+    given = frozenset(through(o) for o in outputs)
+    numbers = {group: number for number, group in enumerate(groups)}
+    needs = [{numbers[g] for g in group.before} for group in groups]
+    made = [sum(count(n.shape) * n.dtype.bytes for n, _ in group.stores if n not in given) for group in groups]
+    return [groups[n] for n in launch_order(needs, made, range(0, -len(groups), -1))]
