@@ -116,6 +116,11 @@ def recorded(node: Node) -> Node:
     return node if _mode.recording else graph.mark(node, "detach")
 
 
+def is_recording() -> bool:
+    """Return whether gradients pass the results of operations that this thread makes now."""
+    return _mode.recording
+
+
 @contextlib.contextmanager
 def recording(on: bool) -> Generator[None]:
     """Set for this thread whether gradients pass the results of operations made meanwhile."""

@@ -43,6 +43,11 @@ class Seen:
     grad: Handle | None
 
 
+def stand_in(tensor: Handle) -> Node:
+    """Return a new source for the value of a tensor."""
+    return graph.source(Source(tensor.dtype, tensor.shape, Unknown()))
+
+
 class Trace:
     """What one run of a function reads."""
 
@@ -63,10 +68,9 @@ class Trace:
         """Give a tensor from outside its stand-in, the first time that it is read."""
         if id(tensor) in self._made or id(tensor) in self.seen:
             return
-        before = tensor._node
-        stand_in = graph.source(Source(before.dtype, before.shape, Unknown()))
-        self.seen[id(tensor)] = Seen(tensor, before, stand_in, tensor.grad)
-        tensor._node = stand_in
+        node = stand_in(tensor)
+        self.seen[id(tensor)] = Seen(tensor, tensor._node, node, tensor.grad)
+        tensor._node = node
         if tensor.requires_grad:
             tensor.requires_grad = True  # a leaf's node is known as its own
 
