@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from portkit.compiler import graph
+from portkit.compiler.compile import compile_graph
 from portkit.compiler.graph import Node, Source, map_
-from portkit.spec.types import F64
+from portkit.compiler.plan import lifetimes, place
+from portkit.contract import find_backend
+from portkit.spec.types import F32, F64
 from portkit.tensor.gradient import checkpoint, gradients
 from tests.tensor import differences
 
@@ -123,3 +126,30 @@ def test_without_marks_nothing_is_computed_twice() -> None:
     assert plain is not None
     assert graph.unmarked([found])[0] is plain
     assert graph.unmarked([found], ["detach", "checkpoint"])[0] is not plain
+
+
+def planned(wrapped: bool) -> int:
+    """Return the peak of planned memory for the gradients of eight blocks of two layers."""
+    x = y = graph.source(Source(F32, (64, 64)))
+    weights = [graph.source(Source(F32, (64, 64))) for _ in range(16)]
+    for first, second in zip(weights[::2], weights[1::2], strict=True):
+        start = y
+        for weight in (first, second):
+            y = map_("tanh", product(y, weight))
+        y = checkpoint(y, [start]) if wrapped else y
+    found = [g for g in gradients(y, [x, *weights]) if g is not None]
+    program = compile_graph(found, find_backend("cpu").capabilities).program
+    return place(lifetimes(program, {})).peak_live_bytes
+
+
+def product(a: Node, b: Node) -> Node:
+    left = graph.expand(graph.reshape(a, (64, 1, 64)), (64, 64, 64))
+    right = graph.expand(graph.reshape(b, (1, 64, 64)), (64, 64, 64))
+    return graph.reshape(graph.reduce("add", map_("mul", left, right), [2]), (64, 64))
+
+
+def test_checkpoints_lower_the_peak_of_planned_memory() -> None:
+    """Without, all 16 results are alive at once; with, 8 of them, and those of one block and its gradients."""
+    one = 64 * 64 * 4
+    assert planned(wrapped=False) >= 15 * one
+    assert planned(wrapped=True) <= (7 + 4) * one
