@@ -493,7 +493,8 @@ class _Online:
             e.bind(a.query, e.index(self.first_query + query))
             inverse = self.b.load(self.total, e.index(query))
             for _ in self._vectors_along(column):
-                x = e.read(self.sums, column * self.s.queries + query, None, None, wide=True)
+                other = self._const(0) if e.mask is not None else None
+                x = e.read(self.sums, column * self.s.queries + query, e.mask, other, wide=True)
                 e.set(a.fold, self.b.mul(x, e.splat(inverse)))
                 self._make_stores()
 
