@@ -113,3 +113,8 @@ def _bytes(node: Node, capabilities: Capabilities) -> Index:
     for n in node.shape:
         total = total * n
     return total
+
+
+def forget() -> None:
+    """Forget every kernel made so far, so that the next one is made from nothing: for measurements."""
+    _lowered.clear()

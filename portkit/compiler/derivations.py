@@ -76,16 +76,15 @@ def _comment(row: _Row) -> str:
 
 
 def _kernel(row: _Row) -> Kernel:
-    """Return out[i] = f(x[i]) or f(x[i], y[i]) for i < n."""
+    """Return out[i] = f(x[i]) or f(x[i], y[i]) for the elements of whole work-groups."""
     b = Builder(row.name, "strict")
-    sources = [b.buffer(name, row.dtype.name, "n", "read") for name in row.operands]
-    target = b.buffer("out", row.result.name, "n", "write")
-    n, groups = b.scalar("n", "i32"), b.scalar("groups", "i32")
-    group, lane = b.grid(groups), b.lane(_LANES)
+    extent = ("groups", _LANES)
+    sources = [b.buffer(name, row.dtype.name, extent, "read") for name in row.operands]
+    target = b.buffer("out", row.result.name, extent, "write")
+    group, lane = b.grid(b.scalar("groups", "i32")), b.lane(_LANES)
     item = b.add(b.mul(group, b.const("i32", _LANES)), lane)
-    inside, none = b.lt(item, n), b.const(row.dtype.name, 0)
-    values = [b.load(source, item, gate=inside, other=none) for source in sources]
-    b.store(target, item, emit(b, row.function, values, row.result, BASE), gate=inside)
+    values = [b.load(source, item) for source in sources]
+    b.store(target, item, emit(b, row.function, values, row.result, BASE))
     return _without_unused(legalise(b.build(), _DEVICE).kernel)
 
 

@@ -89,7 +89,8 @@ def _bind(order: Sequence[Node], inputs: Mapping[Source, Array]) -> dict[index.E
 def _source(e: _Evaluation, node: Node, _: list[Array]) -> Array:
     origin: Source = node.attr
     if origin not in e.inputs:
-        raise UsageError(f"no contents for source {origin.name or origin.number} {node}")
+        told = f"{origin.name or origin.number}, {node.dtype} {graph.show(node.shape)}"
+        raise UsageError(f"no contents for source {told}")
     array = e.inputs[origin]
     if array.dtype != node.dtype.numpy:
         raise DTypeError(f"source {origin.name or origin.number} is {node.dtype}, its contents are {array.dtype}")

@@ -27,7 +27,7 @@ def tanh(c: Code, x: Reg) -> Reg:
     a, sign = magnitude(c, x)
     square = c.mul(a, a)
     small = c.fma(c.mul(a, square), c.polynomial(square, f.tanh), a)
-    end = float((f.dtype.precision + 2) * LN2 / 2)
+    end = float((f.dtype.precision + 4) * LN2 / 2)
     power = exp_inside(c, clamp(c, c.add(a, a), None, 2 * end))
     large = c.fma(recip(c, c.add(power, 1.0)), -2.0, 1.0)
     return with_sign(c, c.lt(a, _TANH_SMALL, small, large), sign)

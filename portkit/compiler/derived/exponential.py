@@ -42,7 +42,11 @@ def exp_inside(c: Code, x: Reg) -> Reg:
     k = c.add(shifted, -f.rounder)
     head, tail = f.split(2 * LN2, f.dtype.precision - (f.bias.bit_length()))
     r = c.fma(k, -float(tail), c.fma(k, -float(head), x))
-    power = c.fma(c.fma(c.polynomial(r, f.exp), r, 1.0), r, 1.0)
+    series = c.polynomial(r, f.exp)
+    if c.features.fuses(f.dtype):
+        power = c.fma(c.fma(series, r, 1.0), r, 1.0)
+    else:  # as many roundings, but of smaller numbers
+        power = c.add(c.add(c.mul(series, c.mul(r, r)), r), 1.0)
     factor = _power_of_two(c, c.bits(shifted, f.signed), f)
     return c.mul(c.mul(power, factor), factor)
 

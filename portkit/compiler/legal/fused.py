@@ -180,4 +180,4 @@ def _odd(b: Output, word: Reg, base: Reg) -> Reg:
     significand = b.right(word, _EXTRA)
     rest = b.both(word, (1 << _EXTRA) - 1)
     significand = b.either(significand, b.if_equal(rest, 0, rest, 1))
-    return b.least(b.plus(base, significand), INFINITY - 1)
+    return b.least(b.plus(base, significand), INFINITY)
