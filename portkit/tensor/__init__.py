@@ -34,9 +34,7 @@ _NAMES = {
     "masking": "masked_fill masked_select nonzero",
     "products": "matmul dot outer linear tensordot",
     "einstein": "einsum",
-    "convolution": (
-        "convolution conv1d conv2d conv3d conv_transpose conv_transpose1d conv_transpose2d conv_transpose3d unfold"
-    ),
+    "convolution": "conv conv1d conv2d conv3d conv_transpose conv_transpose1d conv_transpose2d conv_transpose3d unfold",
     "pooling": "max_pool avg_pool adaptive_avg_pool adaptive_max_pool",
     "interpolation": "interpolate",
     "activations": (

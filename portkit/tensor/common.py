@@ -22,7 +22,7 @@ from portkit.tensor.promotion import Scalar, as_dtype, promote
 if TYPE_CHECKING:
     from portkit.tensor.tensor import Tensor
 
-Operand: TypeAlias = "Tensor | Scalar | NDArray[Any]"
+Operand: TypeAlias = "Tensor | Scalar | NDArray[Any] | np.number[Any] | np.bool"
 Axes: TypeAlias = int | Sequence[int] | None
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Each: TypeAlias = int | Sequence[int]
 
 
-def convolution(
+def conv(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -32,7 +32,7 @@ def convolution(
     dilation: Each = 1,
     groups: int = 1,
     *,
-    name: str = "convolution",
+    name: str = "conv",
 ) -> Tensor:
     """Return the convolution over all axes after the second; numbers stand for all axes or are given one by one.
 
@@ -41,7 +41,7 @@ def convolution(
     """
     rank = weight.ndim - 2
     if x.ndim == rank + 1:
-        single = convolution(movement.unsqueeze(x, 0), weight, bias, stride, padding, dilation, groups, name=name)
+        single = conv(movement.unsqueeze(x, 0), weight, bias, stride, padding, dilation, groups, name=name)
         return movement.squeeze(single, 0)
     _check(name, x, weight, bias, groups, weight.shape[1:2], weight.shape[:1])
     first = same_device(name, x, weight, *([] if bias is None else [bias]))
@@ -109,9 +109,9 @@ def conv1d(
     dilation: Each = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Return the convolution of x (n, c, l) with weight (o, c / groups, k). Raises as `convolution`."""
+    """Return the convolution of x (n, c, l) with weight (o, c / groups, k). Raises as `conv`."""
     _check_rank("conv1d", weight, 1)
-    return convolution(x, weight, bias, stride, padding, dilation, groups, name="conv1d")
+    return conv(x, weight, bias, stride, padding, dilation, groups, name="conv1d")
 
 
 def conv2d(
@@ -123,9 +123,9 @@ def conv2d(
     dilation: Each = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Return the convolution of x (n, c, h, w) with weight (o, c / groups, kh, kw). Raises as `convolution`."""
+    """Return the convolution of x (n, c, h, w) with weight (o, c / groups, kh, kw). Raises as `conv`."""
     _check_rank("conv2d", weight, 2)
-    return convolution(x, weight, bias, stride, padding, dilation, groups, name="conv2d")
+    return conv(x, weight, bias, stride, padding, dilation, groups, name="conv2d")
 
 
 def conv3d(
@@ -137,9 +137,9 @@ def conv3d(
     dilation: Each = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Return the convolution of x (n, c, d, h, w) with weight (o, c / groups, kd, kh, kw). Raises as `convolution`."""
+    """Return the convolution of x (n, c, d, h, w) with weight (o, c / groups, kd, kh, kw). Raises as `conv`."""
     _check_rank("conv3d", weight, 3)
-    return convolution(x, weight, bias, stride, padding, dilation, groups, name="conv3d")
+    return conv(x, weight, bias, stride, padding, dilation, groups, name="conv3d")
 
 
 def _check_rank(name: str, weight: Tensor, rank: int) -> None:
@@ -165,7 +165,7 @@ def conv_transpose(
     """Return the transpose of a convolution as a map: x (n, c, *spatial), weight (c, o / groups, *kernel).
 
     An axis of extent n gets (n - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1. Computed as the
-    convolution of x, spread by the stride, with the flipped kernel. Raises as `convolution`.
+    convolution of x, spread by the stride, with the flipped kernel. Raises as `conv`.
     """
     rank = weight.ndim - 2
     if x.ndim == rank + 1:
@@ -181,7 +181,7 @@ def conv_transpose(
     padded = _pad_or_cut(spread, [(r - p, r - p + e) for r, p, e in zip(reach, pads, extra, strict=True)])
     swapped = movement.transpose(movement.unflatten(weight, 0, (groups, channels // groups)), 1, 2)
     flipped = movement.flip(movement.flatten(swapped, 0, 1), range(2, rank + 2))
-    return convolution(padded, flipped, bias, 1, 0, gaps, groups, name=name)
+    return conv(padded, flipped, bias, 1, 0, gaps, groups, name=name)
 
 
 def _pad_or_cut(x: Tensor, widths: Sequence[tuple[int, int]]) -> Tensor:
@@ -202,7 +202,7 @@ def conv_transpose1d(
     dilation: Each = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Return the transposed convolution of x (n, c, l), weight (c, o / groups, k). Raises as `convolution`."""
+    """Return the transposed convolution of x (n, c, l), weight (c, o / groups, k). Raises as `conv`."""
     _check_rank("conv_transpose1d", weight, 1)
     more = (bias, stride, padding, output_padding, dilation, groups)
     return conv_transpose(x, weight, *more, name="conv_transpose1d")
@@ -218,7 +218,7 @@ def conv_transpose2d(
     dilation: Each = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Return the transposed convolution of x (n, c, h, w), weight (c, o / groups, kh, kw). Raises as `convolution`."""
+    """Return the transposed convolution of x (n, c, h, w), weight (c, o / groups, kh, kw). Raises as `conv`."""
     _check_rank("conv_transpose2d", weight, 2)
     more = (bias, stride, padding, output_padding, dilation, groups)
     return conv_transpose(x, weight, *more, name="conv_transpose2d")
@@ -236,7 +236,7 @@ def conv_transpose3d(
 ) -> Tensor:
     """Return the transposed convolution of x (n, c, d, h, w), weight (c, o / groups, kd, kh, kw).
 
-    Raises as `convolution`.
+    Raises as `conv`.
     """
     _check_rank("conv_transpose3d", weight, 3)
     more = (bias, stride, padding, output_padding, dilation, groups)

@@ -21,6 +21,7 @@ from portkit.tensor.activations import (
 )
 from portkit.tensor.attention import scaled_dot_product_attention
 from portkit.tensor.convolution import (
+    conv,
     conv1d,
     conv2d,
     conv3d,
@@ -28,7 +29,6 @@ from portkit.tensor.convolution import (
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
-    convolution,
     unfold,
 )
 from portkit.tensor.creation import one_hot, tril, triu
@@ -76,7 +76,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
-    "convolution",
+    "conv",
     "cross_entropy",
     "dropout",
     "elu",

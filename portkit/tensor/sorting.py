@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portkit.compiler import graph
-from portkit.compiler.graph import show
+from portkit.compiler.graph import Node, map_, show
 from portkit.errors import DTypeError, ShapeError
 from portkit.spec.types import BOOL, F64, I8, I16, I32, I64, DType, nan_bits
 from portkit.tensor import elementwise as e
 from portkit.tensor import movement, reductions
-from portkit.tensor.common import one_axis, static
+from portkit.tensor.common import broadcast_node, one_axis, static
 from portkit.tensor.indexing import gather
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _COUNTED = 64
 """Up to so many elements the places are counted, n comparisons for each; beyond, a network is cheaper."""
+
+_SELECTED = 16
+"""Up to so many of many elements are found one after the other, in one pass each; beyond, all are sorted."""
 
 _BITS: dict[int, DType] = {8: I8, 16: I16, 32: I32, 64: I64}
 
@@ -46,9 +49,13 @@ def topk(x: Tensor, count: int, axis: int = -1, largest: bool = True) -> tuple[T
     Of equal ones those that come first; NaN counts as largest. Raises `AxisError`, `DTypeError`, `ShapeError`.
     """
     at = one_axis("topk", x, axis)
-    if not 0 <= count <= static("topk", x, at):
+    n = static("topk", x, at)
+    if not 0 <= count <= n:
         raise ShapeError(f"topk: axis {at} of {show(x.shape)} does not have {count} elements")
-    places = movement.narrow(_order("topk", x, at, largest), at, 0, count)
+    if 0 < count <= _SELECTED and n > _COUNTED:
+        places = _selected(_key("topk", x, largest), at, count)
+    else:
+        places = movement.narrow(_order("topk", x, at, largest), at, 0, count)
     return gather(x, at, places), places
 
 
@@ -103,41 +110,50 @@ def _counted(key: Tensor, n: int) -> Tensor:
 def _network(key: Tensor, n: int) -> Tensor:
     """Return the order of rows (..., n), padded to a power of two with keys that come last."""
     size = 1 << (n - 1).bit_length()
-    last = key.dtype.max_int
-    keys = movement.pad(key, [(0, 0)] * (key.ndim - 1) + [(0, size - n)], last)
-    places = movement.expand(key.wrap(graph.iota(size)), keys.shape)
-    pair = keys, places
+    rest = key.ndim - 1
+    keys = movement.pad(key, [(0, 0)] * rest + [(0, size - n)], key.dtype.max_int).node
+    places = broadcast_node(graph.iota(size), keys.shape)
     block = 2
     while block <= size:
-        pair = _exchange(*pair, block, mirrored=True)
+        keys, places = _exchange(keys, places, block, mirrored=True)
         step = block // 2
         while step > 1:
-            pair = _exchange(*pair, step, mirrored=False)
+            keys, places = _exchange(keys, places, step, mirrored=False)
             step //= 2
         block *= 2
-    return movement.narrow(pair[1], -1, 0, n)
+    return movement.narrow(key.wrap(places), -1, 0, n)
 
 
-def _exchange(keys: Tensor, places: Tensor, block: int, mirrored: bool) -> tuple[Tensor, Tensor]:
+def _exchange(keys: Node, places: Node, block: int, mirrored: bool) -> tuple[Node, Node]:
     """Return rows with each element compared to its partner in blocks, the lesser one going to the lower half.
 
     The partner is the mirror image in the block, which merges two ascending halves, or the one half a block away.
     """
     shape = keys.shape
-    size = shape[-1]
-    assert isinstance(size, int)
-    halves = (*shape[:-1], size // block, 2, block // 2)
-    flipped = [-2, -1] if mirrored else [-2]
-    key, place = (movement.reshape(t, halves) for t in (keys, places))
-    other_key, other_place = (movement.flip(t, flipped) for t in (key, place))
-    upper = movement.reshape(key.wrap(graph.iota(2)), (2, 1)) == 1
-    other_first = (other_key < key) | ((other_key == key) & (other_place < place))
-    swap = other_first ^ upper
-    return (
-        _kept(movement.reshape(e.where(swap, other_key, key), shape)),
-        _kept(movement.reshape(e.where(swap, other_place, place), shape)),
-    )
+    halves = (*shape[:-1], shape[-1] // block, 2, block // 2)
+    axes = (len(halves) - 2, len(halves) - 1) if mirrored else (len(halves) - 2,)
+    key, place = graph.reshape(keys, halves), graph.reshape(places, halves)
+    other_key, other_place = graph.flip(key, axes), graph.flip(place, axes)
+    later = map_("and", map_("eq", other_key, key), map_("lt", other_place, place))
+    other_first = map_("or", map_("lt", other_key, key), later)
+    upper = map_("eq", graph.iota(2), graph.const(I32, 1, (2,)))
+    swap = map_("xor", other_first, broadcast_node(graph.reshape(upper, (2, 1)), halves))
+    exchanged = map_("where", swap, other_key, key), map_("where", swap, other_place, place)
+    # Kept in memory: fused, each exchange would compute all before it anew for both partners.
+    return graph.store(graph.reshape(exchanged[0], shape)), graph.store(graph.reshape(exchanged[1], shape))
 
 
-def _kept(x: Tensor) -> Tensor:
-    return x.wrap(graph.store(x.node))
+def _selected(key: Tensor, axis: int, count: int) -> Tensor:
+    """Return the places of the first `count` elements in order, found one after the other."""
+    place = reductions.place(key, axis)
+    end = movement.extent_node(key.shape[axis], (1,) * key.ndim)
+    free: Tensor | None = None
+    found: list[Tensor] = []
+    for _ in range(count):
+        left = key if free is None else e.where(free, key, key.dtype.max_int)
+        hit = key == reductions.min(left, axis, keepdims=True)
+        hit = hit if free is None else hit & free
+        first = reductions.min(e.where(hit, place, key.wrap(end)), axis, keepdims=True).contiguous()
+        found.append(first)
+        free = place != first if free is None else free & (place != first)
+    return movement.cat(found, axis)

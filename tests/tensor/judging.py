@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from portkit.compiler import graph
 from portkit.compiler.evaluate import evaluate
 from portkit.spec.types import DType
-from portkit.tensor.base import HostBuffer
+from portkit.tensor.realising import contents
 from portkit.tensor.tensor import Tensor
 
 
 def value(tensor: Tensor, *, wide: bool = False) -> NDArray[Any]:
-    """Return what a tensor of data of the host means; with `wide`, computed in f64 throughout."""
-    sources = [n.attr for n in graph.topological([tensor.node]) if n.op == "source"]
-    held = {s: s.buffer.array for s in sources if isinstance(s.buffer, HostBuffer)}
+    """Return what a tensor means; with `wide`, computed in f64 throughout."""
+    sources = [n for n in graph.topological([tensor.node]) if n.op == "source"]
+    held = {n.attr: contents(Tensor.of(n)) for n in sources}
     return evaluate([tensor.node], held, wide=wide)[0]
 
 

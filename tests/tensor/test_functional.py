@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,21 +84,21 @@ def attended(q: Array, k: Array, v: Array, mask: Array | None = None, scale: flo
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_attention_is_its_formula(dtype: DType) -> None:
     q, k, v = (random(2, 3, n, 8, seed=n).astype(dtype.numpy) for n in (5, 7, 7))
-    exact = [x.astype(np.float64) for x in (q, k, v)]
-    t = [Tensor(x) for x in (q, k, v)]
+    exact = q.astype(np.float64), k.astype(np.float64), v.astype(np.float64)
+    attention = partial(f.scaled_dot_product_attention, Tensor(q), Tensor(k), Tensor(v))
     allowed = np.tri(5, 7) > 0
-    close(f.scaled_dot_product_attention(*t), attended(*exact), 40)
-    close(f.scaled_dot_product_attention(*t, scale=0.5), attended(*exact, scale=0.5), 40)
-    masked = attended(*exact, np.where(allowed, 0, -math.inf))
-    close(f.scaled_dot_product_attention(*t, Tensor(allowed)), masked, 40)
-    close(f.scaled_dot_product_attention(*t, causal=True), masked, 40)
+    close(attention(), attended(*exact), 40)
+    close(attention(scale=0.5), attended(*exact, scale=0.5), 40)
+    masked = attended(*exact, mask=np.where(allowed, 0, -math.inf))
+    close(attention(mask=Tensor(allowed)), masked, 40)
+    close(attention(causal=True), masked, 40)
     bias = random(5, 7)
-    close(f.scaled_dot_product_attention(*t, Tensor(bias)), attended(*exact, bias.astype(np.float64)), 40)
+    close(attention(mask=Tensor(bias)), attended(*exact, mask=bias.astype(np.float64)), 40)
 
 
 def test_heads_of_keys_and_values_are_shared_by_groups_of_queries() -> None:
     q, k, v = random(1, 6, 4, 8), random(1, 2, 5, 8, seed=1), random(1, 2, 5, 3, seed=2)
-    exact = attended(q.astype(np.float64), k.repeat(3, 1), v.repeat(3, 1))
+    exact = attended(q.astype(np.float64), k.repeat(3, 1).astype(np.float64), v.repeat(3, 1).astype(np.float64))
     close(f.scaled_dot_product_attention(Tensor(q), Tensor(k), Tensor(v)), exact, 40)
 
 

@@ -65,6 +65,16 @@ def test_topk_gives_the_first_of_equals_and_their_places(length: int) -> None:
     same(least, np.sort(x)[:, :4])
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 16, 17])
+def test_topk_of_any_count_is_the_head_of_the_order(count: int) -> None:
+    x = bits(F32, 2, 200)
+    x[0, :40] = np.float32(math.nan)
+    x[1] = np.float32(-math.inf)
+    for largest in (True, False):
+        order = Tensor(x).argsort(descending=largest)
+        same(Tensor(x).topk(count, largest=largest)[1], value(order)[:, :count])
+
+
 def test_topk_along_another_axis() -> None:
     x = random(6, 3)
     same(Tensor(x).topk(2, axis=0)[0], np.sort(x, 0)[::-1][:2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -152,7 +152,7 @@ def test_numpy_reads_a_tensor_and_leaves_operators_to_it() -> None:
     np.testing.assert_array_equal(np.asarray(x), [1, 2])
     assert np.asarray(x, dtype=np.float64).dtype == np.float64
     assert isinstance(np.ones(2, np.float32) + x, Tensor)
-    same(np.ones((2, 2), np.float32) @ x, np.array([3, 3], np.float32))
+    same(cast(Any, np.ones((2, 2), np.float32)) @ x, np.array([3, 3], np.float32))
 
 
 def test_reflected_operators_keep_the_order_of_operands() -> None:

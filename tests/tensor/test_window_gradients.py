@@ -8,7 +8,7 @@ import pytest
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Source, map_
 from portkit.spec.types import F16, F32, F64
-from portkit.tensor.convolution import convolution
+from portkit.tensor.convolution import conv
 from portkit.tensor.gradient import gradients
 from portkit.tensor.gradient_windows import PLACES
 from portkit.tensor.tensor import Tensor
@@ -48,21 +48,21 @@ def test_the_gradient_of_a_mean_over_windows_is_its_central_difference(size: int
 @pytest.mark.parametrize(("size", "step", "dilation"), CASES[:-1])
 def test_the_gradient_of_a_convolution_is_its_central_difference(size: int, step: int, dilation: int) -> None:
     def function(x: Node, w: Node) -> Node:
-        return convolution(Tensor.of(x), Tensor.of(w), None, step, 1, dilation, 2).node
+        return conv(Tensor.of(x), Tensor.of(w), None, step, 1, dilation, 2).node
 
     differences.check(function, spread(-2, 2, (2, 4, 5)), spread(-1, 1, (2, 2, size)))
 
 
 def test_the_gradient_of_a_convolution_over_two_axes_is_its_central_difference() -> None:
     def function(x: Node, w: Node) -> Node:
-        return convolution(Tensor.of(x), Tensor.of(w), None, (2, 1), (1, 0), (1, 2)).node
+        return conv(Tensor.of(x), Tensor.of(w), None, (2, 1), (1, 0), (1, 2)).node
 
     differences.check(function, spread(-2, 2, (1, 2, 5, 5)), spread(-1, 1, (2, 2, 3, 2)))
 
 
 def test_the_second_derivative_of_a_convolution_is_the_difference_of_its_first() -> None:
     def slope(x: Node, w: Node) -> Node:
-        y = convolution(Tensor.of(x), Tensor.of(w), None, 2, 1).node
+        y = conv(Tensor.of(x), Tensor.of(w), None, 2, 1).node
         by_x, by_w = gradients(map_("mul", y, y), [x, w])
         assert by_x is not None
         assert by_w is not None
@@ -86,7 +86,7 @@ def test_the_gradients_of_a_convolution_are_each_one_sum_of_products(
     dtype: graph.DType, step: int, dilation: int, groups: int
 ) -> None:
     x, w = graph.source(Source(dtype, (2, 4, 9, 8))), graph.source(Source(dtype, (6, 4 // groups, 3, 3)))
-    y = convolution(Tensor.of(x), Tensor.of(w), None, step, 1, dilation, groups).node
+    y = conv(Tensor.of(x), Tensor.of(w), None, step, 1, dilation, groups).node
     seed = graph.source(Source(dtype, y.shape))
     for found in gradients(y, [x, w], seed):
         assert found is not None
@@ -115,7 +115,7 @@ def test_views_that_only_look_like_windows_keep_their_gradient() -> None:
 
 def test_a_convolution_s_gradient_is_the_transposed_convolution_of_numpy() -> None:
     x, w = spread(-2, 2, (1, 1, 6)), spread(-1, 1, (1, 1, 3))
-    found, _ = differences.gradient(lambda x, w: convolution(Tensor.of(x), Tensor.of(w), None).node, [x, w])
+    found, _ = differences.gradient(lambda x, w: conv(Tensor.of(x), Tensor.of(w), None).node, [x, w])
     expected = np.convolve(differences.weights((4,)), w[0, 0])
     np.testing.assert_allclose(found[0, 0], expected, rtol=differences.ULPS * differences.EPS)
 

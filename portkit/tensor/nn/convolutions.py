@@ -43,7 +43,7 @@ class _Convolution(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, outputs, *places) for x (n, inputs, *spatial). Raises `ShapeError`, `DTypeError`."""
         more = (self.stride, self.padding, self.dilation, self.groups)
-        return convolution.convolution(x, self.weight, self.bias, *more, name=type(self).__name__)
+        return convolution.conv(x, self.weight, self.bias, *more, name=type(self).__name__)
 
     def told(self) -> str:
         """Return the extents and settings."""
