@@ -12,7 +12,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias, cast
@@ -94,6 +94,9 @@ def _container(path: str, kind: type[Any], value: Any) -> tuple[Any, Inside] | N
         return (kind, frozenset(map(_key, cast("set[Any]", value)))), None
     if isinstance(value, MethodType):
         return kind, [(f"{path}.self", value.__self__), (f"{path}.function", value.__func__)]
+    if isinstance(value, partial):
+        bound = cast("partial[Any]", value)
+        return kind, [(f"{path}.function", bound.func), (path, (bound.args, bound.keywords))]
     return None
 
 

@@ -32,11 +32,11 @@ def unflatten(tree: Tree, tensors: Sequence[Tensor]) -> Tree:
 
 
 def _each(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
-    kind: Any = type(tree)
+    kind = cast(Any, type(tree))
     if kind is dict:
         return {name: change(part) for name, part in cast("dict[Any, Any]", tree).items()}
     named = isinstance(tree, tuple) and hasattr(kind, "_fields")
     if not named and kind not in (tuple, list):
-        return tree
+        return cast(Tree, tree)
     parts = [change(part) for part in cast("list[Any]", tree)]
-    return kind(*parts) if named else kind(parts)
+    return cast(Tree, kind(*parts) if named else kind(parts))
