@@ -28,7 +28,7 @@ def softmax(x: Tensor, axis: Axes = -1) -> Tensor:
     axes = axes_of("softmax", x, axis)
     powers = e.exp(x - e.detach(reductions.max(x, axes, keepdims=True)))
     # One reciprocal a row: a division for each element would take as long as its exponential.
-    return powers * e.recip(reductions.sum(powers, axes, keepdims=True))
+    return powers * e.reciprocal(reductions.sum(powers, axes, keepdims=True))
 
 
 @in_wide
