@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 
 from portkit.conformance.cases.specials import finite_specials, nonfinite_specials
+from portkit.contract import BASE_DTYPES
 from portkit.spec.builder import Builder, Reg
 from portkit.spec.types import BOOL, DTYPES, F32, I32, I64, U32, U64, DType, Type
-from tests.compiler.legal import BASE, DEVICES, assert_agrees, check_columns, crossed, form, run_legal
+from tests.compiler.legal import BASE, DEVICES, assert_agrees, check_columns, crossed, form, like_base, run_legal
 
 SMALL = [DTYPES[name] for name in ("i8", "u8", "i16", "u16")]
 WIDE = [I64, U64]
 NUMBERS = [d for d in DTYPES.values() if d not in (BOOL, DTYPES["f64"])]
 BINARY = ["add", "mul", "mul.hi", "reduce.max", "reduce.min", "reduce.and", "reduce.or", "reduce.xor"]
 SHIFTS = ["mul.shl", "mul.shr"]
+
+
+HALF = like_base("half", dtypes=(*BASE_DTYPES, "bf16", "f16"))
+"""It has narrow floats and no wide integers."""
 
 
 def patterns(dtype: DType) -> list[int]:
@@ -91,13 +96,25 @@ def test_a_cast_from_an_integer_gives_the_same_on_special_values(source, target,
     check_columns(form("mov.cast", type=Type(target)), [source], target, [column], DEVICES[device])
 
 
-@pytest.mark.parametrize("source", WIDE, ids=str)
+@pytest.mark.parametrize(
+    "device", [BASE, like_base("brain", dtypes=(*BASE_DTYPES, "bf16", "f16"))], ids=lambda c: c.name
+)
+@pytest.mark.parametrize("source", [I32, U32, *WIDE], ids=str)
 @pytest.mark.parametrize("target", [F32, DTYPES["bf16"], DTYPES["f16"]], ids=str)
-def test_a_wide_integer_next_to_a_tie_is_rounded_once(source, target):
-    leading = [(1 << target.precision) + k for k in range(4)]
-    ties = [(m << 1 | 1) << shift for m in leading for shift in range(62 - target.precision)]
-    column = np.array([t + d for t in ties for d in (-1, 0, 1)], np.uint64)
-    check_columns(form("mov.cast", type=Type(target)), [source], target, [column])
+def test_an_integer_next_to_a_tie_is_rounded_once(source, target, device):
+    leading = [(1 << (target.precision - 1)) + k for k in range(4)]
+    ties = [(m << 1 | 1) << shift for m in leading for shift in range(source.bits - 1 - target.precision)]
+    column = np.array([t + d for t in ties for d in (-1, 0, 1) if t + d < 1 << source.bits], np.uint64)
+    check_columns(form("mov.cast", type=Type(target)), [source], target, [column], device)
+
+
+@pytest.mark.parametrize("source", [I32, U32, *WIDE, *SMALL], ids=str)
+@pytest.mark.parametrize("target", SMALL, ids=str)
+def test_an_integer_cast_to_a_small_one_wraps_before_it_is_used(source, target):
+    def body(b: Builder, xs: list[Reg]) -> Reg:
+        return b.cast(b.cast(xs[0], target.name), "i32")
+
+    check_columns(body, [source], I32, [np.array(patterns(source), np.uint64)])
 
 
 @pytest.mark.parametrize("source", WIDE, ids=str)

@@ -125,14 +125,9 @@ def _product(b: Output, p: _Number, q: _Number) -> tuple[Pair, Reg]:
     return _aligned(b, pairs.product(b, p.significand, q.significand), b.plus(p.exponent, q.exponent))
 
 
-_FAR = 1 << 12
-"""More than any two exponents differ."""
-
-
 def _add(b: Output, sign: Reg, product: Pair, exponent: Reg, r: _Number) -> _Sum:
     addend, below = _aligned(b, pairs.widen(b, r.significand), r.exponent)
-    below = b.if_equal(r.significand, 0, b.plus(exponent, -_FAR), below)
-    distance = b.minus(exponent, below)
+    distance = b.minus(exponent, below)  # of no matter where either is 0, or so small that it only sets the last bit
     swap = b.less(distance, 0)
     large = pairs.select(b, swap, addend, product)
     small = pairs.select(b, swap, product, addend)
@@ -180,4 +175,4 @@ def _odd(b: Output, word: Reg, base: Reg) -> Reg:
     significand = b.right(word, _EXTRA)
     rest = b.both(word, (1 << _EXTRA) - 1)
     significand = b.either(significand, b.if_equal(rest, 0, rest, 1))
-    return b.least(b.plus(base, significand), INFINITY)
+    return b.least(b.plus(base, significand), INFINITY - 1)
