@@ -16,7 +16,8 @@ from portkit.compiler.lower_tiles import lower_tiles
 from portkit.compiler.merge import merge_axes
 from portkit.compiler.nest import Nest, Scan, Scatter, Value, indices, subvalues
 from portkit.compiler.schedule import schedule_rows, schedule_sequence
-from portkit.compiler.tiles import TileSchedule, choose_tiles
+from portkit.compiler.tiles import TileSchedule
+from portkit.compiler.tiling import choose_tiles
 from portkit.contract import Capabilities
 from portkit.errors import ShapeError
 from portkit.spec.builder import Builder

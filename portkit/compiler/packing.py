@@ -15,8 +15,12 @@ from portkit.compiler.emit import Emitter
 from portkit.compiler.index import Axis, Index, minimum
 from portkit.compiler.lower import ragged_mask
 from portkit.compiler.nest import Value
+from portkit.compiler.rebase import Rebase
 from portkit.compiler.tiles import TileSchedule, padded, row_steps
 from portkit.spec.builder import Mem, Reg
+
+_FEW = 4
+"""Vectors of a run that are written out."""
 
 
 @contextmanager
@@ -70,26 +74,35 @@ class Packing:
 
     def _runs(self, first_step: Index, steps: Index, panel: Index, strips: Index) -> None:
         """Pack whole runs: the last vector of each reaches into the next, which comes later."""
-        c, e, s = self.c, self.e, self.s
+        c, e = self.c, self.e
         assert c.run is not None
         assert c.outer is not None
         assert c.in_runs is not None
         length = size(c.run)
-        each = s.panel // length
+        each = self.s.panel // length
         count = minimum(each, size(c.outer) - panel * each)
         with self._step(first_step, steps) as step:
             self._clear_last_strip(step, strips, count * length)
             e.hoist([c.in_runs], frozenset({c.outer, c.run}))
-            with turns(self.e, count) as run:
+            with turns(e, count) as run:
                 e.bind(c.outer, e.index(panel * each + run))
                 e.hoist([c.in_runs], frozenset({c.run}))
-                with turns(self.e, ceil(length / s.lanes)) as vector:
-                    e.bind(c.run, e.index(vector * s.lanes))
-                    rest = length - vector * s.lanes
-                    mask = ragged_mask(e, rest, s.lanes) if length % s.lanes else None
-                    with e.vectorised(c.run, s.lanes, mask):
-                        at = step * s.stride + run * length + vector * s.lanes
-                        self._put(self.panel_memory, at, c.in_runs)
+                self._run(c.run, c.in_runs, step * self.s.stride + run * length)
+
+    def _run(self, axis: Axis, value: Value, place: Index) -> None:
+        """Pack one run: the vectors at its ends apart, where alone there can be padding."""
+        e, lanes = self.e, self.s.lanes
+        vectors = ceil(size(axis) / lanes)
+        pieces = [(v, 1) for v in range(vectors)] if vectors <= _FEW else [(0, 1), (1, vectors - 2), (vectors - 1, 1)]
+        for first, count in pieces:
+            rest = min(lanes, size(axis) - first * lanes)
+            lane = Axis(rest)
+            with turns(e, count) as turn:
+                start = (turn + first) * lanes
+                e.bind(lane, e.i32(0))
+                mask = ragged_mask(e, rest, lanes) if rest < lanes else None
+                with e.vectorised(lane, lanes, mask):
+                    self._put(self.panel_memory, place + start, Rebase({axis: start + lane}).value(value))
 
     def _clear_last_strip(self, step: Index, strips: Index, columns: Index) -> None:
         s = self.s

@@ -13,13 +13,14 @@ import pytest
 
 from portkit.backends.cpu import BACKEND
 from portkit.compiler import graph as g
-from portkit.compiler import tiles
+from portkit.compiler import tiling
 from portkit.compiler.evaluate import evaluate
 from portkit.compiler.generate import generate
 from portkit.compiler.graph import Node, Source
 from portkit.compiler.index import Variable
 from portkit.compiler.schedule import RowSchedule
-from portkit.compiler.tiles import TileSchedule, check_tiles, choose_tiles, schedule_tiles
+from portkit.compiler.tiles import TileSchedule, check_tiles
+from portkit.compiler.tiling import choose_tiles, schedule_tiles
 from portkit.contract import Tuning
 from portkit.errors import UsageError
 from portkit.spec.types import BF16, F16, F32, F64, I32
@@ -207,7 +208,7 @@ def test_a_device_without_vectors_computes_by_rows() -> None:
 
 def small(monkeypatch: pytest.MonkeyPatch, output: Node, lanes: int = 4) -> TileSchedule:
     """Return the heuristic's schedule of a small product for a device with short vectors and few registers."""
-    monkeypatch.setattr(tiles, "LEAST_WORK", 1)
+    monkeypatch.setattr(tiling, "LEAST_WORK", 1)
     tuning = Tuning(workers=2, vector_bytes=4 * lanes, vector_registers=16, cache_bytes=(1024, 4096))
     device = msgspec.structs.replace(CPU, lanes=(2, lanes), tuning=tuning)
     found = schedule_tiles(only_nest([output], device), device)
@@ -270,6 +271,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "row blocks": ({"rows": 3, "group": 3, "row_block": 4}, "no whole groups"),
     "stride": ({"stride": 1}, "do not hold a panel"),
     "panels": ({"panel": 17}, "no multiple"),
+    "steps": ({"depth": 65}, "longer than the sum"),
     "runs": ({"right": "runs"}, "one axis has no runs"),
     "memory": ({"right": "columns", "stride": 1 << 20}, "bytes of shared memory"),
 }
