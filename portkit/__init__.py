@@ -28,7 +28,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"portkit.{name}")
     if name == "Tensor":
-        return importlib.import_module("portkit.tensor.tensor").Tensor
+        return importlib.import_module("portkit.tensor").Tensor
     raise AttributeError(f"module 'portkit' has no attribute {name!r}; its parts are {', '.join(_LAZY)}")
 
 

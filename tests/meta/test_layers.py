@@ -16,7 +16,7 @@ PACKAGE = ROOT / "portkit"
 
 # layer -> the layers it may import besides itself. `backends.*` stands for each backend.
 LAYERS: dict[str, frozenset[str]] = {
-    "": frozenset(),  # portkit/__init__.py itself: everything there is lazy
+    "": frozenset({"tensor"}),  # portkit/__init__.py itself: lazily, and for type checkers the class Tensor
     "errors": frozenset(),
     "spec": frozenset({"errors"}),
     "contract": frozenset({"errors", "spec"}),
