@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from portkit.compiler.build import build_nest
@@ -71,9 +71,12 @@ def _kernel(nest: Nest, capabilities: Capabilities) -> tuple[Kernel, Generated, 
     if digest not in _lowered:
         generated = generate(nest, capabilities)
         places = tuple(memories.index(m) for m in generated.memories)
-        _lowered[digest] = (legalise(generated.kernel, capabilities).kernel, generated, places)
+        # Without the nodes: they would keep the contents of this graph's sources in memory.
+        kept = replace(generated, memories=())
+        _lowered[digest] = (legalise(generated.kernel, capabilities).kernel, kept, places)
     kernel, generated, places = _lowered[digest]
-    return kernel, generated, [memories[i] for i in places]
+    found = tuple(memories[i] for i in places)
+    return kernel, replace(generated, memories=found), list(found)
 
 
 def _identity(capabilities: Capabilities) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,12 @@ def weights(shape: Shape) -> np.ndarray:
     return np.cos(np.arange(int(np.prod(fixed)), dtype=np.float64) + 1).reshape(fixed)
 
 
+def arrays_of(outputs: Sequence[Node], given: Mapping[Source, np.ndarray]) -> list[np.ndarray]:
+    """Return the arrays of nodes whose sources are given, or hold arrays of the host."""
+    held = {n.attr: n.attr.buffer.array for n in graph.topological(outputs) if n.op == "source" and n.attr.buffer}
+    return evaluate(outputs, {**held, **given})
+
+
 def gradient(function: Function, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the gradients of sum(weights * function(*arrays)) by every array."""
     places = sources(arrays)
@@ -41,7 +47,7 @@ def gradient(function: Function, arrays: Sequence[np.ndarray]) -> list[np.ndarra
     found = gradients(y, nodes, graph.source(seed))
     contents = {**dict(zip(places, arrays, strict=True)), seed: weights(y.shape)}
     zeros = [graph.const(F64, 0, n.shape) for n in nodes]
-    return evaluate([z if g is None else g for g, z in zip(found, zeros, strict=True)], contents)
+    return arrays_of([z if g is None else g for g, z in zip(found, zeros, strict=True)], contents)
 
 
 def differences(function: Function, arrays: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -54,7 +60,7 @@ def differences(function: Function, arrays: Sequence[np.ndarray]) -> list[tuple[
     y = function(*(graph.source(s) for s in places))
 
     def terms(changed: Sequence[np.ndarray]) -> np.ndarray:
-        return weights(y.shape) * evaluate([y], dict(zip(places, changed, strict=True)))[0]
+        return weights(y.shape) * arrays_of([y], dict(zip(places, changed, strict=True)))[0]
 
     scale = float(np.abs(terms(arrays)).sum()) + max((float(np.abs(a).max(initial=0)) for a in arrays), default=0)
     found: list[tuple[np.ndarray, np.ndarray]] = []
