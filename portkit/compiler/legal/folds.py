@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from portkit.compiler.legal.rewrite import Output, Parts
 from portkit.spec.builder import Reg
-from portkit.spec.types import DType, Type
 
 _STEPS = {"add": "add", "mul": "mul"}
 
@@ -16,19 +13,13 @@ def step(b: Output, kind: str, x: Reg, y: Reg) -> Reg:
     return b.op(_STEPS.get(kind, f"reduce.{kind}"), x, y)
 
 
-def identity(b: Output, kind: str, dtype: DType) -> Reg:
-    """Return what a fold by `kind` does not see: -0.0 for a float sum, so that -0.0 stays (Spec: numeric_c5)."""
-    is_float = dtype.is_float
-    values = {
-        "add": -0.0 if is_float else 0,
-        "mul": 1,
-        "max": -math.inf if is_float else dtype.min_int,
-        "min": math.inf if is_float else dtype.max_int,
-        "and": -1,
-        "or": 0,
-        "xor": 0,
-    }
-    return b.number(values[kind], Type(dtype))
+def neutral(b: Output, kind: str, x: Reg) -> Reg:
+    """Return what leaves x unchanged when folded with it: x itself but for add, mul and xor.
+
+    It is -0.0 for a float sum, so that -0.0 stays (Spec: numeric_c5).
+    """
+    values = {"add": -0.0 if x.type.dtype.is_float else 0, "mul": 1, "xor": 0}
+    return b.number(values[kind], x.type) if kind in values else x
 
 
 def halves(b: Output, kind: str, values: Parts) -> Reg:

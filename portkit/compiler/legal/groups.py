@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from portkit.compiler.legal.folds import identity, step
+from portkit.compiler.legal.folds import neutral, step
 from portkit.compiler.legal.needs import expands_group
 from portkit.compiler.legal.rewrite import Parts, Rewrite
 from portkit.contract import Capabilities
@@ -106,14 +106,13 @@ class _Groups(Rewrite):
         if not self._rounds:
             return x
         b, tile = self.b, self._tile(x.type.dtype)
-        neutral, first = identity(b, kind, x.type.dtype), b.number(0, Type(I32))
         for part in self._rounds:
             b.store(tile, self._lane, x, gate=part.stores)
             b.barrier()
-            x = step(b, kind, x, b.load(tile, part.above, gate=part.folds, other=neutral))
+            x = step(b, kind, x, b.load(tile, part.above, gate=part.folds, other=neutral(b, kind, x)))
         b.store(tile, self._lane, x, gate=b.equal(self._lane, 0))
         b.barrier()
-        return b.load(tile, first)
+        return b.load(tile, b.number(0, Type(I32)))
 
     def _tile(self, dtype: DType) -> Mem:
         if dtype not in self._tiles:
