@@ -9,8 +9,7 @@ DLPack goes through NumPy, which speaks it for all memory of the host: `from_arr
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,23 +25,29 @@ Array = NDArray[Any]
 
 
 class Buffer:
-    """`size` bytes on a device."""
+    """`size` bytes on a device, given back when nobody holds this object."""
 
-    __slots__ = ("__weakref__", "device", "handle", "size")
+    __slots__ = ("__weakref__", "_give_back", "_with", "device", "handle", "size")
 
-    def __init__(self, device: RuntimeDevice, handle: int, size: int) -> None:
-        """Name memory that somebody else gives back."""
+    def __init__(
+        self, device: RuntimeDevice, handle: int, size: int, give_back: Callable[[int, Any], None], with_: Any
+    ) -> None:
+        """Name memory that `give_back(handle, with_)` gives back."""
         self.device = device
         self.handle = handle
         self.size = size
+        self._give_back = give_back
+        self._with = with_
+
+    def __del__(self) -> None:
+        """Give the memory back. As cheap as can be: a replay makes a buffer for each of its outputs."""
+        self._give_back(self.handle, self._with)
 
     @classmethod
-    def pooled(cls, device: RuntimeDevice, size: int) -> Buffer:
-        """Return memory of the device's pool. Raises `OutOfMemory`."""
-        handle, room = device.pool.take(size)
-        made = cls(device, handle, size)
-        weakref.finalize(made, device.pool.give, handle, room).atexit = False
-        return made
+    def pooled(cls, device: RuntimeDevice, sizes: Sequence[int]) -> list[Buffer]:
+        """Return memory of the device's pool, a buffer for each size. Raises `OutOfMemory`."""
+        give, taken = device.pool.give, device.pool.take(sizes)
+        return [cls(device, handle, size, give, room) for size, (handle, room) in zip(sizes, taken, strict=True)]
 
     def __repr__(self) -> str:
         return f"<buffer {self.handle} of {self.size} bytes on {self.device.name}>"
@@ -107,9 +112,7 @@ def from_array(device: RuntimeDevice, array: Array, *, copy: bool | None = None)
     if isinstance(raw, HostMemory) and fits and not copy:
         with device.lock:
             handle = raw.adopt(array.ctypes.data, array.nbytes)
-        made = Buffer(device, handle, array.nbytes)
-        weakref.finalize(made, device.pool.release, handle, array).atexit = False
-        return made
+        return Buffer(device, handle, array.nbytes, device.pool.release, array)
     if copy is False:
         raise UsageError(
             f"device {device.name} cannot use this array in place: it needs contiguous host memory at a multiple of "

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -76,8 +77,12 @@ class RuntimeDevice:
 
     def allocate(self, size: int) -> Buffer:
         """Return a buffer of `size` bytes with any contents. Raises `OutOfMemory`, `DeviceLost`."""
+        return self.allocate_each([size])[0]
+
+    def allocate_each(self, sizes: Sequence[int]) -> list[Buffer]:
+        """Return a buffer for each size, with any contents. Raises `OutOfMemory`, `DeviceLost`."""
         self.check()
-        return Buffer.pooled(self, size)
+        return Buffer.pooled(self, sizes)
 
     def arena(self, size: int) -> Buffer:
         """Return memory of at least `size` bytes for temporaries of one run: all recordings take turns in it."""

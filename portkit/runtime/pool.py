@@ -12,6 +12,7 @@ import itertools
 import os
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from portkit.contract import ALIGNMENT, Device
@@ -54,26 +55,25 @@ class Pool:
         self._turns = itertools.count()
         self._live = self._peak = self._pooled = self._allocations = self._reuses = 0
 
-    def take(self, size: int) -> tuple[int, int]:
-        """Return a handle and how many bytes it has, to be given back by `give`.
+    def take(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
+        """Return for each size a handle and how many bytes it has, to be given back by `give`.
 
         Raises `OutOfMemory`, when not even an emptied pool leaves room, `DeviceLost` once the pool is closed.
         """
         if self._closed or os.getpid() != self._owner:
             raise DeviceLost("this device is closed, or was opened before a fork; open it again")
-        room = min(size_class(size), max(size, self._most))
+        taken: list[tuple[int, int]] = []
         with self._lock:
             self._collect()
-            waiting = self._free.get(room)
-            if waiting:
-                handle = waiting.pop()[1]
-                self._pooled -= room
-                self._reuses += 1
-            else:
-                handle = self._allocate(room)
-            self._live += room
+            try:
+                for size in sizes:
+                    room = min(size_class(size), max(size, self._most))
+                    taken.append(self._take_one(room))
+            except OutOfMemory:
+                self._returned.extend(taken)
+                raise
             self._peak = max(self._peak, self._live)
-        return handle, room
+        return taken
 
     def give(self, handle: int, room: int) -> None:
         """Give memory back; nothing that is started from now on may use it. Called by finalizers, in any thread."""
@@ -108,6 +108,17 @@ class Pool:
         self._closed = True
 
     # --- under the lock -------------------------------------------------------------------------------------------
+
+    def _take_one(self, room: int) -> tuple[int, int]:
+        waiting = self._free.get(room)
+        if waiting:
+            handle = waiting.pop()[1]
+            self._pooled -= room
+            self._reuses += 1
+        else:
+            handle = self._allocate(room)
+        self._live += room
+        return handle, room
 
     def _allocate(self, room: int) -> int:
         try:

@@ -74,8 +74,8 @@ class Recorded:
         check_inputs(device, program, inputs, self._sizes)
         with device.lock:
             given = dict(zip(program.inputs, inputs, strict=True))
-            for slot in self._made:
-                given[slot] = device.allocate(self._sizes[slot])
+            made = device.allocate_each([self._sizes[slot] for slot in self._made])
+            given.update(zip(self._made, made, strict=True))
             if self._memory is None or not self._memory.current:
                 self._lay_out()
             if self._recording is not None:

@@ -67,7 +67,7 @@ def dynamic() -> Program:
 
 def given(device: RuntimeDevice, *values: float, count: int = COUNT) -> list[Buffer]:
     """Buffers that are full of one value each."""
-    return [from_array(device, np.full(count, value, np.float32)) for value in values]
+    return [from_array(device, np.full(count, value, np.float32), copy=True) for value in values]
 
 
 def told(buffer: Buffer, count: int = COUNT) -> NDArray[Any]:
