@@ -6,7 +6,9 @@ So they do not import it: their results come from `Handle.wrap`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Shape, Size, show
 from portkit.errors import AxisError, DeviceMismatch, DTypeError, ShapeError, SpecError
-from portkit.spec.types import BOOL, DType
+from portkit.spec.types import BOOL, DType, encode
 from portkit.tensor.base import Handle, host_array, source_of
 from portkit.tensor.promotion import Scalar, as_dtype, promote
 
@@ -112,12 +114,17 @@ def as_node(name: str, value: Node | Scalar, dtype: DType, shape: Shape) -> Node
 
 def constant(name: str, value: Scalar, dtype: DType, shape: Shape = ()) -> Node:
     """Return a Python number as a constant. Raises `DTypeError` where it does not fit the dtype."""
-    if dtype is BOOL:
-        value = bool(value)
     try:
-        return graph.const(dtype, value, shape)
-    except SpecError:
+        bits = _encoded(dtype, bool(value) if dtype is BOOL else value, math.copysign(1.0, value))
+    except (SpecError, OverflowError):
         raise DTypeError(f"{name}: {value} does not fit {dtype}; cast the tensor first") from None
+    return graph.const_bits(dtype, bits, shape)
+
+
+@lru_cache(maxsize=4096)
+def _encoded(dtype: DType, value: Scalar, sign: float) -> int:
+    """Return the bit pattern of a number; `sign` tells the two zeros apart, which are equal."""
+    return encode(dtype, value)
 
 
 def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
@@ -139,6 +146,8 @@ def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
 
 def broadcast_node(node: Node, shape: Shape) -> Node:
     """Return a node with leading axes added and extents of 1 repeated; the shapes are known to fit."""
+    if node.shape == shape:
+        return node
     lead = (1,) * (len(shape) - node.rank)
     return graph.expand(graph.reshape(node, lead + node.shape), shape)
 
