@@ -1,10 +1,10 @@
 """The worst error of a unary f32 function over all 2^32 arguments, found by the cpu backend itself.
 
-    python -m bench.exhaustive_f32 [--base] [NAME ...]
+    python -m bench.exhaustive_f32 [--base | --fma] [NAME ...]
 
-One kernel computes the function in f32, by base forms with `--base`, else by what the device has, and beside it the
-same function in f64, and keeps the argument with the largest difference in ulp. The f64 derivations err by some 2^-28
-ulp of f32; the tests judge them against many digits.
+One kernel computes the function in f32, by base forms with `--base`, by `mul.add` too with `--fma`, else by all that
+the device has, and beside it the same function in f64, and keeps the argument with the largest difference in ulp. The
+f64 derivations err by some 2^-28 ulp of f32; the tests judge them against many digits.
 """
 
 from __future__ import annotations
@@ -106,9 +106,10 @@ def _error(c: Code, result: Reg, exact: Reg) -> Reg:
 def main(arguments: Sequence[str]) -> None:
     """Print the worst error of each function, its argument, and the seconds it took."""
     backend = find_backend("cpu")
-    base = "--base" in arguments
-    features = BASE if base else Features.of(backend.capabilities)
-    for name in [a for a in arguments if not a.startswith("-")] or NAMES:
+    native = Features.of(backend.capabilities)
+    chosen = {"--base": BASE, "--fma": Features(fma=native.fma)}
+    features = next((chosen[a] for a in arguments if a in chosen), native)
+    for name in [a for a in arguments if a not in chosen] or NAMES:
         begin = time.perf_counter()
         worst = search(name, features, backend)
         seconds = time.perf_counter() - begin

@@ -85,7 +85,8 @@ def _kernel(row: _Row) -> Kernel:
     item = b.add(b.mul(group, b.const("i32", _LANES)), lane)
     values = [b.load(source, item) for source in sources]
     b.store(target, item, emit(b, row.function, values, row.result, BASE))
-    return _without_unused(legalise(b.build(), _DEVICE).kernel)
+    narrow = row.function == "cast"
+    return _without_unused(legalise(b.build(), _DEVICE).kernel if narrow else b.build())
 
 
 def _without_unused(kernel: Kernel) -> Kernel:

@@ -176,7 +176,7 @@ def _widened(x: Array) -> Array:
 
 
 def exact_values(name: str, operands: Sequence[Array], dtype: DType) -> tuple[Array, Array]:
-    """Return f(operands) as f64 and what is missing from it; narrower dtypes need no tail."""
+    """Return f(operands) as f64 and what is missing from it, in ulp; narrower dtypes need no tail."""
     wide = [_widened(x) for x in operands]
     with np.errstate(all="ignore"):
         head = np.asarray(_NUMPY[name](*wide))
@@ -187,7 +187,8 @@ def exact_values(name: str, operands: Sequence[Array], dtype: DType) -> tuple[Ar
         for at in np.flatnonzero(np.isfinite(head) & (head != 0) & (np.abs(head) < largest(F64))):
             value = _EXACTLY[name](*(mpmath.mpf(float(x[at])) for x in wide))
             head[at] = float(value.real)
-            tail[at] = float(value.real - mpmath.mpf(float(head[at])))
+            unit = mpmath.mpf(float(ulp(head[at : at + 1], F64)[0]))
+            tail[at] = float((value.real - mpmath.mpf(float(head[at]))) / unit)
     return head, tail
 
 
@@ -197,7 +198,7 @@ def errors(actual: Array, head: Array, tail: Array, dtype: DType) -> Array:
     overflows = np.abs(head) >= largest(dtype) * (1 + 2.0 ** (-dtype.precision - 1)) if dtype is not F64 else False
     with np.errstate(all="ignore"):
         head = np.where(overflows, np.copysign(inf, head), head)
-        off = np.abs((wide - head) - tail) / ulp(head, dtype)
+        off = np.abs((wide - head) / ulp(head, dtype) - tail)
     same = (wide == head) & (np.isinf(head) | (head == 0)) | (np.isnan(wide) & np.isnan(head))
     return np.where(same, 0.0, np.where(np.isnan(off), inf, off))
 

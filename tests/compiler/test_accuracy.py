@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pytest
 
 from portkit.compiler.accuracy import BOUNDS, EXACT, ROUNDED, ulp_bound
 from portkit.compiler.decompose import BASE, Features
 from portkit.compiler.functions import FUNCTIONS
 from portkit.errors import UsageError
+from portkit.reference import numerics
+from portkit.reference.ulp import next_down, next_up
 from portkit.spec.forms import accuracy
-from portkit.spec.types import BF16, F16, F32, F64
-from tests.compiler.deriving import FEATURES
+from portkit.spec.types import BF16, F16, F32, F64, DType
+from tests.compiler.deriving import FEATURES, Array, assert_within, binades, compute, padded, special_values, spread
 
 FMA = Features(fma=frozenset({"f32", "f64"}))
 
@@ -41,6 +46,32 @@ def test_a_narrow_function_is_nearly_correctly_rounded(name: str) -> None:
     for dtype in (F16, BF16):
         bound, wide = ulp_bound(name, dtype, BASE), ulp_bound(name, F32, BASE)
         assert bound == EXACT if wide == EXACT else ROUNDED < bound < ROUNDED + wide / 1000
+
+
+@pytest.mark.parametrize("steps", [-2, 2])
+@pytest.mark.parametrize("name", ["div", "tan", "tanh", "sigmoid", "pow"])
+def test_a_bound_holds_where_the_native_reciprocal_errs_as_far_as_the_spec_allows(
+    name: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precise = numerics.math
+
+    def crude(kind: str, dtype: DType) -> numerics.Unary:
+        return partial(_moved, precise(kind, dtype), steps, dtype) if kind == "recip" else precise(kind, dtype)
+
+    monkeypatch.setattr(numerics, "math", crude)
+    x = padded(special_values(F32), spread(F32, 4096, name), binades(F32, 8, name))
+    operands = [x, x[::-1].copy()][: FUNCTIONS[name].arity]
+    actual = compute(name, operands, F32, FEATURES["cpu"], [F32] * len(operands))
+    assert_within(ulp_bound(name, F32, FEATURES["cpu"]), actual, operands, name, F32)
+
+
+def _moved(precise: numerics.Unary, steps: int, dtype: DType, x: Array) -> Array:
+    """Return results so many floats away from the correctly rounded ones, special values as they are."""
+    exact = precise(x)
+    moved = exact
+    for _ in range(abs(steps)):
+        moved = next_up(moved, dtype) if steps > 0 else next_down(moved, dtype)
+    return np.where(np.isfinite(exact) & (exact != 0) & np.isfinite(moved), moved, exact)
 
 
 def test_strict_derivations_of_division_and_roots_are_correctly_rounded() -> None:

@@ -121,32 +121,31 @@ def div(c: Code, a: Reg, b: Reg) -> Reg:
     """Return a / b.
 
     With a native reciprocal r and `mul.add`, q = a r is corrected by its remainder: q + r (a - b q). Both numbers are
-    scaled first if one is so large or small that r or the remainder were subnormal. Where r is correctly rounded, so is
-    the result; else it may overflow as many ulp too early as a r errs. Source: P. Markstein, "Computation of elementary
-    functions on the IBM RISC System/6000 processor", 1990.
+    scaled by a power of two where r would not be normal, which depends on b alone, so that it can leave a loop; a is
+    scaled again where q or the remainder might not be, and the result back. Source: P. Markstein, "Computation of
+    elementary functions on the IBM RISC System/6000 processor", 1990.
     """
     dtype = a.type.dtype
     if not (c.features.has("recip", dtype) and c.features.fuses(dtype)):
         return _divide(c, a, b)
-    a, b = _scaled(c, a, b)
-    r = c.math("recip", b)
+    width, f = dtype.bits, FORMATS[dtype]
+    up, down = 2.0 ** (2 * width), 2.0 ** (-2 * width)
+    scale = _scale(c, b, (down, up), (2.0 ** (dtype.emax + 1 - width), 2.0**-width))
+    a, b = c.mul(a, scale), c.mul(b, scale)
+    r, minus = c.math("recip", b), c.neg(b)
+    scale = _scale(c, a, (2.0 ** (dtype.emin + 2 * width), up), (2.0 ** (width + 8), down))
+    a = c.mul(a, scale)
     q = c.mul(a, r)
-    exact = c.fma(c.fma(c.neg(b), q, a), r, q)
-    return c.eq(q, c.add(q, q), q, exact)  # zero keeps its sign, and infinity has no remainder
+    exact = c.fma(c.fma(minus, q, a), r, q)
+    back = c.sub(c.like(c.bits(scale, f.unsigned), 2 * f.one), c.bits(scale, f.unsigned))
+    # Zero keeps its sign, and infinity has no remainder.
+    return c.mul(c.eq(q, c.add(q, q), q, exact), c.bits(back, dtype))
 
 
-def _scaled(c: Code, a: Reg, b: Reg) -> tuple[Reg, Reg]:
-    """Return both multiplied by one power of two, such that 1 / b is normal and the remainder too.
-
-    What overflows or vanishes by that does so in the quotient as well.
-    """
-    dtype = a.type.dtype
-    (size_a, _), (size_b, _) = magnitude(c, a), magnitude(c, b)
-    up, down = 2.0 ** (dtype.bits * 2), 2.0**-dtype.bits
-    low, high = 2.0 ** (dtype.emin + dtype.bits + 4), 2.0 ** (dtype.emax + 1 - dtype.bits)
-    least = c.lt(size_a, size_b, size_a, size_b)
-    scale = c.lt(least, low, up, c.gt(size_b, high, c.like(size_b, down), 1.0))
-    return c.mul(a, scale), c.mul(b, scale)
+def _scale(c: Code, x: Reg, small: tuple[float, float], large: tuple[float, float]) -> Reg:
+    """Return the factor for |x| below the first limit, or above the second; else 1. Each is a limit and a factor."""
+    size, _ = magnitude(c, x)
+    return c.lt(size, small[0], small[1], c.gt(size, large[0], c.like(size, large[1]), 1.0))
 
 
 def recip(c: Code, x: Reg) -> Reg:
