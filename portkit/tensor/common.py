@@ -181,7 +181,9 @@ def static(name: str, x: Tensor, axis: int) -> int:
     """Return an extent that the operation needs as a number. Raises `ShapeError` for a dynamic one."""
     n = x.shape[axis]
     if not isinstance(n, int):
-        raise ShapeError(f"{name}: axis {axis % x.ndim} of {show(x.shape)} is dynamic; this operation needs a fixed extent")
+        raise ShapeError(
+            f"{name}: axis {axis % x.ndim} of {show(x.shape)} is dynamic; this operation needs a fixed extent"
+        )
     return n
 
 
