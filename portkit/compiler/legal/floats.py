@@ -16,8 +16,7 @@ from dataclasses import replace
 
 from portkit.compiler.legal.formats import decode_bits, encode_bits, odd_from, odd_sum, round_to
 from portkit.compiler.legal.fused import fused_odd
-from portkit.compiler.legal.needs import lacks, registers_lack
-from portkit.compiler.legal.rewrite import Parts, Rewrite
+from portkit.compiler.legal.rewrite import Parts, Retype
 from portkit.contract import Capabilities
 from portkit.spec.assemble import written_type
 from portkit.spec.builder import Reg
@@ -45,30 +44,22 @@ _EIGHTHS = (F8E4M3FN, F8E5M2)
 
 def carry_narrow_floats(kernel: Kernel, capabilities: Capabilities) -> Kernel:
     """Return the kernel without f16, bf16 and f8 that the device lacks; it may have u16 and u8 in their place."""
-    if not registers_lack(kernel, (*_HALVES, *_EIGHTHS), capabilities):
-        return kernel
-    return _Floats(kernel, capabilities).run()
+    rewrite = _Floats(kernel, capabilities)
+    return rewrite.run() if rewrite.needed else kernel
 
 
-class _Floats(Rewrite):
+class _Floats(Retype):
+    dtypes = (*_HALVES, *_EIGHTHS)
+
     def memory(self, memory: Buffer | Shared) -> Buffer | Shared:
-        return replace(memory, dtype=_word(memory.dtype)) if self._is_narrow(memory.dtype) else memory
+        return replace(memory, dtype=_word(memory.dtype)) if self.is_missing(memory.dtype) else memory
 
     def rule(self, instr: Instr) -> Callable[[Instr], Parts] | None:
-        dtypes = [self.types[name].dtype for name in instr.reads]
-        dtypes += [self.kernel.memories[name].dtype for name in instr.mems]
-        if instr.type is not None:
-            dtypes.append(instr.type.dtype)
-        if not any(map(self._is_narrow, dtypes)):
-            return None
-        return _RULES.get(instr.name, _Floats._same).__get__(self)
-
-    def _is_narrow(self, dtype: DType) -> bool:
-        return dtype in (*_HALVES, *_EIGHTHS) and lacks(dtype, self.capabilities)
+        return _RULES.get(instr.name, _Floats._same).__get__(self) if self.concerns(instr) else None
 
     def carrier(self, dtype: DType) -> DType:
         """Return what values of a dtype are carried in."""
-        if not self._is_narrow(dtype):
+        if not self.is_missing(dtype):
             return dtype
         return F32 if dtype in _HALVES else _word(dtype)
 
@@ -126,9 +117,9 @@ class _Floats(Rewrite):
         source, target = self.types[instr.args[0]].dtype, instr.type.dtype
         if source == target:
             return self.parts(instr.args[0])
-        if not self._is_narrow(target):
+        if not self.is_missing(target):
             return (self.b.to(self.value(instr.args[0]), target),)
-        exact = self.value(instr.args[0]) if self._is_narrow(source) else self._as_f32(self.one(instr.args[0]), target)
+        exact = self.value(instr.args[0]) if self.is_missing(source) else self._as_f32(self.one(instr.args[0]), target)
         return (self.rounded(exact, target),)
 
     def _as_f32(self, x: Reg, target: DType) -> Reg:
@@ -151,8 +142,8 @@ class _Floats(Rewrite):
         if source == target:
             return self.parts(instr.args[0])
         x = self.one(instr.args[0])
-        word = self.bits(x, source) if self._is_narrow(source) else self.b.as_bits(x, _word(source))
-        return (self.carried(word, target) if self._is_narrow(target) else self.b.as_bits(word, target),)
+        word = self.bits(x, source) if self.is_missing(source) else self.b.as_bits(x, _word(source))
+        return (self.carried(word, target) if self.is_missing(target) else self.b.as_bits(word, target),)
 
     # --- memory -------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portkit.contract import Capabilities
-from portkit.spec.kernel import Instr, Kernel
+from portkit.spec.kernel import Instr
 from portkit.spec.types import BF16, BOOL, F16, TOKEN, DType, Type
 
 
@@ -29,13 +29,3 @@ def expands_group(instr: Instr, types: dict[str, Type], capabilities: Capabiliti
     dtype = types[instr.args[0]].dtype
     stepwise = is_wide(dtype, capabilities) or rounds_each_step(instr.form.kind, dtype, capabilities)
     return stepwise or not capabilities.has("group") or (dtype == BOOL and not capabilities.admits(instr.form, BOOL))
-
-
-def registers_lack(kernel: Kernel, dtypes: tuple[DType, ...], capabilities: Capabilities) -> bool:
-    """Return whether a kernel has registers or memory of one of the dtypes, and the device has it not."""
-    missing = {d for d in dtypes if lacks(d, capabilities)}
-    if not missing:
-        return False
-    return any(t.dtype in missing for t in kernel.types.values()) or any(
-        m.dtype in missing for m in kernel.memories.values()
-    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import TypeAlias
 
 from portkit.contract import Capabilities
@@ -76,7 +77,7 @@ class Output(Builder):
     def number(self, value: float | int | bool, type_: Type) -> Reg:
         """Return the constant of a value in every lane; integers wrap."""
         dtype = type_.dtype
-        bits = int(value) & ((1 << dtype.bits) - 1) if dtype.is_int else encode(dtype, value)
+        bits = int(value) & ((1 << dtype.bits) - 1) if dtype.is_int else _encoded(dtype.name, repr(value))
         return self.pattern(dtype, bits, type_.lanes)
 
     def like(self, value: Reg | float, other: Reg) -> Reg:
@@ -159,6 +160,12 @@ class Output(Builder):
     def pack(self, lanes: Parts) -> Reg:
         """Return a vector of its lanes; the lane itself for one."""
         return lanes[0] if len(lanes) == 1 else self.op("mov.pack", *lanes)
+
+
+@cache
+def _encoded(dtype: str, value: str) -> int:
+    """Return the bits of a float or bool, given as text because 0.0 equals -0.0 and 1 equals True."""
+    return encode(DTYPES[dtype], value == "True" if value in ("True", "False") else float(value))
 
 
 class Rewrite:
@@ -248,6 +255,32 @@ class Rewrite:
             for carry, value in zip(self.parts(name), self.parts(given), strict=True)
         )
         self.b.append(replace(instr, args=(self.one(instr.args[0]).name,), carries=pairs))
+
+
+class Retype(Rewrite):
+    """A walk that carries the dtypes of a class that the device lacks in others."""
+
+    dtypes: tuple[DType, ...] = ()
+
+    def __init__(self, kernel: Kernel, capabilities: Capabilities) -> None:
+        self._missing = {d.name for d in self.dtypes} - {*capabilities.dtypes}
+        super().__init__(kernel, capabilities)
+        registers = {name for name, type_ in self.types.items() if self.is_missing(type_.dtype)}
+        self._concerned = registers.union(m.name for m in kernel.memories.values() if self.is_missing(m.dtype))
+
+    @property
+    def needed(self) -> bool:
+        """Whether the kernel has a register or memory of a dtype that is missing."""
+        return bool(self._concerned)
+
+    def is_missing(self, dtype: DType) -> bool:
+        """Return whether values of a dtype are carried in another."""
+        return dtype.name in self._missing
+
+    def concerns(self, instr: Instr) -> bool:
+        """Return whether an instruction has an operand, a result or memory of a missing dtype."""
+        found = self._concerned
+        return instr.result in found or not (found.isdisjoint(instr.reads) and found.isdisjoint(instr.mems))
 
 
 def scaled_extent(extent: Extent, factor: int) -> Extent:

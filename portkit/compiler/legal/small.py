@@ -21,8 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from portkit.compiler.legal.formats import decode_bits, encode_bits
-from portkit.compiler.legal.needs import lacks, registers_lack
-from portkit.compiler.legal.rewrite import Parts, Rewrite
+from portkit.compiler.legal.rewrite import Parts, Retype
 from portkit.compiler.storage import storage
 from portkit.contract import Capabilities
 from portkit.spec.assemble import written_type
@@ -31,43 +30,33 @@ from portkit.spec.kernel import Buffer, Instr, Kernel, Shared
 from portkit.spec.rules import ALIGNMENT
 from portkit.spec.types import F32, I8, I16, I32, U8, U16, U32, DType, Type, decode
 
-_SMALL = (I8, U8, I16, U16)
-
 
 def widen_small_integers(kernel: Kernel, capabilities: Capabilities) -> Kernel:
     """Return the kernel without 8 and 16-bit integers that the device lacks."""
-    if not registers_lack(kernel, _SMALL, capabilities):
-        return kernel
-    return _Small(kernel, capabilities).run()
+    rewrite = _Small(kernel, capabilities)
+    return rewrite.run() if rewrite.needed else kernel
 
 
-class _Small(Rewrite):
+class _Small(Retype):
+    dtypes = (I8, U8, I16, U16)
+
     def memory(self, memory: Buffer | Shared) -> Buffer | Shared:
-        if not self._is_small(memory.dtype):
+        if not self.is_missing(memory.dtype):
             return memory
         return replace(memory, dtype=storage(memory.dtype, self.capabilities).element)
 
     def rule(self, instr: Instr) -> Callable[[Instr], Parts] | None:
-        dtypes = [self.types[name].dtype for name in instr.reads]
-        dtypes += [self.kernel.memories[name].dtype for name in instr.mems]
-        if instr.type is not None:
-            dtypes.append(instr.type.dtype)
-        if not any(map(self._is_small, dtypes)):
-            return None
-        return _RULES.get(instr.name, _Small._same).__get__(self)
-
-    def _is_small(self, dtype: DType) -> bool:
-        return dtype in _SMALL and lacks(dtype, self.capabilities)
+        return _RULES.get(instr.name, _Small._same).__get__(self) if self.concerns(instr) else None
 
     def carrier(self, dtype: DType) -> DType:
         """Return what values of a dtype are carried in."""
-        if not self._is_small(dtype):
+        if not self.is_missing(dtype):
             return dtype
         return I32 if dtype.is_signed else U32
 
     def wrap(self, x: Reg, dtype: DType) -> Reg:
         """Return the low bits of a carrier as a value of a dtype (Spec: cast_c1)."""
-        if not self._is_small(dtype):
+        if not self.is_missing(dtype):
             return x
         if not dtype.is_signed:
             return self.b.both(x, (1 << dtype.bits) - 1)
@@ -115,7 +104,7 @@ class _Small(Rewrite):
         x = self.b.to(self.one(instr.args[0]), self.carrier(target))
         if source.is_int:
             return (self.wrap(x, target) if _may_exceed(source, target) else x,)
-        if self._is_small(target):  # the cast saturated at 32 bits
+        if self.is_missing(target):  # the cast saturated at 32 bits
             x = self.b.most(self.b.least(x, target.max_int), target.min_int)
         return (x,)
 

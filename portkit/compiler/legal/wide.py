@@ -15,9 +15,8 @@ from dataclasses import replace
 from functools import reduce
 
 from portkit.compiler.legal import pairs
-from portkit.compiler.legal.needs import is_wide, registers_lack
 from portkit.compiler.legal.pairs import Pair
-from portkit.compiler.legal.rewrite import Parts, Rewrite, scaled_extent
+from portkit.compiler.legal.rewrite import Parts, Retype, scaled_extent
 from portkit.contract import Capabilities
 from portkit.errors import UsageError
 from portkit.spec.builder import Reg
@@ -27,28 +26,22 @@ from portkit.spec.types import BF16, F32, F64, I32, I64, U32, U64, DType, Type
 
 def split_wide_integers(kernel: Kernel, capabilities: Capabilities) -> Kernel:
     """Return the kernel without 64-bit integers that the device lacks; all of them are scalars."""
-    if not registers_lack(kernel, (I64, U64), capabilities):
-        return kernel
-    return _Wide(kernel, capabilities).run()
+    rewrite = _Wide(kernel, capabilities)
+    return rewrite.run() if rewrite.needed else kernel
 
 
-class _Wide(Rewrite):
+class _Wide(Retype):
+    dtypes = (I64, U64)
+
     def memory(self, memory: Buffer | Shared) -> Buffer | Shared:
-        if not self._is_wide(memory.dtype):
+        if not self.is_missing(memory.dtype):
             return memory
         if isinstance(memory, Shared):
             return replace(memory, dtype=U32, extent=memory.extent * 2)
         return replace(memory, dtype=U32, extent=scaled_extent(memory.extent, 2))
 
     def rule(self, instr: Instr) -> Callable[[Instr], Parts] | None:
-        dtypes = [self.types[name].dtype for name in instr.reads]
-        dtypes += [self.kernel.memories[name].dtype for name in instr.mems]
-        if instr.type is not None:
-            dtypes.append(instr.type.dtype)
-        return _RULES[instr.name].__get__(self) if any(map(self._is_wide, dtypes)) else None
-
-    def _is_wide(self, dtype: DType) -> bool:
-        return is_wide(dtype, self.capabilities)
+        return _RULES[instr.name].__get__(self) if self.concerns(instr) else None
 
     def pair(self, name: str) -> Pair:
         low, high = self.parts(name)
@@ -91,7 +84,7 @@ class _Wide(Rewrite):
 
     def _select(self, instr: Instr) -> Parts:
         x, y = self.parts(instr.args[2]), self.parts(instr.args[3])
-        if not self._is_wide(self.types[instr.args[0]].dtype):
+        if not self.is_missing(self.types[instr.args[0]].dtype):
             a, c = self.one(instr.args[0]), self.one(instr.args[1])
             return tuple(self.b.op(instr.name, a, c, p, q) for p, q in zip(x, y, strict=True))
         a, c = self.pair(instr.args[0]), self.pair(instr.args[1])
@@ -104,9 +97,9 @@ class _Wide(Rewrite):
     def _cast(self, instr: Instr) -> Parts:
         assert instr.type is not None
         target = instr.type.dtype
-        if self._is_wide(self.types[instr.args[0]].dtype):
+        if self.is_missing(self.types[instr.args[0]].dtype):
             x = self.pair(instr.args[0])
-            return x if self._is_wide(target) else (self._from_pair(x, target, self._signed(instr)),)
+            return x if self.is_missing(target) else (self._from_pair(x, target, self._signed(instr)),)
         x = self.one(instr.args[0])
         if x.type.dtype.is_int:
             return self._from_native(x) if x.type.dtype.bits == 64 else pairs.from_integer(self.b, x)
@@ -135,10 +128,10 @@ class _Wide(Rewrite):
         """The words of an f64 are the lanes of the same bits as a u32x2."""
         assert instr.type is not None
         source, target = self.types[instr.args[0]].dtype, instr.type.dtype
-        if self._is_wide(source) and self._is_wide(target):
+        if self.is_missing(source) and self.is_missing(target):
             return self.parts(instr.args[0])
         if source.is_int and target.is_int:
-            wide = self._is_wide(source)
+            wide = self.is_missing(source)
             return (
                 (self._to_native(self.pair(instr.args[0]), target),)
                 if wide
@@ -147,7 +140,7 @@ class _Wide(Rewrite):
         if 2 not in self.capabilities.lane_counts():
             message = f"kernel {self.kernel.name}: the bits of {source} as {target}"
             raise UsageError(f"{message} need i64, or vectors of 2 lanes; {self.capabilities.name} has neither")
-        if self._is_wide(source):
+        if self.is_missing(source):
             return (self.b.bits(self.b.pack(self.parts(instr.args[0])), target.name),)
         words = self.b.bits(self.one(instr.args[0]), Type(U32, 2))
         return self.b.lane_of(words, 0), self.b.lane_of(words, 1)
