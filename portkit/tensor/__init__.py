@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "tensor": "Tensor",
     "creation": "full zeros ones full_like zeros_like ones_like arange linspace eye meshgrid one_hot tril triu",
+    "exchange": "from_numpy from_dlpack",
+    "jit": "jit",
     "elementwise": (
         "add sub mul div floor_divide remainder fmod truncated_divide pow maximum minimum clip lt gt eq ne le "
         "ge logical_not logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not "

@@ -107,6 +107,27 @@ class Tensor(Handle):
             return array.astype(dtype)
         return array.copy() if copy or copy is None else array
 
+    def __dlpack__(
+        self,
+        *,
+        stream: None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """Return the elements for another array library: see `portkit.tensor.exchange`."""
+        from portkit.tensor.exchange import HOST, to_dlpack
+
+        if stream is not None or dl_device not in (None, HOST):
+            raise BufferError(f"a tensor is handed out in the memory of the host, not on {dl_device}")
+        return to_dlpack(self, max_version, copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return where `__dlpack__` hands out the elements: the host."""
+        from portkit.tensor.exchange import HOST
+
+        return HOST
+
     def to(self, target: str | DTypeLike) -> Tensor:
         """Return this tensor in another dtype, or on another device, to which a computed copy is made."""
         if not isinstance(target, str) or target in _DTYPE_NAMES:
