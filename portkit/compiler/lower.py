@@ -113,7 +113,9 @@ class _Rows:
                 return each(lambda t: self._step(kind, sums[t], body, wide))
 
             start = [self._identity(fold, wide)] * len(starts)
-            totals = self._carried([unordered[i] for i in order], start, step, body, frozenset({axis}))
+            # The results of earlier folds are known to each vector only: what is below them varies, too.
+            varying = self.folded.difference(unordered).union({axis})
+            totals = self._carried([unordered[i] for i in order], start, step, body, varying)
             for registers, total in zip(known, totals, strict=True):
                 registers[fold] = total
         each(lambda _: self._finish())

@@ -180,3 +180,12 @@ def test_a_scatter_along_an_axis_of_one_element_writes_it() -> None:
     output = g.scatter("add", x, g.const(I32, 0, (1, 5)), values, 0)
     (got,), _ = run_graph([output], contents, CPU)
     np.testing.assert_array_equal(got, evaluate([output], contents)[0])
+
+
+def test_a_second_fold_of_several_axes_over_tiles_of_rows_reads_its_own_places() -> None:
+    x = g.source(Source(F32, (3, 64, 4)))
+    total = g.reduce("add", x, [0, 2])
+    output = g.reduce("max", g.map_("sub", x, g.expand(total, x.shape)), [0, 2])
+    contents = {x.attr: small_integers(x, 1)}
+    (got,), _ = run_graph([output], contents, CPU)
+    np.testing.assert_array_equal(got, evaluate([output], contents)[0])
