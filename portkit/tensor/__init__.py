@@ -16,7 +16,6 @@ _NAMES = {
     "tensor": "Tensor",
     "creation": "full zeros ones full_like zeros_like ones_like arange linspace eye meshgrid one_hot tril triu",
     "exchange": "from_numpy from_dlpack",
-    "jit": "jit",
     "elementwise": (
         "add sub mul div floor_divide remainder fmod truncated_divide pow maximum minimum clip lt gt eq ne le "
         "ge logical_not logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not "
@@ -53,7 +52,7 @@ _NAMES = {
 """Module -> what of it is public here."""
 
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
-_SUBPACKAGES = ("nn", "optim", "random", "safetensors")
+_SUBPACKAGES = ("jit", "nn", "optim", "random", "safetensors")
 
 
 def __getattr__(name: str) -> Any:
