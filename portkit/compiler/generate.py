@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from portkit.compiler.attention import find_attention, schedule_online
 from portkit.compiler.emit import Emitter, stored_dtype
 from portkit.compiler.features import Features
 from portkit.compiler.graph import Node
 from portkit.compiler.index import Axis, Expr, Variable, leaves
 from portkit.compiler.lower import lower_rows
-from portkit.compiler.lower_online import find_attention, lower_online, schedule_online
+from portkit.compiler.lower_online import lower_online
 from portkit.compiler.lower_sequence import lower_sequence
 from portkit.compiler.lower_tiles import lower_tiles
 from portkit.compiler.merge import merge_axes

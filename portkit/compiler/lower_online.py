@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil, log, prod
+from math import ceil, log
 
+from portkit.compiler.attention import Attention, OnlineSchedule
 from portkit.compiler.contraction import is_plain
 from portkit.compiler.decompose import emit
 from portkit.compiler.derived.code import Code
@@ -30,135 +31,9 @@ from portkit.compiler.index import Axis, Expr, Index, minimum, substitute, unrav
 from portkit.compiler.lower import emit_tasks, product, ragged_mask
 from portkit.compiler.nest import Nest, Value
 from portkit.compiler.packing import turns
-from portkit.compiler.schedule import RowSchedule, grows, widest_lanes
-from portkit.contract import Capabilities
+from portkit.compiler.schedule import RowSchedule, grows
 from portkit.spec.builder import Mem, Reg
 from portkit.spec.types import encode, infinity_bits
-
-_MOST_VECTORS = 4
-_KEYS = 64
-_UNROLL = 2
-_TASKS_FOR_EACH_WORKER = 64
-_ROWS = (1, 2, 4, 6, 8)
-_LATENCY = 8
-"""Accumulators that keep two multiply-adds in each cycle busy."""
-_LOAD = 0.1
-"""Cycles for each register that a step of a tile loads, beside its multiply-adds."""
-
-
-@dataclass(frozen=True)
-class OnlineSchedule:
-    """How an attention runs.
-
-    A task is a block of queries: `vectors` of `lanes`. Keys come in blocks of `keys`, of which scores and results take
-    `rows` at a time in registers. `groups` work-groups share the tasks.
-    """
-
-    lanes: int
-    vectors: int
-    rows: int
-    keys: int
-    groups: int
-    unroll: int = _UNROLL
-
-    @property
-    def queries(self) -> int:
-        """The queries of a block."""
-        return self.lanes * self.vectors
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Attention:
-    """The parts of a nest that is an attention: fold over `key` of the softmax of `scores` times `values`.
-
-    `scores` hold `product`, the sum over `depth` of queries and keys; `column` runs along what the values have beside
-    keys, where there is more than one.
-    """
-
-    fold: Value
-    product: Value
-    queries: Value
-    keys: Value
-    batch: tuple[Axis, ...]
-    query: Axis
-    key: Axis
-    depth: Axis
-    column: Axis | None
-
-    @property
-    def scores(self) -> Value:
-        """What the softmax is of."""
-        return self.fold.args[0]
-
-    @property
-    def values(self) -> Value:
-        """What is weighted."""
-        return self.fold.args[1]
-
-    @property
-    def columns(self) -> int:
-        """How many columns the values have."""
-        return most(self.column.extent) if self.column is not None else 1
-
-
-def find_attention(nest: Nest) -> Attention | None:
-    """Return the parts of a nest that holds an attention, None if it does not."""
-    fold = next((f for f in nest.folds if f.attr[0] == "attend"), None)
-    if fold is None:
-        return None
-    (key,) = fold.attr[1]
-    (inner,) = (f for f in nest.folds if f is not fold)
-    (depth,) = inner.attr[1]
-    sides = inner.args[0].args
-    queries, keys = sides if key in sides[1].axes else sides[::-1]
-    beside = keys.axes | fold.args[1].axes
-    query = max((a for a in nest.rows if a in queries.axes - beside), key=lambda a: most(a.extent))
-    columns = [a for a in nest.rows if a not in fold.args[0].axes]
-    column = max(columns, key=lambda a: most(a.extent), default=None)
-    batch = tuple(a for a in nest.rows if a not in (query, column))
-    return Attention(fold, inner, queries, keys, batch, query, key, depth, column)
-
-
-# --- schedule -----------------------------------------------------------------------------------------------------
-
-
-def schedule_online(a: Attention, capabilities: Capabilities) -> OnlineSchedule:
-    """Return the heuristic's schedule of an attention for a device."""
-    size = a.fold.dtype.bytes
-    lanes = widest_lanes(size, capabilities)
-    registers = capabilities.tuning.vector_registers // max(1, lanes * size // capabilities.tuning.vector_bytes)
-    vectors = min(_MOST_VECTORS, ceil(most(a.query.extent) / lanes))
-    keys = min(_KEYS, max(most(a.key.extent), 1))
-    while vectors > 1 and _shared_bytes(a, lanes * vectors, keys, lanes) > capabilities.limits.shared_bytes:
-        vectors -= 1
-    while keys > 1 and _shared_bytes(a, lanes * vectors, keys, lanes) > capabilities.limits.shared_bytes:
-        keys //= 2
-    rows, vectors = _tile(registers, vectors, a.columns)
-    blocks = ceil(most(a.query.extent) / (lanes * vectors))
-    tasks = prod(most(b.extent) for b in a.batch) * blocks
-    groups = max(1, min(tasks, capabilities.tuning.workers * _TASKS_FOR_EACH_WORKER))
-    return OnlineSchedule(lanes, vectors, rows, keys, groups)
-
-
-def _tile(registers: int, most_vectors: int, columns: int) -> tuple[int, int]:
-    """Return the rows and vectors of the register tile that multiplies fastest.
-
-    It holds its accumulators, one vector of each of the vectors and one factor.
-    """
-
-    def cost(shape: tuple[int, int]) -> tuple[float, int]:
-        rows, vectors = shape
-        cycles = max(rows * vectors / 2, _LATENCY / 2) + (rows + vectors) * _LOAD
-        return cycles / (rows * vectors) * (ceil(columns / rows) * rows / columns), -vectors
-
-    shapes = [(r, v) for v in range(1, most_vectors + 1) for r in _ROWS if (r + 1) * v < max(registers, 3)]
-    return min(shapes, key=cost)
-
-
-def _shared_bytes(a: Attention, queries: int, keys: int, lanes: int) -> int:
-    depth, columns = (ceil(n / lanes) * lanes for n in (most(a.depth.extent), a.columns))
-    return a.fold.dtype.bytes * ((depth + columns + keys + 3) * queries + keys * (depth + columns))
-
 
 # --- lowering -----------------------------------------------------------------------------------------------------
 

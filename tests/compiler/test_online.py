@@ -98,8 +98,9 @@ def bound(sizes: Sizes, given: Mapping[Source, Array], result: DType) -> float:
     sums over keys by u for each key; the result is rounded once more.
     """
     u = 2.0**-F32.precision
-    q, k, v = (np.abs(a.astype(float)) for a in list(given.values())[:3])
-    score = (sizes.width + 4) * u * np.max(q @ k.swapaxes(-1, -2))
+    q, k, v, *masks = (np.abs(a.astype(float)) for a in given.values())
+    masked = max((np.max(m, initial=0.0, where=np.isfinite(m)) for m in masks), default=0.0)
+    score = (sizes.width + 4) * u * np.max(q @ k.swapaxes(-1, -2)) + 2 * u * masked
     exponentials = 8 * u
     relative = 2 * math.expm1(score + exponentials) + 2 * (sizes.keys + 4) * u + 2.0**-result.precision
     return 2 * relative * float(np.max(v))
