@@ -329,6 +329,8 @@ def substitute(outputs: Sequence[Node], replacements: Mapping[Node, Node]) -> li
 
     A replacement has the dtype and shape of what it replaces.
     """
+    if not replacements:
+        return list(outputs)
     new: dict[Node, Node] = {}
     for node in topological(outputs, replacements):
         kept = replacements.get(node)

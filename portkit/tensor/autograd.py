@@ -49,15 +49,14 @@ def backward(tensor: Tensor, gradient: Tensor | None = None, *, create_graph: bo
     until = leaves.Leaves()
     nodes = [n for n in graph.topological([output], until) if n in until]
     found = rewriting.gradients_of([output], nodes, [seed], until)
-    parts = [(leaves.owner(n), g) for n, g in zip(nodes, found, strict=True) if g is not None]
-    if not parts:
+    reached = [(leaves.owner(n), g) for n, g in zip(nodes, found, strict=True) if g is not None]
+    if not reached:
         raise UsageError("backward: the tensor depends on none that requires_grad, or was computed within no_grad")
     pending.note(tensor)  # so that the step that uses the gradients computes it too
-    for owner, part in parts:
+    parts = graph.substitute([g for _, g in reached], back)
+    for (owner, _), part in zip(reached, parts, strict=True):
         assert owner is not None  # `tensor` and `until` keep it
-        (total,) = graph.substitute([part], back)
-        if owner.grad is not None:
-            total = graph.map_("add", owner.grad.node, total)
+        total = part if owner.grad is None else graph.map_("add", owner.grad.node, part)
         owner.grad = owner.of(total if create_graph else graph.mark(total, "detach"), owner.device)
 
 
