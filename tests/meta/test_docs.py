@@ -81,6 +81,13 @@ def test_the_capabilities_page_tells_what_a_report_may_say() -> None:
     assert told == {evidence: claim.partition(":")[0] for evidence, claim in claims.items()}
 
 
+def test_the_architecture_page_lists_every_environment_variable() -> None:
+    named = {
+        name for path in (ROOT / "portkit").rglob("*.py") for name in re.findall(r"PORTKIT_[A-Z]+", path.read_text())
+    }
+    assert set(first_column(page("architecture.md"), "variable")) == named - {"PORTKIT_LIFELINE"}  # between our own
+
+
 def test_the_conformance_page_lists_every_verdict() -> None:
     assert set(first_column(page("conformance.md"), "verdict")) == {verdict.value for verdict in Verdict}
 
