@@ -21,6 +21,8 @@ _LATENCY = 8
 """Accumulators that keep two multiply-adds in each cycle busy."""
 _LOAD = 0.1
 """Cycles for each register that a step of a tile loads, beside its multiply-adds."""
+_READ = 0.1
+"""Cycles that it takes to bring keys and values nearer, for each multiply-add of one vector of queries."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _tile(registers: int, most_vectors: int, columns: int) -> tuple[int, int]:
     def cost(shape: tuple[int, int]) -> tuple[float, int]:
         rows, vectors = shape
         cycles = max(rows * vectors / 2, _LATENCY / 2) + (rows + vectors) * _LOAD
-        return cycles / (rows * vectors) * (ceil(columns / rows) * rows / columns), -vectors
+        return (cycles / (rows * vectors) + _READ / vectors) * ceil(columns / rows) * rows / columns, -vectors
 
     shapes = [(r, v) for v in range(1, most_vectors + 1) for r in _ROWS if (r + 1) * v < max(registers, 3)]
     return min(shapes, key=cost)
@@ -143,7 +145,8 @@ def first_hidden(a: Attention, last_query: Index) -> Index | None:
     where(i < j, -inf, score): of queries up to i, the keys from i+1 on.
     """
     hidden = _hidden_where(a.scores)
-    if hidden is None or grows(hidden, a.key) != 1 or (grows(hidden, a.query) or 0) > 0:
+    step = None if hidden is None else grows(hidden, a.query)
+    if hidden is None or step is None or step > 0 or grows(hidden, a.key) != 1:
         return None
     return minimum(maximum(1 - substitute(hidden, {a.key: 0, a.query: last_query}), 0), a.key.extent)
 

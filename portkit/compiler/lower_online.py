@@ -18,9 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from math import ceil, log
+from typing import TypeAlias
 
-from portkit.compiler.attention import Attention, OnlineSchedule
+from portkit.compiler.attention import Attention, OnlineSchedule, first_hidden
 from portkit.compiler.contraction import is_plain
 from portkit.compiler.decompose import emit
 from portkit.compiler.derived.code import Code
@@ -35,7 +37,10 @@ from portkit.compiler.schedule import RowSchedule, grows
 from portkit.spec.builder import Mem, Reg
 from portkit.spec.types import encode, infinity_bits
 
-# --- lowering -----------------------------------------------------------------------------------------------------
+Turn: TypeAlias = Callable[[Index, list[Reg]], None]
+
+_PARTS = 4
+"""Partial sums that keep the additions of values going."""
 
 
 def lower_online(nest: Nest, a: Attention, schedule: OnlineSchedule, e: Emitter) -> None:
@@ -91,8 +96,8 @@ class _Online:
         for axis, place in zip((*self.a.batch, self.block), unravel(task, extents), strict=True):
             e.bind(axis, e.index(place))
         self.masks = [self._mask(v) for v in range(self.s.vectors)]
-        self._start()
-        blocks = -(-self.a.key.extent // self.s.keys)
+        blocks = self._blocks()
+        self._start(minimum(blocks * self.s.keys, self.a.key.extent))
         with turns(e, blocks) as block:
             first = block * self.s.keys
             count = minimum(self.a.key.extent - first, self.s.keys)
@@ -108,6 +113,12 @@ class _Online:
         if isinstance(extent, int) and extent % self.s.queries == 0:
             return None
         return ragged_mask(self.e, extent - self.first_query - vector * self.s.lanes, self.s.lanes)
+
+    def _blocks(self) -> Index:
+        """Return how many blocks of keys any query of the block may attend to."""
+        last = minimum(self.first_query + (self.s.queries - 1), self.a.query.extent - 1)
+        end = None if self.a.column is None else first_hidden(self.a, last)
+        return -(-(self.a.key.extent if end is None else end) // self.s.keys)
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
@@ -148,8 +159,8 @@ class _Online:
 
     # --- before the keys ----------------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        """Pack the queries of the block with vectors along queries, and clear the state."""
+    def _start(self, hidden: Index) -> None:
+        """Pack the queries of the block with vectors along queries, and clear the state; keys from `hidden` on are."""
         a, e = self.a, self.e
         with turns(e, self.depth) as step:
             e.bind(a.depth, e.index(step))
@@ -157,12 +168,29 @@ class _Online:
                 with self._vector(v):
                     self._store(self.packed_queries, step, v, e.splat(e.value(a.queries)))
         zero, lowest = self._const(0), self._minus_infinity()
+        unseen = None if a.column is None or hidden == a.key.extent else self._unseen(a.column, hidden)
         with turns(e, self.columns) as column:
+            first = zero if unseen is None else self.b.splat(self.b.load(unseen, e.index(column)), self.s.lanes)
             for v in range(self.s.vectors):
-                self._store(self.sums, column, v, zero)
+                self._store(self.sums, column, v, first)
         for v in range(self.s.vectors):
             self._store(self.total, 0, v, zero)
             self._store(self.highest, 0, v, lowest)
+
+    def _unseen(self, column: Axis, hidden: Index) -> Mem:
+        """Return the sums of the values of hidden keys, with weights of 0: only infinities and NaN leave a trace."""
+        e, a = self.e, self.a
+        zero = self._const(0)
+
+        def turn(key: Index, total: list[Reg]) -> None:
+            e.bind(a.key, e.index(hidden + key))
+            total[:] = [*total[1:], self._multiply_add(e.splat(e.value(a.values)), zero, total[0])]
+
+        sums = self._shared("unseen", ceil(self.columns / self.s.lanes) * self.s.lanes)
+        for at in self._vectors_along(column):
+            parts = self._unrolled(a.key.extent - hidden, _PARTS, [zero] * _PARTS, turn)
+            self.b.store_vec(sums, e.index(at), reduce(self.b.add, parts))
+        return sums
 
     def _pack(self, f: _Rows, first: Index, count: Index) -> None:
         """Compute the rows of a factor for one block of keys, if they are not read in place."""
@@ -238,14 +266,16 @@ class _Online:
                 for v, x in enumerate(right, r * self.s.vectors):
                     total[v] = self._multiply_add(left, x, total[v])
 
-        whole = count // self.s.unroll
-        total = self._carried(whole, self.s.unroll, 0, sums, turn)
-        return self._carried(count - whole * self.s.unroll, 1, whole * self.s.unroll, total, turn)
+        return self._unrolled(count, self.s.unroll, sums, turn)
 
-    def _carried(
-        self, count: Index, unroll: int, done: Index, sums: Sequence[Reg], turn: Callable[[Index, list[Reg]], None]
-    ) -> list[Reg]:
-        """Run a loop that carries sums, some turns at a time; `turn` replaces those in its list by the next ones."""
+    def _unrolled(self, count: Index, unroll: int, sums: Sequence[Reg], turn: Turn) -> list[Reg]:
+        """Run a loop that carries sums, some turns at a time and then what is left of them."""
+        whole = count // unroll
+        total = self._carried(whole, unroll, 0, sums, turn)
+        return self._carried(count - whole * unroll, 1, whole * unroll, total, turn)
+
+    def _carried(self, count: Index, unroll: int, done: Index, sums: Sequence[Reg], turn: Turn) -> list[Reg]:
+        """Run a loop that carries sums; `turn` replaces those in its list by the next ones."""
         following = list(sums)
         if count == 0:
             return following
@@ -256,7 +286,8 @@ class _Online:
             self.e.bind(axis, loop.index)
             following = [loop[n] for n in names]
             for u in range(unroll):
-                turn(axis * unroll + (u + done), following)
+                with self.e.scope():
+                    turn(axis * unroll + (u + done), following)
             loop.next(**dict(zip(names, following, strict=True)))
         return [loop[n] for n in names]
 

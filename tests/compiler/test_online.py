@@ -20,7 +20,7 @@ from portkit.compiler.graph import Node, Source
 from portkit.compiler.online import fold_attention, inside_attention
 from portkit.compiler.plan import plan
 from portkit.reference.checks import check
-from portkit.spec.types import BF16, F16, F32, F64, DType
+from portkit.spec.types import BF16, F16, F32, F64, I32, DType
 from tests.compiler.running import BASE, CPU, run_graph
 
 Array = NDArray[Any]
@@ -79,9 +79,11 @@ def attention(inputs: Sequence[Node], finish: Callable[[Node], Node] = lambda s:
     return product(softmax(finish(scaled(product(q, k), most(q.shape[-1])))), transposed(v))
 
 
-def causal(s: Node) -> Node:
+def causal(s: Node, ahead: int = 0) -> Node:
+    """Mask the keys that come after a query's own; `ahead` keys came before the first query."""
     shape = tuple(map(most, s.shape))
     rows = spread(g.reshape(g.iota(shape[-2]), (shape[-2], 1)), shape)
+    rows = g.map_("add", rows, g.const(I32, ahead, shape)) if ahead else rows
     later = g.map_("lt", rows, spread(g.iota(shape[-1]), shape))
     return g.map_("where", later, g.const(s.dtype, -math.inf, shape), s)
 
@@ -99,11 +101,12 @@ def bound(sizes: Sizes, given: Mapping[Source, Array], result: DType) -> float:
     """
     u = 2.0**-F32.precision
     q, k, v, *masks = (np.abs(a.astype(float)) for a in given.values())
+    values = np.max(v, where=np.isfinite(v), initial=0.0)
     masked = max((np.max(m, initial=0.0, where=np.isfinite(m)) for m in masks), default=0.0)
     score = (sizes.width + 4) * u * np.max(q @ k.swapaxes(-1, -2)) + 2 * u * masked
     exponentials = 8 * u
     relative = 2 * math.expm1(score + exponentials) + 2 * (sizes.keys + 4) * u + 2.0**-result.precision
-    return 2 * relative * float(np.max(v))
+    return 2 * relative * float(values)
 
 
 def judge(sizes: Sizes, output: Node, given: dict[Source, Array]) -> Compiled:
@@ -139,6 +142,21 @@ def test_causal_attention_is_one_kernel() -> None:
     sizes = Sizes((2,), 40, 40)
     inputs = sizes.sources()
     judge(sizes, attention(inputs, causal), contents(inputs))
+
+
+@pytest.mark.parametrize("ahead", [-3, 0, 60, 300])
+def test_causal_attention_reads_no_keys_of_blocks_that_all_its_queries_may_not_see(ahead: int) -> None:
+    sizes = Sizes((), 70, 200, 4, 20)
+    inputs = sizes.sources()
+    judge(sizes, attention(inputs, lambda s: causal(s, ahead)), contents(inputs))
+
+
+def test_an_infinite_value_of_a_key_that_is_masked_everywhere_still_spoils_its_column() -> None:
+    sizes = Sizes((), 70, 200, 4, 20)
+    inputs = sizes.sources()
+    given = contents(inputs)
+    given[inputs[2].attr][[150, 199], [3, 17]] = np.inf, np.nan
+    judge(sizes, attention(inputs, causal), given)
 
 
 def test_an_additive_mask_with_infinities_is_read_in_the_kernel() -> None:
