@@ -13,6 +13,7 @@ from portkit.tensor import movement, reductions
 from portkit.tensor.activations import softplus
 from portkit.tensor.common import one_axis, same_device
 from portkit.tensor.normalisation import log_softmax
+from portkit.tensor.promotion import inexact, wide
 
 if TYPE_CHECKING:
     from portkit.tensor.tensor import Tensor
@@ -97,14 +98,27 @@ def nll_loss(
     Raises `ShapeError`, `DTypeError`, `UsageError`.
     """
     target = _classes("nll_loss", x, target)
-    wanted = movement.unsqueeze(target, 1) == reductions.place(x, 1)
-    weights = e.cast(wanted & movement.unsqueeze(target != ignore, 1), x.dtype)
-    if weight is not None:
-        weights = weights * movement.reshape(weight, (1, x.shape[1], *(1 for _ in x.shape[2:])))
-    # `where` and not a product: minus infinity of another class counts for nothing.
-    losses = -reductions.sum(e.where(weights != 0, x * weights, 0.0), 1)
+    wanted = _one_hot(x, target)
+    losses = -reductions.sum(e.where(wanted, x, 0.0), 1)
+    return _weighed("nll_loss", losses, wanted, target != ignore, weight, reduction)
+
+
+def _one_hot(x: Tensor, target: Tensor) -> Tensor:
+    """Return which elements of x are of the wanted classes, as bool."""
+    return movement.unsqueeze(target, 1) == reductions.place(x, 1)
+
+
+def _weighed(
+    name: str, losses: Tensor, wanted: Tensor, counted: Tensor, weight: Tensor | None, reduction: str
+) -> Tensor:
+    """Return losses times the weights of their classes, folded; what counts for nothing adds nothing, not even NaN."""
+    rest = (1,) * (wanted.ndim - 2)
+    each = 1.0 if weight is None else movement.reshape(weight, (1, wanted.shape[1], *rest))
+    own = e.cast(reductions.sum(e.where(wanted, each, 0.0), 1), losses.dtype)
+    weights = e.where(counted, own, 0.0)
+    losses = e.where(weights != 0, losses if weight is None else losses * weights, 0.0)
     if reduction != "mean":
-        return _reduced("nll_loss", losses, reduction)
+        return _reduced(name, losses, reduction)
     return reductions.sum(losses) / reductions.sum(weights)
 
 
@@ -129,21 +143,38 @@ def cross_entropy(
 ) -> Tensor:
     """Return the cross entropy of logits x (n, c, ...) with classes (n, ...), or with probabilities of the shape of x.
 
-    `smoothing` moves that share of each class's probability to all classes evenly. Other arguments as in `nll_loss`;
-    with smoothing or probabilities neither `weight` nor `ignore` is taken. A single sample may lack axis n.
+    `smoothing` moves that share of each class's probability to all classes evenly. Classes may be weighed, unless
+    smoothed, and left out, as in `nll_loss`; probabilities not. A single sample may lack axis n.
     Raises `ShapeError`, `DTypeError`, `UsageError`.
     """
     if x.ndim == 1:
         x, target = movement.unsqueeze(x, 0), movement.unsqueeze(target, 0)
+    dtype = inexact(x.dtype)
+    x = e.cast(x, wide(dtype))
+    if target.shape == x.shape and target.dtype.is_float:
+        if weight is not None or ignore != -100:
+            raise UsageError("cross_entropy: with probabilities neither weight nor ignore is taken")
+        losses = _of_probabilities(x, target, smoothing)
+        return e.cast(_reduced("cross_entropy", losses, reduction), dtype)
+    if weight is not None and smoothing:
+        raise UsageError("cross_entropy: with smoothing no weight is taken")
+    target = _classes("cross_entropy", x, target)
+    wanted = _one_hot(x, target)
+    losses = _of_classes(x, wanted, smoothing)
+    return e.cast(_weighed("cross_entropy", losses, wanted, target != ignore, weight, reduction), dtype)
+
+
+def _of_classes(x: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
+    """Return log(sum(exp(x))) less the wanted x, all shifted by the maximum: statistics of rows, read once."""
+    shifted = x - e.detach(reductions.max(x, 1, keepdims=True))
+    total = e.log(reductions.sum(e.exp(shifted), 1))
+    own = reductions.sum(e.where(wanted, shifted, 0.0), 1)
+    if not smoothing:
+        return total - own
+    return total - own * (1.0 - smoothing) - reductions.mean(shifted, 1) * smoothing
+
+
+def _of_probabilities(x: Tensor, target: Tensor, smoothing: float) -> Tensor:
     logs = log_softmax(x, 1)
-    if target.shape != x.shape or not target.dtype.is_float:
-        target = _classes("cross_entropy", x, target)
-        if not smoothing:
-            return nll_loss(logs, target, weight, ignore, reduction)
-        target = e.cast(movement.unsqueeze(target, 1) == reductions.place(x, 1), logs.dtype)
-    if weight is not None or ignore != -100:
-        raise UsageError("cross_entropy: with smoothing or probabilities neither weight nor ignore is taken")
-    losses = -reductions.sum(logs * target, 1)
-    if smoothing:
-        losses = losses * (1.0 - smoothing) - reductions.mean(logs, 1) * smoothing
-    return _reduced("cross_entropy", losses, reduction)
+    losses = -reductions.sum(logs * e.cast(target, x.dtype), 1)
+    return losses * (1.0 - smoothing) - reductions.mean(logs, 1) * smoothing if smoothing else losses

@@ -105,12 +105,13 @@ def group_norm(
 
     Raises `ShapeError`. Source: Y. Wu, K. He, "Group Normalization", 2018.
     """
-    weight, bias = _channels("group_norm", x, weight, bias)
-    if static("group_norm", x, 1) % groups:
+    parameters = _channels("group_norm", x, weight, bias)
+    if groups < 1 or static("group_norm", x, 1) % groups:
         raise ShapeError(f"group_norm: {x.shape[1]} channels of {show(x.shape)} do not divide into {groups} groups")
     split = movement.unflatten(x, 1, (groups, -1))
     normal = _standardised(split, tuple(range(2, split.ndim)), epsilon)
-    return _scaled(movement.reshape(normal, x.shape), weight, bias)
+    weight, bias = (None if p is None else movement.unflatten(p, 1, (groups, -1)) for p in parameters)
+    return movement.reshape(_scaled(normal, weight, bias), x.shape)
 
 
 def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, epsilon: float = 1e-5) -> Tensor:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from portkit.compiler import graph
-from portkit.compiler.graph import show
+from portkit.compiler.graph import Size, show
 from portkit.errors import ShapeError
 from portkit.tensor import elementwise, movement, products, reductions
-from portkit.tensor.common import constant, sequence, static
+from portkit.tensor.common import sequence, static
 from portkit.tensor.promotion import inexact, wide
 from portkit.tensor.windows import windows
 
@@ -72,13 +72,20 @@ def avg_pool(
     steps = sizes if stride is None else sequence(stride, rank, "avg_pool", "stride")
     dtype = inexact(x.dtype)
     x = elementwise.cast(x, wide(dtype))
+    rows = windows(_padded(x, axes, pads, 0), axes, sizes, steps, (1,) * rank)
     if count_padding or not any(pads):
-        rows = windows(_padded(x, axes, pads, 0), axes, sizes, steps, (1,) * rank)
         return elementwise.cast(reductions.mean(rows, range(x.ndim, rows.ndim)), dtype)
-    ones = x.wrap(constant("avg_pool", 1, x.dtype, (1,) * (x.ndim - rank) + x.shape[x.ndim - rank :]))
-    parts = (windows(_padded(part, axes, pads, 0), axes, sizes, steps, (1,) * rank) for part in (x, ones))
-    totals, counts = (reductions.sum(rows, range(rows.ndim - rank, rows.ndim)) for rows in parts)
-    return elementwise.cast(totals / counts, dtype)
+    totals = reductions.sum(rows, range(x.ndim, rows.ndim))
+    for axis, k, s, p in zip(axes, sizes, steps, pads, strict=True):
+        totals = totals / elementwise.cast(_inside(totals, axis, x.shape[axis], k, s, p), totals.dtype)
+    return elementwise.cast(totals, dtype)
+
+
+def _inside(result: Tensor, axis: int, n: Size, k: int, s: int, p: int) -> Tensor:
+    """Return how many places of each window along an axis are not padding."""
+    start = reductions.place(result, axis) * s - p
+    end = start.wrap(movement.extent_node(n, (1,) * result.ndim))
+    return elementwise.minimum(start + k, end) - elementwise.maximum(start, 0)
 
 
 def _check_padding(name: str, sizes: Sequence[int], pads: Sequence[int]) -> None:

@@ -214,6 +214,18 @@ def test_cross_entropy_with_probabilities_and_smoothing_is_its_formula() -> None
     close(f.cross_entropy(Tensor(x), Tensor(target), smoothing=0.1), -(smooth * logs).sum(1).mean(), 30)
 
 
+def test_cross_entropy_leaves_out_ignored_samples_and_classes_out_of_range() -> None:
+    x = random(4, 5)
+    few = Tensor([2, -100, 7, 3])
+    logs = np.log(softmax(x.astype(np.float64), 1))
+    close(f.cross_entropy(Tensor(x), few), -(logs[0, 2] + logs[3, 3]) / 2, 30)
+    smooth = 0.8 * logs[[0, 3], [2, 3]] + 0.2 * logs[[0, 3]].mean(1)
+    close(f.cross_entropy(Tensor(x), few, smoothing=0.2), -smooth.mean(), 30)
+    poisoned = x.copy()
+    poisoned[1] = math.nan
+    assert np.isfinite(value(f.cross_entropy(Tensor(poisoned), few)))
+
+
 def test_an_impossible_class_that_is_not_wanted_costs_nothing() -> None:
     x = Tensor([[0.0, -math.inf]])
     same(f.cross_entropy(x, Tensor([0])), np.float32(0))
@@ -256,7 +268,7 @@ ERRORS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "class dtype": (lambda: f.nll_loss(X, Tensor([0.0] * 4)), DTypeError,
         "the target holds classes, as integers, got f32"),
     "smoothing": (lambda: f.cross_entropy(X, Tensor([0] * 4), Tensor([1.0] * 6), smoothing=0.1), UsageError,
-        "neither weight"),
+        "no weight is taken"),
 }  # fmt: skip
 
 
