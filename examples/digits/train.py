@@ -58,12 +58,14 @@ class Net(nn.Module):
 
 def split() -> tuple[Images, Images, Labels, Labels]:
     """Return images and labels to train with and to test with, always the same."""
-    data: Any = datasets  # scikit-learn has types for few of its functions
+    data: Any = datasets  # few of its functions are typed
     digits = data.load_digits()
     images: Images = (digits.images[:, None] / 16).astype(np.float32)
     labels: Labels = digits.target.astype(np.int32)
-    cut: Any = model_selection.train_test_split
-    train, test, of_train, of_test = cut(images, labels, test_size=0.2, random_state=0, stratify=labels)
+    models: Any = model_selection
+    train, test, of_train, of_test = models.train_test_split(
+        images, labels, test_size=0.2, random_state=0, stratify=labels
+    )
     return train, test, of_train, of_test
 
 
