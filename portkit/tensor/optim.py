@@ -45,7 +45,7 @@ class Optimizer(ABC):
         self._rate = Tensor(learning_rate, "f32", device)
         self._count = Tensor(0, "i32", device)
         self.state = {name: [_kept(p) for p in self.parameters] for name in self.slots}
-        realise([*self.parameters, *(t for tensors in self.state.values() for t in tensors)])
+        pending.realise_with([*self.parameters, *(t for tensors in self.state.values() for t in tensors)])
 
     @property
     def learning_rate(self) -> float:
@@ -74,8 +74,7 @@ class Optimizer(ABC):
             for n in moving:
                 self._move(n)
         changed = [t for n in moving for t in (self.parameters[n], *(kept[n] for kept in self.state.values()))]
-        waiting = [t for t in pending.take() if isinstance(t, Tensor)]
-        realise([*changed, self._count, *waiting, *others])
+        pending.realise_with([*changed, self._count, *others])
 
     def _move(self, n: int) -> None:
         p = self.parameters[n]

@@ -8,10 +8,12 @@ results, so that the forward pass is shared.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from portkit.tensor.base import Handle
+    from portkit.tensor.tensor import Tensor
 
 _waiting: dict[int, weakref.ReferenceType[Handle]] = {}
 
@@ -27,3 +29,10 @@ def take() -> list[Handle]:
     found = [reference() for reference in list(_waiting.values())]
     _waiting.clear()
     return [t for t in found if t is not None and t.node.op != "source"]
+
+
+def realise_with(tensors: Iterable[Tensor]) -> None:
+    """Compute tensors, each once, together with those noted."""
+    from portkit.tensor.realising import realise
+
+    realise(list({id(t): t for t in (*tensors, *cast("list[Tensor]", take()))}.values()))

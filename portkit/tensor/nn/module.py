@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from portkit.compiler.graph import show
 from portkit.errors import ShapeError, UsageError
+from portkit.tensor import pending
 from portkit.tensor.promotion import DTypeLike
-from portkit.tensor.realising import realise
 from portkit.tensor.tensor import Tensor
 
 
@@ -99,7 +99,7 @@ class Module:
 
     def realize(self) -> Self:
         """Compute the tensors inside that wait, together, and return this module."""
-        realise(list({id(t): t for _, t in self.named_tensors()}.values()))
+        pending.realise_with(tensor for _, tensor in self.named_tensors())
         for _, module in self.modules():
             module._computed = True
         return self
