@@ -123,13 +123,18 @@ _opened: dict[str, RuntimeDevice] = {}
 _opening = threading.RLock()
 
 
+def default_name() -> str:
+    """Return the backend that is used where none is named: that in PORTKIT_DEVICE, else cpu."""
+    return os.environ.get(VARIABLE, "") or DEFAULT
+
+
 def open_device(name: str | None = None) -> RuntimeDevice:
     """Return the device of an installed backend, or of `package.module:ATTRIBUTE`; the same one until it is closed.
 
     Without a name that in the environment variable PORTKIT_DEVICE, else cpu.
     Raises `UsageError` for an unknown name, `CannotRunHere` with the reason.
     """
-    wanted = name or os.environ.get(VARIABLE, "") or DEFAULT
+    wanted = name or default_name()
     with _opening:
         if wanted not in _opened:
             _opened[wanted] = RuntimeDevice(find_backend(wanted))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Shape, Size, Source
 from portkit.errors import DTypeError, ShapeError
+from portkit.runtime.devices import default_name
 from portkit.spec.types import BOOL, DTYPES, I32, DType
 from portkit.tensor import tracing
 from portkit.tensor.leaves import own, recorded
@@ -18,7 +19,8 @@ from portkit.tensor.promotion import DEFAULT_FLOAT, DTypeLike, as_dtype
 
 Array: TypeAlias = NDArray[Any]
 
-DEFAULT_DEVICE = "cpu"
+DEFAULT_DEVICE = default_name()
+"""Where tensors are that name no device; the environment is read once."""
 
 
 @dataclass(frozen=True, slots=True)

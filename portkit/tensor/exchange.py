@@ -43,7 +43,7 @@ def from_dlpack(array: Any, device: str | None = None) -> Tensor:
         raise DTypeError(f"from_dlpack: {error}; the array must be the host's, of a dtype that NumPy has") from error
 
 
-def to_dlpack(tensor: Tensor, max_version: tuple[int, int] | None, copy: bool | None) -> Any:
+def capsule_of(tensor: Tensor, max_version: tuple[int, int] | None, copy: bool | None) -> Any:
     """Return a tensor's capsule for `__dlpack__`; who cannot read read-only memory gets a copy, unless forbidden.
 
     Raises `DTypeError` for a dtype that NumPy cannot hand out, `BufferError` where a copy is needed and forbidden.

@@ -116,11 +116,11 @@ class Tensor(Handle):
         copy: bool | None = None,
     ) -> Any:
         """Return the elements for another array library: see `portkit.tensor.exchange`."""
-        from portkit.tensor.exchange import HOST, to_dlpack
+        from portkit.tensor.exchange import HOST, capsule_of
 
         if stream is not None or dl_device not in (None, HOST):
             raise BufferError(f"a tensor is handed out in the memory of the host, not on {dl_device}")
-        return to_dlpack(self, max_version, copy)
+        return capsule_of(self, max_version, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """Return where `__dlpack__` hands out the elements: the host."""
