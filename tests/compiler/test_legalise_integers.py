@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from portkit.compiler.legal.rewrite import scaled_extent
 from portkit.conformance.cases.specials import finite_specials, nonfinite_specials
 from portkit.contract import BASE_DTYPES
+from portkit.errors import UsageError
 from portkit.spec.builder import Builder, Reg
+from portkit.spec.kernel import Extent
 from portkit.spec.types import BOOL, DTYPES, F32, I32, I64, U32, U64, DType, Type
 from tests.compiler.legal import BASE, DEVICES, assert_agrees, check_columns, crossed, form, like_base, run_legal
 
@@ -184,3 +187,16 @@ def test_pairs_are_gated_shared_and_copied_as_wholes():
 def test_the_unsigned_high_product_of_the_largest_words_carries_into_every_word():
     largest = (1 << 64) - 1
     check_columns(form("mul.hi"), [U64, U64], U64, crossed([largest, largest - 1, 1 << 63], [largest, U32.max_int]))
+
+
+@pytest.mark.parametrize(
+    ("extent", "expected"), [((8,), "16"), (("n",), "n*2"), (("n", 3, "m"), "n*6*m"), ((2, "n", 5), "20*n")], ids=str
+)
+def test_the_extent_of_a_buffer_of_pairs_counts_words(extent, expected):
+    assert str(scaled_extent(Extent(extent), 2)) == expected
+
+
+@pytest.mark.parametrize("extent", [(1 << 30,), tuple("abcdefghijklmnop")], ids=["large", "factors"])
+def test_a_buffer_of_more_words_than_may_be_declared_is_refused(extent):
+    with pytest.raises(UsageError, match="more than a buffer may have: split it"):
+        scaled_extent(Extent(extent), 2)

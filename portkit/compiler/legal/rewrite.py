@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from math import prod
 from typing import TypeAlias
 
 from portkit.contract import Capabilities
-from portkit.spec.assemble import written_type
+from portkit.errors import UsageError
+from portkit.spec.assemble import MAX_EXTENT, MAX_FACTORS, written_type
 from portkit.spec.builder import Builder, Mem, Reg
 from portkit.spec.kernel import Buffer, Extent, Instr, Kernel, Shared
 from portkit.spec.types import DTYPES, DType, Type, encode
@@ -284,10 +286,17 @@ class Retype(Rewrite):
 
 
 def scaled_extent(extent: Extent, factor: int) -> Extent:
-    """Return an extent times a literal, in as many factors where one of them is a literal."""
+    """Return an extent times a literal, in as many factors where one of them is a literal.
+
+    Raises `UsageError` for an extent beyond what a kernel may declare (Spec: header_c3).
+    """
     factors = list(extent.factors)
-    for place, old in enumerate(factors):
-        if isinstance(old, int):
-            factors[place] = old * factor
-            return Extent(tuple(factors))
-    return Extent((*factors, factor))
+    literals = [place for place, old in enumerate(factors) if isinstance(old, int)]
+    if literals:
+        factors[literals[0]] = prod(f for f in factors if isinstance(f, int)) * factor
+        factors = [f for place, f in enumerate(factors) if isinstance(f, str) or place == literals[0]]
+    else:
+        factors.append(factor)
+    if len(factors) > MAX_FACTORS or any(isinstance(f, int) and f > MAX_EXTENT for f in factors):
+        raise UsageError(f"{extent} elements of two words each are more than a buffer may have: split it")
+    return Extent(tuple(factors))
