@@ -244,8 +244,8 @@ def test_the_package_offers_the_class_and_the_functions_by_name() -> None:
 
 
 INTERNAL = {
-    "apply", "apply_float", "capsule_of", "contract", "drop", "extent_node", "fold", "getitem", "in_wide", "place", "place_in",
-    "product_dtype", "setitem", "sizes", "times_share", "values_for", "wrapped",
+    "apply", "apply_float", "capsule_of", "contract", "drop", "extent_node", "fold", "getitem", "in_wide", "place",
+    "place_in", "product_dtype", "setitem", "sizes", "times_share", "values_for", "wrapped",
 }  # fmt: skip
 
 
