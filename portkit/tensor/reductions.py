@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from portkit.compiler import graph
 from portkit.compiler.graph import Size, show
 from portkit.errors import DTypeError, ShapeError
-from portkit.spec.types import BOOL, I32, DType
+from portkit.spec.types import BOOL, I32
 from portkit.tensor import elementwise, movement
 from portkit.tensor.common import Axes, axes_of, one_axis
-from portkit.tensor.promotion import accumulator, inexact, wide
+from portkit.tensor.promotion import DTypeLike, accumulator, inexact, wide
 
 if TYPE_CHECKING:
     from portkit.tensor.tensor import Tensor
@@ -39,7 +39,7 @@ def drop(x: Tensor, axes: Sequence[int]) -> Tensor:
     return movement.reshape(x, tuple(n for a, n in enumerate(x.shape) if a not in axes))
 
 
-def sum(x: Tensor, axis: Axes = None, keepdims: bool = False, dtype: DType | None = None) -> Tensor:
+def sum(x: Tensor, axis: Axes = None, keepdims: bool = False, dtype: DTypeLike | None = None) -> Tensor:
     """Return the sum over axes, 0 for none, in `dtype` or that of x (i32 for narrower integers and bool).
 
     Raises `AxisError`, `DTypeError`.

@@ -101,11 +101,15 @@ class Tensor(Handle):
         return _plain(array).tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the elements as an array, for NumPy."""
+        """Return the elements as an array, for NumPy; with `copy=False` to be read only, where they lie."""
         array = realising.contents(self)
+        if copy is not False:
+            return array.astype(array.dtype if dtype is None else dtype)
         if dtype is not None and np.dtype(dtype) != array.dtype:
-            return array.astype(dtype)
-        return array.copy() if copy or copy is None else array
+            raise ValueError(f"a tensor of {self.dtype} is no array of {np.dtype(dtype)} without a copy")
+        view = array.view()
+        view.flags.writeable = False
+        return view
 
     def __dlpack__(
         self,
@@ -193,6 +197,19 @@ class Tensor(Handle):
         array = realising.contents(self)
         text = np.array2string(_plain(array), separator=", ", prefix="Tensor(", precision=6)
         return f"Tensor({text}, {self.dtype}{where})"
+
+    def __copy__(self) -> Tensor:
+        """Return another tensor of the same value, and a leaf of its own if this is one; it has no gradient yet."""
+        other = Tensor.of(self.node, self.device)
+        other.requires_grad = self.requires_grad
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the computed elements, the device's name and whether this is a leaf."""
+        return Tensor, (self.numpy(), None, self.device, self.requires_grad)
 
     def __len__(self) -> int:
         if not self.ndim:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -153,6 +156,30 @@ def test_numpy_reads_a_tensor_and_leaves_operators_to_it() -> None:
     assert np.asarray(x, dtype=np.float64).dtype == np.float64
     assert isinstance(np.ones(2, np.float32) + x, Tensor)
     same(cast(Any, np.ones((2, 2), np.float32)) @ x, np.array([3, 3], np.float32))
+
+
+def test_an_array_without_a_copy_is_read_only_and_of_the_same_dtype() -> None:
+    x = Tensor([1.0, 2.0])
+    shown = np.asarray(x, copy=False)
+    with pytest.raises(ValueError, match="read-only"):
+        shown[0] = 5
+    with pytest.raises(ValueError, match="a tensor of f32 is no array of float64 without a copy"):
+        np.asarray(x, dtype=np.float64, copy=False)
+    np.asarray(x)[0] = 7
+    same(x, np.array([1, 2], np.float32))
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_a_copied_or_pickled_tensor_is_another_of_the_same_value(again: Callable[[Tensor], Tensor]) -> None:
+    x = Tensor([1.0, 2.0], dtype=BF16, requires_grad=True)
+    y = again(x)
+    assert y.requires_grad
+    y += 1
+    same(x, np.array([1, 2], BF16.numpy))
+    same(y, np.array([2, 3], BF16.numpy))
+    (y * y).sum().backward()
+    assert x.grad is None
+    assert y.grad is not None
 
 
 def test_reflected_operators_keep_the_order_of_operands() -> None:
