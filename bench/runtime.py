@@ -107,7 +107,7 @@ def chain(groups: int) -> Program:
     b.store(y, index, b.add(b.load(x, index), b.const("f32", 1.0)))
     kernel, shape = b.build(), (groups * LANES,)
     names: dict[int, Role] = {0: "input", LAUNCHES: "output"}
-    roles = [names.get(n, "temporary") for n in range(LAUNCHES + 1)]
+    roles: list[Role] = [names.get(n, "temporary") for n in range(LAUNCHES + 1)]
     slots = tuple(Slot(4 * shape[0], role, F32, shape, Storage(F32)) for role in roles)
     launches = tuple(Launch(kernel, (groups,), (n, n + 1)) for n in range(LAUNCHES))
     return Program(launches, slots, (0,), (LAUNCHES,))
