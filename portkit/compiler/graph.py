@@ -43,13 +43,17 @@ _numbers = itertools.count()
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Source:
-    """Where the contents of a source node come from: whatever the runtime keeps in `buffer`; identity is equality."""
+    """Where the contents of a source node come from: whatever the runtime keeps in `buffer`; identity is equality.
+
+    `extents` gives the values that the variables in `shape` have for these contents.
+    """
 
     dtype: DType
     shape: Shape
     buffer: Any = None
     name: str = ""
     number: int = field(default_factory=lambda: next(_numbers))
+    extents: Mapping[Expr, int] = field(default_factory=dict[Expr, int])
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)

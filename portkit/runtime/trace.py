@@ -80,8 +80,8 @@ class Trace:
         began = time.perf_counter()
         compiled = compile_graph(outputs, device.capabilities)
         program = compiled.program
-        known = values(program, variables)
         inputs = [buffer_of(source) for source in compiled.sources]
+        known = values(program, variables)
         sizes = [size_of(slot.bytes, known) for slot in program.slots]
         check_inputs(device, program, inputs, sizes)
         steps = [resolve(device, launch, known) for launch in program.launches]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from portkit.compiler import graph
 from portkit.compiler.graph import Source
+from portkit.compiler.index import Expr, evaluate, leaves
 from portkit.compiler.storage import from_device, storage, to_device
 from portkit.errors import DeviceMismatch, ShapeError
 from portkit.tensor import tracing
@@ -41,10 +42,23 @@ def _realise(tensors: Sequence[Tensor]) -> None:
             continue
         device = open_device(name)
         nodes = [t.node for t in waiting]
-        buffers = compute(device, nodes, lambda source, device=device: buffer_of(source, device))
+        extents: dict[str, int] = {}
+        buffers = compute(device, nodes, lambda s, device=device, extents=extents: _given(s, device, extents), extents)
         for tensor, node, buffer in zip(waiting, nodes, buffers, strict=True):
-            made = graph.source(Source(node.dtype, node.shape, buffer))
-            tensor.rebind(made)
+            tensor.rebind(graph.source(Source(node.dtype, node.shape, buffer, extents=_known(node.shape, extents))))
+
+
+def _given(source: Source, device: RuntimeDevice, extents: dict[str, int]) -> Buffer:
+    """Return a source's contents on a device, and note the values of its dynamic extents."""
+    for dimension, extent in source.extents.items():
+        if extents.setdefault(str(dimension), extent) != extent:
+            other = extents[str(dimension)]
+            raise ShapeError(f"dimension {dimension} is {other} in one tensor and {extent} in another")
+    return buffer_of(source, device)
+
+
+def _known(shape: graph.Shape, extents: Mapping[str, int]) -> dict[Expr, int]:
+    return {leaf: extents[str(leaf)] for n in shape if isinstance(n, Expr) for leaf in leaves(n)}
 
 
 def buffer_of(source: Source, device: RuntimeDevice) -> Buffer:
@@ -63,18 +77,16 @@ def buffer_of(source: Source, device: RuntimeDevice) -> Buffer:
 def contents(tensor: Tensor) -> NDArray[Any]:
     """Return the elements as an array of the host, computed if need be; it is not to be written to.
 
-    Raises `ShapeError` for a tensor with a dynamic dimension, `TensorError` while a function is captured for what
-    depends on its arguments.
+    Raises `TensorError` while a function is captured for what depends on its arguments.
     """
     if tracing.current() is not None:
         tracing.check_known([tensor.node])
     _realise([tensor])
-    held = tensor.node.attr.buffer
+    origin: Source = tensor.node.attr
+    held = origin.buffer
     if isinstance(held, HostBuffer):
         return held.array
-    shape = [n for n in tensor.shape if isinstance(n, int)]
-    if len(shape) != tensor.ndim:
-        raise ShapeError(f"the extents of {graph.show(tensor.shape)} are not known; give the dynamic ones values")
+    shape = [int(evaluate(n, origin.extents)) for n in tensor.shape]
     stored = storage(tensor.dtype, held.device.capabilities)
     count = stored.bytes
     for n in shape:

@@ -1,108 +1,70 @@
-"""Operations on a dynamic extent: one graph, which means for every extent what the graph of that extent means."""
+"""Dynamic dimensions: one compiled program for every extent within bounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from portkit.compiler import graph
-from portkit.compiler.evaluate import evaluate
-from portkit.compiler.graph import Source, source
-from portkit.compiler.index import Variable
-from portkit.errors import ShapeError
-from portkit.spec.types import F32
-from portkit.tensor import creation, elementwise, functional, movement
-from portkit.tensor.einstein import einsum
-from portkit.tensor.realising import contents
-from portkit.tensor.tensor import Tensor
-from tests.tensor.judging import random, value
+from portkit.errors import AxisError, ShapeError
+from portkit.runtime import programs
+from portkit.tensor import Tensor
+from portkit.tensor import functional as F
+from portkit.tensor.dynamic import Dimension, dynamic
 
-N = Variable("n", 3, 64)
-W = Tensor(random(8, 8, seed=1))
-KERNEL = Tensor(random(4, 8, 3, seed=2))
+N = Dimension("n", 1, 40)
+SIZES = (1, 3, 16, 17, 40)
 
-OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "elementwise": lambda x: x * 2 + x.exp(),
-    "broadcast": lambda x: x + W[0],
-    "softmax over it": lambda x: x.softmax(0),
-    "softmax beside it": lambda x: x.softmax(1),
-    "mean over it": lambda x: x.mean(0),
-    "variance over all": lambda x: x.var(),
-    "argmax over it": lambda x: x.argmax(0),
-    "running sum": lambda x: x.cumsum(0),
-    "matmul": lambda x: x @ W,
-    "matmul over it": lambda x: x.transpose() @ x,
-    "einsum": lambda x: einsum("nd,md->nm", x, x),
-    "layer norm": lambda x: functional.layer_norm(x, 8),
-    "batch norm": lambda x: functional.batch_norm(x),
-    "linear": lambda x: functional.linear(x, W, W[0]).gelu(),
-    "attention": lambda x: functional.scaled_dot_product_attention(x, x, x, causal=True),
-    "cross entropy": lambda x: functional.cross_entropy(x, x.argmax(1)),
-    "convolution over it": lambda x: functional.conv1d(x.transpose().unsqueeze(0), KERNEL, padding=1),
-    "convolution beside it": lambda x: functional.conv1d(x.unsqueeze(1), KERNEL[:, :1], stride=2),
-    "pooling over it": lambda x: functional.max_pool(x.transpose().unsqueeze(0), 2),
-    "padding": lambda x: x.pad([(1, 2), (0, 0)]),
-    "join": lambda x: movement.cat([x, W, x], 0),
-    "slice": lambda x: x[1:],
-    "slice from the end": lambda x: x[-2:, ::2],
-    "every second": lambda x: x[::2],
-    "the last": lambda x: x[-1],
-    "flip": lambda x: x.flip(0),
-    "places": lambda x: x[Tensor([0, -1])],
-    "assignment of a row": lambda x: with_row(x, 1),
-    "assignment from the end": lambda x: with_row(x, -1),
-    "tile": lambda x: x.tile(2, 1),
-    "triangle": lambda x: creation.tril(x @ x.transpose()),
-    "position": lambda x: x + creation.arange(x.shape[0]).unsqueeze(1),
-    "where": lambda x: elementwise.where(x > 0, x, x.mean(0)),
-    "flatten": lambda x: x.flatten().sum(),
+
+def numbers(*shape: int) -> np.ndarray:
+    return (np.arange(np.prod(shape)) % 7 - 3).astype(np.float32).reshape(shape)
+
+
+BUILDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "a map": lambda x: x * 2 + 1,
+    "a sum over the dimension": lambda x: x.sum(axis=0),
+    "a sum along the rest": lambda x: x.sum(axis=1),
+    "a maximum over the dimension": lambda x: x.max(axis=0),
+    "a product with a matrix": lambda x: x @ Tensor(numbers(6, 5)),
+    "a product with its transpose": lambda x: x.transpose(0, 1) @ x,
+    "a transpose": lambda x: x.transpose(0, 1) + 1,
+    "a softmax along the rest": lambda x: F.softmax(x, axis=1),
+    "a running sum": lambda x: x.cumsum(axis=0),
 }
 
 
-def with_row(x: Tensor, row: int) -> Tensor:
-    y = x + 0
-    y[row] = 5
-    return y
+@pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS.keys())
+def test_every_extent_gives_what_a_fixed_one_gives(build: Callable[[Tensor], Tensor]) -> None:
+    for size in SIZES:
+        x = numbers(size, 6)
+        found = build(dynamic(Tensor(x), 0, N)).numpy()
+        wanted = build(Tensor(x)).numpy()
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=4 * np.finfo(np.float32).eps)
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_a_graph_of_a_dynamic_extent_means_the_same_at_every_extent(name: str) -> None:
-    origin = Source(F32, (N, 8))
-    dynamic = OPERATIONS[name](Tensor.of(source(origin)))
-    for extent in (3, 4, 7, 16):
-        data = random(extent, 8)
-        fixed = OPERATIONS[name](Tensor(data))
-        got = evaluate([dynamic.node], held(dynamic) | {origin: data})[0]
-        wanted = value(fixed)
-        assert got.shape == wanted.shape
-        # The same sums, perhaps in another order, and a count that is a reciprocal rather than a constant.
-        error = np.abs(got.astype(np.float64) - wanted).max(initial=0.0)
-        assert error <= 4 * extent * np.spacing(np.float32(np.abs(wanted).max(initial=0.0)))
+def test_all_extents_share_one_compiled_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+    real = programs.compile_graph
+    monkeypatch.setattr(programs, "compile_graph", lambda *a: compiled.append(a) or real(*a))
+    own = Dimension("only_here", 1, 64)
+    for size in SIZES:
+        (dynamic(Tensor(numbers(size, 9)), 0, own) * 3 - 2).realize()
+    assert len(compiled) <= 1
 
 
-def held(tensor: Tensor) -> dict[Source, NDArray[Any]]:
-    """Return the contents of the sources that have some."""
-    found = [n for n in graph.topological([tensor.node]) if n.op == "source" and n.attr.buffer is not None]
-    return {n.attr: contents(Tensor.of(n)) for n in found}
+def test_one_dimension_has_one_extent_at_a_time() -> None:
+    x, y = dynamic(Tensor(numbers(3, 2)), 0, N), dynamic(Tensor(numbers(4, 2)), 0, N)
+    with pytest.raises(ShapeError, match="dimension n is 3 in one tensor and 4 in another"):
+        (x + y).realize()
 
 
-NEEDS_A_NUMBER: dict[str, Callable[[Tensor], object]] = {
-    "sort": lambda x: x.sort(0),
-    "topk": lambda x: x.topk(2, 0),
-    "split": lambda x: x.split(2),
-    "roll": lambda x: x.roll(1, 0),
-    "unbind": lambda x: x.unbind(),
-    "diagonal": lambda x: x.diagonal(),
-    "interpolate": lambda x: functional.interpolate(x.transpose().unsqueeze(0), 4),
-    "adaptive_avg_pool": lambda x: functional.adaptive_avg_pool(x.transpose().unsqueeze(0), 4),
-}
+def test_an_extent_outside_the_bounds_is_refused() -> None:
+    with pytest.raises(ShapeError, match="1 to 40 of dimension n"):
+        dynamic(Tensor(numbers(41, 2)), 0, N)
 
 
-@pytest.mark.parametrize("name", NEEDS_A_NUMBER)
-def test_what_needs_a_fixed_extent_says_so(name: str) -> None:
-    with pytest.raises(ShapeError, match=rf"{name}: axis . of .*n.* is dynamic; this operation needs a fixed extent"):
-        NEEDS_A_NUMBER[name](Tensor.of(source(Source(F32, (N, 8)))))
+def test_an_axis_out_of_range_is_refused() -> None:
+    with pytest.raises(AxisError, match="axis 2"):
+        dynamic(Tensor(numbers(4, 2)), 2, N)
