@@ -6,7 +6,7 @@ inputs bit for bit on every machine; it is also the filter and the name in every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from portkit.spec.kernel import Kernel
 if TYPE_CHECKING:
     import numpy as np
 
+    from portkit.compiler.graph import Node, Source
+    from portkit.contract import Capabilities
     from portkit.runtime.client import DeviceClient
 
 SUITE_VERSION = "1.0-draft"
@@ -27,6 +29,7 @@ class Level(Enum):
     DEVICE = "device"
     OPS = "ops"
     KERNELS = "kernels"
+    TENSORS = "tensors"
 
 
 class Tier(Enum):
@@ -67,11 +70,28 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """A conformance case; exactly one of `trial` and `check` is given.
+class GraphTrial:
+    """A graph to compile for the device and run: its outputs, and the contents of its sources.
 
-    `trial` builds a launch that the judge compares with the reference. `check` talks to the device itself and raises
-    `CheckFailed` with what is wrong. `needs` are ids or id prefixes of the ladder that must have passed.
+    `nodes` are what the judge takes the graph to mean; `compiled` are nodes of the same meaning that are handed to the
+    compiler in their place (with intermediate results stored, say), and `capabilities` those for which it compiles:
+    the device's own, or fewer.
+    """
+
+    nodes: Sequence[Node]
+    contents: Mapping[Source, np.ndarray[Any, Any]]
+    capabilities: Capabilities
+    compiled: Sequence[Node] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A conformance case; exactly one of `trial`, `graph` and `check` is given.
+
+    `trial` builds a launch that the judge compares with the reference. `graph` builds, for a device's capabilities, a
+    graph that is compiled, run launch by launch and compared with what the graph admits. `check` talks to the device
+    itself and raises `CheckFailed` with what is wrong. `needs` are ids or id prefixes of the ladder that must have
+    passed.
     """
 
     id: str
@@ -79,6 +99,7 @@ class Case:
     tier: Tier
     cells: tuple[Cell, ...] = ()
     trial: Callable[[], Trial] | None = None
+    graph: Callable[[Capabilities], GraphTrial] | None = None
     check: Callable[[DeviceClient], None] | None = None
     needs: tuple[str, ...] = ()
 

@@ -1,68 +1,33 @@
-"""Judge one case on one device: launch, look at every byte afterwards, compare with what the spec accepts.
+"""Judge one case on one device and make its journal entry, with a failure card where it does not pass.
 
-What is around the buffers: each buffer is allocated longer than the kernel is told, and the tail holds a pattern;
-between the buffers lie allocations of their own with the same pattern. After the launch every byte of all of them is
-read back. A write just past the end of a buffer always hits its tail; a write before its beginning, or far outside, is
-caught where the device places allocations near each other, or faults.
-
-What is in the buffers: those that the kernel only writes start as poison. An element that still holds poison
-afterwards, though the spec accepts that value, may not have been written at all: the case is launched again with
-another poison. The reference starts from the same poison, so what a kernel leaves alone on purpose is accepted.
+A launch is judged in `portkit.conformance.launching`, a graph in `portkit.conformance.graphs`.
 """
 
 from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import TypeAlias
 
 import msgspec
-import numpy as np
 
-from portkit.conformance.card import Card, Mismatch, clip, finite, kernel_text, mismatch, replay_line, suspect
+from portkit.conformance.card import Card, clip, kernel_text, replay_line, suspect
 from portkit.conformance.case import Case, CheckFailed, Trial
-from portkit.conformance.expectation import Acceptances, Array, expect, outputs_digest
-from portkit.conformance.hints import Wrong, hint
+from portkit.conformance.graphs import GraphRun
 from portkit.conformance.journal import Entry
+from portkit.conformance.launching import Finding, Launch, failed_call
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
 from portkit.contract import Capabilities
-from portkit.errors import ContractError, DeviceError, DeviceHang, DeviceLost
+from portkit.errors import ContractError, DeviceError
 from portkit.reference.bounds import NumericModel
-from portkit.runtime.client import DeviceClient, Guard
-from portkit.spec.geometry import grid_counts
+from portkit.runtime.client import DeviceClient
 
 Outcome: TypeAlias = Entry
 CASE_SECONDS = 10.0
 """Time limit of one launch, compilation included."""
-GUARD_BYTES = 256
-MOST_REASON = 800
-"""Characters of a device's message that stand in the reason; all of it stands in the card's detail."""
-_POISONS = (0xA5, 0x5A)
-_GUARDS = (0xC3, 0x3C)
 _RERUNS = {Verdict.FAIL: 2, Verdict.CRASH: 1, Verdict.TIMEOUT: 1}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one attempt found; `reason` is empty for a pass."""
-
-    verdict: Verdict
-    reason: str = ""
-    suspect: str = ""
-    """What the finding itself accuses, where that is more than the case is about."""
-    detail: str = ""
-    wrong: int = 0
-    elements: int = 0
-    ill_conditioned: int = 0
-    error_share: float = 0.0
-    ulp: float = 0.0
-    mismatch: Mismatch | None = None
-    hint: str = ""
-    digest: str = ""
-    reference_digest: str = ""
-    device_seconds: float = 0.0
 
 
 def model_of(capabilities: Capabilities) -> NumericModel:
@@ -91,14 +56,16 @@ def judge_case(
 
 
 def _judge(case: Case, client: DeviceClient, model: NumericModel, seconds: float) -> Entry:
-    if case.trial is None:
-        attempt: Attempt = _Check(case, client)
+    if case.graph is not None:
+        attempt: Attempt = GraphRun(case.graph(client.capabilities), client, model, seconds)
+    elif case.trial is None:
+        attempt = _Check(case, client)
     else:
         trial = case.trial()
         missing = undeclared(trial.kernel, client.capabilities)
         if missing:
             return Entry(case.id, Verdict.UNSUPPORTED, case.level.value, reason=missing)
-        attempt = _Launch(trial, client, model, seconds)
+        attempt = Launch(trial, client, model, seconds)
     found = _confirmed(attempt, client)
     return Entry(
         id=case.id,
@@ -130,18 +97,6 @@ def _confirmed(attempt: Attempt, client: DeviceClient) -> Finding:
     return first
 
 
-def _failed_call(error: DeviceError | ContractError, client: DeviceClient) -> Finding:
-    """Return the finding for an exception of the device."""
-    text, vendor = str(error), str(error.__cause__ or "")
-    if len(text) > MOST_REASON:
-        text, vendor = f"{text[:MOST_REASON]}... (see detail)", vendor or text
-    if isinstance(error, DeviceHang | DeviceLost):
-        client.kill()
-        verdict = Verdict.TIMEOUT if isinstance(error, DeviceHang) else Verdict.CRASH
-        return Finding(verdict, text, detail=vendor)
-    return Finding(Verdict.FAIL, f"{type(error).__name__}: {text}", detail=vendor)
-
-
 # --- a check ------------------------------------------------------------------------------------------------------
 
 
@@ -161,174 +116,11 @@ class _Check:
         except CheckFailed as error:
             return Finding(Verdict.FAIL, str(error))
         except (DeviceError, ContractError) as error:
-            return _failed_call(error, self.client)
+            return failed_call(error, self.client)
         return Finding(Verdict.PASS)
 
 
-# --- a launch -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Sums over the buffers of one launch."""
-
-    wrong: int = 0
-    elements: int = 0
-    ill_conditioned: int = 0
-    error_share: float = 0.0
-    ulp: float = 0.0
-    mismatch: Mismatch | None = None
-    hint: str = ""
-    reasons: list[str] = field(default_factory=list[str])
-    suspect: str = ""
-
-    def accuse(self, suspect: str, reason: str) -> None:
-        """Add a reason; the first one names the suspect."""
-        self.suspect = self.suspect or suspect
-        self.reasons.append(reason)
-
-
-class _Launch:
-    """A kernel with its inputs, on a device; what is expected is computed once per poison."""
-
-    def __init__(self, trial: Trial, client: DeviceClient, model: NumericModel, seconds: float) -> None:
-        self.trial: Trial = trial
-        self.client = client
-        self.model = model
-        self.seconds = seconds
-        self.kernel = trial.kernel
-        self.scalars = [trial.scalars[s.name] for s in self.kernel.scalars]
-        self.grid = grid_counts(self.kernel, trial.scalars)
-        self._expected: dict[int, Acceptances] = {}
-        self._before: dict[int, dict[str, Array]] = {}
-
-    def run(self) -> Finding:
-        try:
-            found, suspicious = self._attempt(0)
-            if found.verdict is Verdict.PASS and suspicious:
-                second, _ = self._attempt(1)
-                return found if second.verdict is Verdict.PASS else second
-        except (DeviceError, ContractError) as error:
-            return _failed_call(error, self.client)
-        return found
-
-    def before(self, poison: int) -> dict[str, Array]:
-        """Return the contents of every buffer before the launch."""
-        if poison not in self._before:
-            self._before[poison] = {b.name: self._initial(b.name, poison) for b in self.kernel.buffers}
-        return self._before[poison]
-
-    def _initial(self, name: str, poison: int) -> Array:
-        if name in self.trial.inputs:
-            return np.ascontiguousarray(self.trial.inputs[name])
-        buffer = next(b for b in self.kernel.buffers if b.name == name)
-        size = buffer.extent.evaluate(self.trial.scalars) * buffer.dtype.bytes
-        return np.frombuffer(bytes([_POISONS[poison]]) * size, buffer.dtype.numpy)
-
-    def expected(self, poison: int) -> Acceptances:
-        if poison not in self._expected:
-            self._expected[poison] = expect(self.kernel, self.trial.scalars, self.before(poison), self.model)
-        return self._expected[poison]
-
-    def _attempt(self, poison: int) -> tuple[Finding, bool]:
-        """Launch once; returns what was found, and whether an element may not have been written."""
-        before = self.before(poison)
-        guard = Guard(bytes([_GUARDS[poison]]) * GUARD_BYTES)
-        operands: list[bytes | Guard] = [guard]
-        for array in before.values():
-            operands += [array.tobytes() + guard.data, guard]
-        ran = self.client.execute(self.kernel, self.grid, operands, self.scalars, timeout=self.seconds)
-        tally = _Tally()
-        after = self._unpack(ran.outputs, before, bytes(guard.data), tally)
-        suspicious = False
-        if not self.trial.device_check_only:
-            for name in before.keys() - self._read_only():
-                self._compare(name, after[name], poison, tally)
-                suspicious |= bool(self._poisoned(name, after[name], poison).any())
-        return self._finding(tally, after, poison, ran.launch_seconds), suspicious
-
-    def _read_only(self) -> set[str]:
-        return {b.name for b in self.kernel.buffers if b.access == "read"}
-
-    def _unpack(self, outputs: list[bytes], before: dict[str, Array], guard: bytes, tally: _Tally) -> dict[str, Array]:
-        """Return the buffers; what lies around them, and buffers that are only read, must be as before."""
-        read_only = self._read_only()
-        around = [outputs[0]]
-        after: dict[str, Array] = {}
-        for k, (name, array) in enumerate(before.items()):
-            data, beside = outputs[2 * k + 1], outputs[2 * k + 2]
-            after[name] = np.frombuffer(data[: array.nbytes], array.dtype)
-            around.append(beside)
-            if data[array.nbytes :] != guard:
-                at = _first_difference(data[array.nbytes :], guard)
-                reason = f"wrote past the end of {name}: byte {at} after its {array.nbytes} changed"
-                tally.accuse("store: past the end of a buffer", reason)
-            if name in read_only and data[: array.nbytes] != array.tobytes():
-                at = _first_difference(data[: array.nbytes], array.tobytes()) // array.itemsize
-                tally.accuse("store: to a buffer that is only read", f"changed the input {name} at element {at}")
-        if any(beside != guard for beside in around):
-            tally.accuse("store: outside every buffer", "wrote outside every buffer of the launch")
-        return after
-
-    @np.errstate(all="ignore")  # outputs may be NaN of any kind
-    def _compare(self, name: str, actual: Array, poison: int, tally: _Tally) -> None:
-        accepted = self.expected(poison)[name]
-        wrong = np.flatnonzero(~accepted.accepts(actual))
-        tally.elements += len(actual)
-        tally.wrong += len(wrong)
-        tally.ill_conditioned += int(np.count_nonzero(accepted.ill_conditioned))
-        shares = accepted.error_share(actual)
-        tally.error_share = max(tally.error_share, finite(np.max(shares, initial=0.0)))
-        if not len(wrong):
-            return
-        tally.ulp = max(tally.ulp, finite(np.max(accepted.distance_ulp(actual)[wrong])))
-        if tally.mismatch is None:
-            first = int(wrong[0])
-            poisoned = self._poisoned(name, actual, poison)
-            unwritten = bool(poisoned[first])
-            tally.mismatch = mismatch(name, first, actual, accepted, self.trial.inputs, unwritten=unwritten)
-            tally.hint = hint(Wrong(self.kernel, actual, accepted, wrong, poisoned, self.trial.inputs))
-
-    def _poisoned(self, name: str, actual: Array, poison: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Return which elements of a buffer still hold the poison that it began with."""
-        if name in self.trial.inputs or not len(actual):
-            return np.zeros(len(actual), np.bool_)
-        rows = np.frombuffer(actual.tobytes(), np.uint8).reshape(len(actual), actual.itemsize)
-        return (rows == _POISONS[poison]).all(axis=1)
-
-    def _finding(self, tally: _Tally, after: dict[str, Array], poison: int, seconds: float) -> Finding:
-        reasons = list(tally.reasons)
-        if tally.mismatch is not None:
-            what = "was not written" if tally.mismatch.unwritten else "is wrong"
-            place = f"{tally.mismatch.buffer}[{tally.mismatch.element}]"
-            reasons.append(f"{place} {what}, and with it {tally.wrong} of {tally.elements} elements")
-        digests = ("", "")
-        if self.kernel.strict and not self.trial.device_check_only:
-            written = {n: a for n, a in after.items() if n not in self._read_only()}
-            wanted = {n: self.expected(poison)[n].lo for n in written}
-            digests = (outputs_digest(written), outputs_digest(wanted))
-        return Finding(
-            verdict=Verdict.FAIL if reasons else Verdict.PASS,
-            reason="; ".join(reasons),
-            suspect=tally.suspect,
-            wrong=tally.wrong,
-            elements=tally.elements,
-            ill_conditioned=tally.ill_conditioned,
-            error_share=tally.error_share,
-            ulp=tally.ulp,
-            mismatch=tally.mismatch,
-            hint=tally.hint,
-            digest=digests[0],
-            reference_digest=digests[1],
-            device_seconds=seconds,
-        )
-
-
-Attempt: TypeAlias = _Check | _Launch
-
-
-def _first_difference(a: bytes, b: bytes) -> int:
-    return next(k for k, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
+Attempt: TypeAlias = _Check | Launch | GraphRun
 
 
 # --- the card -----------------------------------------------------------------------------------------------------
