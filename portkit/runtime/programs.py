@@ -73,8 +73,9 @@ def compute(
 ) -> list[Buffer]:
     """Start the computation of graph nodes and return their buffers, complete once the device is synchronised.
 
-    `buffer_of` gives the contents of a source. `variables` has the dynamic dimensions by name, once `buffer_of` was asked
-    for all contents: they tell what the dimensions are. Buffers hold elements as the device stores them (`portkit.compiler.storage`). Raises as `compile_graph` and `run_program`.
+    `buffer_of` gives the contents of a source. `variables` has the dynamic dimensions by name, once `buffer_of` was
+    asked for all contents: they tell what the dimensions are. Buffers hold elements as the device stores them
+    (`portkit.compiler.storage`). Raises as `compile_graph` and `run_program`.
     """
     trace = active()
     if trace is not None:
