@@ -7,7 +7,7 @@ from math import ceil, prod
 
 from portkit.compiler.fuse import most
 from portkit.compiler.index import Axis, Index, maximum, minimum, substitute
-from portkit.compiler.nest import Nest, Value
+from portkit.compiler.nest import Nest, Value, subvalues
 from portkit.compiler.schedule import grows, widest_lanes
 from portkit.contract import Capabilities
 from portkit.spec.types import I32, infinity_bits
@@ -133,10 +133,38 @@ def _tile(registers: int, most_vectors: int, columns: int) -> tuple[int, int]:
 
 def _shared_bytes(a: Attention, queries: int, keys: int, lanes: int) -> int:
     depth, columns = (ceil(n / lanes) * lanes for n in (most(a.depth.extent), a.columns))
-    return a.fold.dtype.bytes * ((depth + columns + keys + 3) * queries + keys * (depth + columns))
+    masks = len(masks_along_keys(a)) * mask_stride(keys, lanes)
+    tables = queries * (depth + columns + keys + masks + 3)
+    return a.fold.dtype.bytes * (tables + keys * (depth + columns))
 
 
 # --- masks --------------------------------------------------------------------------------------------------------
+
+
+def masks_along_keys(a: Attention) -> list[Value]:
+    """Return what scores are computed with beside the product, as far as it lies in memory along keys.
+
+    Vectors of queries have to gather it, often at steps of a power of 2, for which caches have too few ways.
+    """
+    within = subvalues([a.scores])
+    above = {a.product}
+    beside: dict[Value, None] = {}
+    for value in within:
+        if not above.isdisjoint(value.args):
+            above.add(value)
+            beside.update(dict.fromkeys(value.args))
+    return [v for v in beside if v not in above and _lies_along_keys(a, v)]
+
+
+def mask_stride(keys: int, lanes: int) -> int:
+    """Return how far the rows of a mask are apart in shared memory: an odd number of vectors."""
+    return (ceil(keys / lanes) | 1) * lanes
+
+
+def _lies_along_keys(a: Attention, value: Value) -> bool:
+    loads = [v.attr[1] for v in subvalues([value]) if v.op == "load"]
+    along_keys = all(grows(at, a.key) in (0, 1) for at in loads)
+    return along_keys and any(grows(at, a.query) not in (0, 1) for at in loads)
 
 
 def first_hidden(a: Attention, last_query: Index) -> Index | None:

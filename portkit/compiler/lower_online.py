@@ -22,7 +22,7 @@ from functools import reduce
 from math import ceil, log
 from typing import TypeAlias
 
-from portkit.compiler.attention import Attention, OnlineSchedule, first_hidden
+from portkit.compiler.attention import Attention, OnlineSchedule, first_hidden, mask_stride, masks_along_keys
 from portkit.compiler.contraction import is_plain
 from portkit.compiler.decompose import emit
 from portkit.compiler.derived.code import Code
@@ -35,7 +35,7 @@ from portkit.compiler.nest import Nest, Value
 from portkit.compiler.packing import turns
 from portkit.compiler.schedule import RowSchedule, grows
 from portkit.spec.builder import Mem, Reg
-from portkit.spec.types import encode, infinity_bits
+from portkit.spec.types import BOOL, I32, DType, encode, infinity_bits
 
 Turn: TypeAlias = Callable[[Index, list[Reg]], None]
 
@@ -59,6 +59,10 @@ class _Rows:
     stride: int
 
 
+def _in_memory(dtype: DType) -> DType:
+    return I32 if dtype is BOOL else dtype
+
+
 class _Online:
     def __init__(self, nest: Nest, a: Attention, schedule: OnlineSchedule, e: Emitter) -> None:
         self.nest, self.a, self.s, self.e, self.b = nest, a, schedule, e, e.b
@@ -75,9 +79,14 @@ class _Online:
         )
         self.keys = self._rows("keys", a.keys, a.depth)
         self.values = self._rows("values", a.values, a.column)
+        self.mask_stride = mask_stride(schedule.keys, schedule.lanes)
+        self.near = {
+            mask: self._shared(f"mask{i}", self.mask_stride * schedule.queries, _in_memory(mask.dtype))
+            for i, mask in enumerate(masks_along_keys(a))
+        }
 
-    def _shared(self, name: str, elements: int) -> Mem:
-        return self.b.shared(name, self.dtype.name, elements)
+    def _shared(self, name: str, elements: int, dtype: DType | None = None) -> Mem:
+        return self.b.shared(name, (dtype or self.dtype).name, elements)
 
     def _rows(self, name: str, value: Value, along: Axis | None) -> _Rows:
         axes = [x for x in (self.a.key, along) if x is not None]
@@ -103,6 +112,8 @@ class _Online:
             count = minimum(self.a.key.extent - first, self.s.keys)
             for factor in (self.keys, self.values):
                 self._pack(factor, first, count)
+            for mask, near in self.near.items():
+                self._bring(mask, near, first, count)
             self._multiply(first, count)
             self._weigh(self._scores(first, count), count)
             self._sum(first, count)
@@ -136,14 +147,10 @@ class _Online:
 
     def _load(self, mem: Mem, row: Index, vector: int) -> Reg:
         at = self.e.index(row * self.s.queries + vector * self.s.lanes)
-        return self.b.load_vec(mem, at, self.s.lanes, align=self._align)
+        return self.b.load_vec(mem, at, self.s.lanes)
 
     def _store(self, mem: Mem, row: Index, vector: int, x: Reg) -> None:
-        self.b.store_vec(mem, self.e.index(row * self.s.queries + vector * self.s.lanes), x, align=self._align)
-
-    @property
-    def _align(self) -> int:
-        return self.dtype.bytes
+        self.b.store_vec(mem, self.e.index(row * self.s.queries + vector * self.s.lanes), x)
 
     def _const(self, bits: int) -> Reg:
         return self.b.splat(self.b.bits_const(self.dtype.name, bits), self.s.lanes)
@@ -222,6 +229,30 @@ class _Online:
                 e.bind(axis, e.index(whole * lanes))
                 with e.vectorised(axis, lanes, ragged_mask(e, rest, lanes)):
                     yield whole * lanes
+
+    def _bring(self, mask: Value, near: Mem, first: Index, count: Index) -> None:
+        """Compute a mask for one block of keys in vectors along keys, so that what is gathered of it is near."""
+        e, a, lanes = self.e, self.a, self.s.lanes
+        with turns(e, self.s.queries) as query:
+            e.bind(a.query, e.index(minimum(self.first_query + query, a.query.extent - 1)))
+            with turns(e, -(-count // lanes)) as vector:
+                e.bind(a.key, e.index(first + vector * lanes))
+                whole = isinstance(count, int) and count % lanes == 0
+                ragged = None if whole else ragged_mask(e, count - vector * lanes, lanes)
+                with e.vectorised(a.key, lanes, ragged):
+                    x = e.splat(e.value(mask))
+                    if mask.dtype is BOOL:
+                        x = self.b.eq(x, *(self.b.splat(c, lanes) for c in self._truths()))
+                self.b.store_vec(near, e.index(query * self.mask_stride + vector * lanes), x)
+
+    def _truths(self) -> tuple[Reg, Reg, Reg]:
+        return self.b.const("bool", True), self.e.i32(1), self.e.i32(0)
+
+    def _brought(self, mask: Value, row: Index) -> Reg:
+        """Return the mask of one key of the block for a vector of queries."""
+        at = (self.a.query - self.first_query) * self.mask_stride + row
+        x = self.e.read(self.near[mask], at, None, None, wide=True)
+        return self.b.lt(self.b.splat(self.e.i32(0), self.s.lanes), x) if mask.dtype is BOOL else x
 
     # --- one block of keys --------------------------------------------------------------------------------------------
 
@@ -326,6 +357,8 @@ class _Online:
             for v, before in enumerate(highest):
                 with self._vector(v):
                     e.set(a.product, self._load(self.weights, row, v))
+                    for mask in self.near:
+                        e.set(mask, self._brought(mask, row))
                     x = e.splat(e.value(a.scores))
                 if a.scores is not a.product:
                     self._store(self.weights, row, v, x)
