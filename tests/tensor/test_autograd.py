@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import pytest
@@ -323,3 +324,27 @@ def test_gradients_are_the_same_bits_each_time() -> None:
         return slope(x).tobytes() + slope(w).tobytes()
 
     assert once() == once()
+
+
+def test_backward_visits_each_node_a_few_times_however_many_leaves_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    visited: list[int] = []
+    walk = graph.topological
+
+    def counting(outputs: Iterable[Node], until: Collection[Node] = ()) -> list[Node]:
+        order = walk(outputs, until)
+        visited.append(len(order))
+        return order
+
+    monkeypatch.setattr(graph, "topological", counting)
+
+    def visits(count: int) -> int:
+        weights = [leaf() for _ in range(count)]
+        y = Tensor(X)
+        for w in weights:
+            y = y * w + w
+        loss = y.sum()
+        visited.clear()
+        loss.backward()
+        return sum(visited)
+
+    assert visits(40) - visits(20) == 2 * (visits(20) - visits(10))

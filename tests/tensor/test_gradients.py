@@ -11,6 +11,7 @@ from portkit.compiler import graph
 from portkit.compiler.evaluate import evaluate
 from portkit.compiler.functions import FUNCTIONS
 from portkit.compiler.graph import Node, Source, map_
+from portkit.compiler.index import Variable
 from portkit.errors import DTypeError, ShapeError
 from portkit.spec.types import BF16, F8E4M3FN, F16, F32, F64, I32
 from portkit.tensor.gradient import gradients
@@ -341,3 +342,32 @@ def test_a_seed_of_another_shape_is_refused() -> None:
 def test_no_gradient_passes_a_detached_node() -> None:
     differences_of = differences.gradient(lambda x: map_("mul", x, graph.mark(x, "detach")), [spread(-2, 2)])
     np.testing.assert_array_equal(differences_of[0], spread(-2, 2) * differences.weights((5,)))
+
+
+def test_gradients_of_a_dynamic_dimension_serve_every_extent() -> None:
+    n = Variable("n", 0, 8)
+    x, w = graph.source(Source(F64, (n, 3))), graph.source(Source(F64, (3, 2)))
+    y = map_("max", map_("tanh", matmul(x, w)), graph.const(F64, 0, (n, 2, 1)))
+    by_x, by_w = gradients(y, [x, w])
+    assert by_x is not None
+    assert by_w is not None
+    weight = spread(-1, 1, (3, 2))
+    for extent in (0, 1, 5):
+        rows = spread(-2, 2, (extent, 3))
+        hidden = np.tanh(rows @ weight)
+        slope = (hidden > 0) * (1 - hidden**2)
+        found = evaluate([by_x, by_w], {x.attr: rows, w.attr: weight})
+        for actual, expected in zip(found, (slope @ weight.T, rows.T @ slope), strict=True):
+            np.testing.assert_allclose(actual, expected, atol=differences.ULPS * differences.EPS)
+
+
+def test_a_product_of_a_dynamic_extent_has_a_gradient_and_a_running_one_is_refused() -> None:
+    n = Variable("n", 1, 8)
+    x = graph.source(Source(F64, (n,)))
+    (found,) = gradients(graph.reduce("mul", x, [0]), [x])
+    assert found is not None
+    values = spread(-2, 2, (4,))
+    others = [np.delete(values, k).prod() for k in range(4)]
+    np.testing.assert_allclose(evaluate([found], {x.attr: values})[0], others, rtol=differences.ULPS * differences.EPS)
+    with pytest.raises(ShapeError, match="needs a fixed extent, axis 0 has n; pad it"):
+        gradients(graph.scan("mul", x, 0), [x])
