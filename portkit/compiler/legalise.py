@@ -91,9 +91,7 @@ def _check_uniform(kernel: Kernel, capabilities: Capabilities) -> None:
     try:
         verify(kernel)
     except VerifyError as error:
-        if error.clause != "barrier_c2":
-            raise
         raise UsageError(
-            f"kernel {kernel.name} synchronises in a loop whose count is a reduction over the work-group, which is not "
-            f"uniform where {capabilities.name} lacks the extension group: count with scalars"
+            f"kernel {kernel.name} needs the extension group, which {capabilities.name} has not: what is read from "
+            f"shared memory in the place of a reduction is uniform nowhere; {error}"
         ) from error

@@ -130,7 +130,7 @@ def sized(device: Capabilities) -> Capabilities:
     return msgspec.structs.replace(device, dtypes=dtypes, limits=TOTAL.limits)
 
 
-REFUSED = ("has no store.atomic", "needs the extension fma", "the bits of f64", "is not uniform")
+REFUSED = ("has no store.atomic", "needs the extension fma", "the bits of f64", "needs the extension group")
 """What has no other form; see the tests of refusals."""
 
 

@@ -11,7 +11,7 @@ from portkit.contract import BASE_DTYPES
 from portkit.errors import UsageError
 from portkit.spec.builder import Builder, Reg
 from portkit.spec.kernel import Extent
-from portkit.spec.types import BOOL, DTYPES, F32, I32, I64, U32, U64, DType, Type
+from portkit.spec.types import BOOL, DTYPES, F32, I32, I64, U32, U64, DType, Type, infinity_bits
 from tests.compiler.legal import BASE, DEVICES, assert_agrees, check_columns, crossed, form, like_base, run_legal
 
 SMALL = [DTYPES[name] for name in ("i8", "u8", "i16", "u16")]
@@ -138,6 +138,20 @@ def test_every_pattern_of_small_bits_is_kept(source, target, device):
         return b.bits(xs[0], target.name)
 
     check_columns(bits_of, [source], target, [column], DEVICES[device])
+
+
+@pytest.mark.parametrize(("source", "target"), [("f16", "u16"), ("i16", "f16"), ("bf16", "i16"), ("u16", "bf16")])
+def test_bits_that_go_through_f32_are_kept_but_for_signalling_nan(source, target):
+    narrow = DTYPES[source if DTYPES[source].is_float else target]
+    quiet = 1 << (narrow.precision - 2)
+    column = np.arange(1 << 16, dtype=np.uint64)
+    magnitude = column & np.uint64(0x7FFF)
+    kept = column[(magnitude <= infinity_bits(narrow)) | (magnitude & np.uint64(quiet) != 0)]
+
+    def bits_of(b: Builder, xs: list[Reg]) -> Reg:
+        return b.cast(b.bits(xs[0], target), "i32") if DTYPES[target].is_int else b.bits(xs[0], target)
+
+    check_columns(bits_of, [DTYPES[source]], I32 if DTYPES[target].is_int else DTYPES[target], [kept], HALF)
 
 
 def test_a_wide_accumulator_is_carried_through_a_loop_of_differing_counts():

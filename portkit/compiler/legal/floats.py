@@ -58,9 +58,7 @@ class _Floats(Retype):
         return _RULES.get(instr.name, _Floats._same).__get__(self) if self.concerns(instr) else None
 
     def carrier(self, dtype: DType) -> DType:
-        """Return what values of a dtype are carried in."""
-        if not self.is_missing(dtype):
-            return dtype
+        """Return what values of a missing dtype are carried in."""
         return F32 if dtype in _HALVES else _word(dtype)
 
     # --- between carriers, f32 and bits -------------------------------------------------------------------------------

@@ -59,9 +59,7 @@ class _Vectors(Rewrite):
 
     def _breaks(self, instr: Instr) -> bool:
         """Return whether a form is written lane by lane although its vectors are fine."""
-        dtype = self.types[instr.args[0]].dtype if instr.args else None
-        if dtype is None:
-            return False
+        dtype = self.types[instr.args[0]].dtype
         if instr.name == "mov.bits":
             assert instr.type is not None
             odd = self.types[instr.args[0]].lanes != instr.type.lanes
