@@ -29,18 +29,36 @@ def run(
     What runs once is not worth planning: a program is recorded when it comes again, and replayed from then on.
     """
     device.check()
-    key = (id(program), *sorted((variables or {}).items()))
     with device.lock:
-        known = device.recorded.get(key)
-        if known is None:
-            device.recorded[key] = (program, None)  # the program is kept, so that its identity is not another's
-            if len(device.recorded) > _RECORDED:
-                device.recorded.popitem(last=False)
+        key = _key(program, variables)
+        if key not in device.recorded:
+            _keep(device, key, program, None)
             return run_program(device, program, inputs, variables)
-        recorded = known[1] or Recorded(device, program, variables)
-        device.recorded[key] = (program, recorded)
+    return recorded(device, program, variables).replay(inputs)
+
+
+def recorded(device: RuntimeDevice, program: Program, variables: Mapping[str, int] | None = None) -> Recorded:
+    """Return a program ready to be replayed on a device for given dimensions; the same one while it is remembered."""
+    device.check()
+    with device.lock:
+        key = _key(program, variables)
+        known = device.recorded.get(key, (program, None))[1]
+        if known is None:
+            known = Recorded(device, program, variables)
+            _keep(device, key, program, known)
         device.recorded.move_to_end(key)
-    return recorded.replay(inputs)
+    return known
+
+
+def _key(program: Program, variables: Mapping[str, int] | None) -> tuple[object, ...]:
+    return (id(program), *sorted((variables or {}).items()))
+
+
+def _keep(device: RuntimeDevice, key: tuple[object, ...], program: Program, made: Recorded | None) -> None:
+    """Remember a program, which is kept with it so that its identity is not another's, and forget the oldest."""
+    device.recorded[key] = (program, made)
+    if len(device.recorded) > _RECORDED:
+        device.recorded.popitem(last=False)
 
 
 class Recorded:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Source
+from portkit.compiler.program import Program
 from portkit.errors import DeviceMismatch
+from portkit.runtime.devices import RuntimeDevice, open_device
+from portkit.runtime.replay import recorded
 from portkit.tensor import tracing
-from portkit.tensor.realising import buffer_of, realise
+from portkit.tensor.realising import extents_of, given, realise
 from portkit.tensor.tensor import Tensor
 from portkit.tensor.trees import Tree, flatten, unflatten
 
 if TYPE_CHECKING:
-    from portkit.runtime.replay import Recorded
     from portkit.tensor.base import Handle
 
 
@@ -204,37 +206,36 @@ class Capture:
         if waiting:
             realise(waiting)
         sources = [source for source in map(_source, known) if source is not None]
-        buffers = [buffer_of(source, ready.recorded.device) for source in (*sources, *ready.constants)]
-        outputs = ready.recorded.replay([buffers[at] for at in ready.order])
+        device, extents = ready.device, dict[str, int]()
+        buffers = [given(source, device, extents) for source in (*sources, *ready.constants)]
+        outputs = recorded(device, ready.program, extents).replay([buffers[at] for at in ready.order])
         return [
-            graph.source(Source(node.dtype, node.shape, buffer))
+            graph.source(Source(node.dtype, node.shape, buffer, extents=extents_of(node.shape, extents)))
             for node, buffer in zip(self._outputs, outputs, strict=True)
         ]
 
     def _on_device(self) -> _Ready:
-        """Return the program, compiled and recorded for the device as it is open now."""
-        from portkit.runtime.devices import open_device
-        from portkit.runtime.replay import Recorded
-
+        """Return the program, compiled for the device as it is open now."""
         if len(self._devices) != 1:
             raise DeviceMismatch(f"a captured function works on one device, not on {', '.join(sorted(self._devices))}")
         (name,) = self._devices
         device = open_device(name)
-        if self._ready is None or self._ready.recorded.device is not device:
+        if self._ready is None or self._ready.device is not device:
             program, sources = device.programs.program(list(self._outputs))
             numbers = {node.attr: n for node, n in self._stand_ins.items()}
             known = [s for s in sources if s in numbers]
             constants = [s for s in sources if s not in numbers]
             order = [[*known, *constants].index(s) for s in sources]
-            self._ready = _Ready(Recorded(device, program), [numbers[s] for s in known], constants, order)
+            self._ready = _Ready(device, program, [numbers[s] for s in known], constants, order)
         return self._ready
 
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A recorded program; its inputs, in this order, are of known tensors by number, and of constants."""
+    """A program on a device; its inputs, in this order, are of known tensors by number, and of constants."""
 
-    recorded: Recorded
+    device: RuntimeDevice
+    program: Program
     known: Sequence[int]
     constants: Sequence[Source]
     order: Sequence[int]

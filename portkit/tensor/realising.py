@@ -43,12 +43,12 @@ def _realise(tensors: Sequence[Tensor]) -> None:
         device = open_device(name)
         nodes = [t.node for t in waiting]
         extents: dict[str, int] = {}
-        buffers = compute(device, nodes, lambda s, device=device, extents=extents: _given(s, device, extents), extents)
+        buffers = compute(device, nodes, lambda s, device=device, extents=extents: given(s, device, extents), extents)
         for tensor, node, buffer in zip(waiting, nodes, buffers, strict=True):
-            tensor.rebind(graph.source(Source(node.dtype, node.shape, buffer, extents=_known(node.shape, extents))))
+            tensor.rebind(graph.source(Source(node.dtype, node.shape, buffer, extents=extents_of(node.shape, extents))))
 
 
-def _given(source: Source, device: RuntimeDevice, extents: dict[str, int]) -> Buffer:
+def given(source: Source, device: RuntimeDevice, extents: dict[str, int]) -> Buffer:
     """Return a source's contents on a device, and note the values of its dynamic extents."""
     for dimension, extent in source.extents.items():
         if extents.setdefault(str(dimension), extent) != extent:
@@ -57,7 +57,8 @@ def _given(source: Source, device: RuntimeDevice, extents: dict[str, int]) -> Bu
     return buffer_of(source, device)
 
 
-def _known(shape: graph.Shape, extents: Mapping[str, int]) -> dict[Expr, int]:
+def extents_of(shape: graph.Shape, extents: Mapping[str, int]) -> dict[Expr, int]:
+    """Return the value of each dimension that a shape depends on."""
     return {leaf: extents[str(leaf)] for n in shape if isinstance(n, Expr) for leaf in leaves(n)}
 
 

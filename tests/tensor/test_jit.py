@@ -13,6 +13,7 @@ import pytest
 from portkit.errors import DeviceMismatch, ShapeError, TensorError
 from portkit.tensor import Tensor, optim, random
 from portkit.tensor.autograd import no_grad
+from portkit.tensor.dynamic import Dimension, dynamic
 from portkit.tensor.jit import Jit, jit
 
 
@@ -116,6 +117,19 @@ def test_a_method_is_captured_for_each_object() -> None:
     assert [first(s(full(v))) for v in (1, 2) for s in (two, three)] == [2, 3, 4, 6]
     two.factor = 5.0
     assert first(two(full(1))) == 5
+
+
+def test_one_capture_serves_all_extents_of_a_dimension() -> None:
+    n = Dimension("n", 1, 100)
+    scale = jit(lambda x: (x * 2, x.sum()))
+    for extent in (3, 100, 7, 3):
+        doubled, total = scale(dynamic(full(1, extent, 2), 0, n))
+        assert doubled.numpy().shape == (extent, 2)
+        assert first(doubled) == 2
+        assert first(total) == 2 * extent
+    assert scale.captured == 1
+    with pytest.raises(ShapeError, match="dimension n is"):
+        jit(lambda x, y: x.sum() + y.sum())(dynamic(full(1, 3), 0, n), dynamic(full(1, 4), 0, n))
 
 
 # --- stale captures -----------------------------------------------------------------------------------------------
