@@ -38,6 +38,8 @@ def _windows(x: Node, axis: int, k: int, s: int, d: int) -> Node:
             f"windows of {k} by steps of {s}, dilated by {d}, do not fit axis {axis} of {show(x.shape)}; pad it"
         )
     count = (n - reach) // s + 1
+    if k == 1:
+        return graph.reshape(_every(x, axis, count, s), (*x.shape[:axis], count, *x.shape[axis + 1 :], 1))
     rows = _side_by_side(x, axis, count, k) if d == 1 and s == k else _overlapping(x, axis, count, k, s, d)
     order = [a for a in range(rows.rank) if a != axis + 1]
     return graph.permute(rows, [*order, axis + 1])
@@ -57,11 +59,16 @@ def _overlapping(x: Node, axis: int, count: Size, k: int, s: int, d: int) -> Nod
     repeated = graph.expand(graph.reshape(x, (*before, 1, n, *after)), (*before, copies, n, *after))
     row = graph.reshape(repeated, (*before, copies * n, *after))
     rows = graph.reshape(_cut(row, axis, (n + d) * k), (*before, k, n + d, *after))
-    starts = _cut(rows, axis + 1, (count - 1) * s + 1)
-    chosen = graph.stride(starts, [s if a == axis + 1 else 1 for a in range(starts.rank)])
+    chosen = _every(rows, axis + 1, count, s)
     order = list(range(chosen.rank))
     order[axis], order[axis + 1] = axis + 1, axis
     return graph.permute(chosen, order)
+
+
+def _every(x: Node, axis: int, count: Size, s: int) -> Node:
+    """Return `count` elements along an axis, s apart, from the first."""
+    span = _cut(x, axis, (count - 1) * s + 1)
+    return graph.stride(span, [s if a == axis else 1 for a in range(x.rank)])
 
 
 def _cut(x: Node, axis: int, length: Size) -> Node:
