@@ -192,7 +192,8 @@ def _stride(v: Node, g: Node) -> Node:
 
 
 def _pad(v: Node, g: Node) -> Node:
-    return graph.shrink(g, [(start, start + n) for start, n in zip(v.attr[1], _x(v).shape, strict=True)])
+    spans = [(start, start + n) for start, n in zip(v.attr[1], _x(v).shape, strict=True)]
+    return gradient_windows.shrunk(g, spans)
 
 
 _VIEWS: dict[str, Rule] = {

@@ -125,66 +125,74 @@ def _with(shape: Shape, extents: dict[int, Size]) -> Shape:
     return tuple(extents.get(a, n) for a, n in enumerate(shape))
 
 
-# --- windows of the other factor ----------------------------------------------------------------------------------
+# --- into a sum of products ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A node between a sum of products and the cotangent, and the axes of windows and of their places in its result."""
+    """A node between a sum of products and a cotangent, and the axes of its result that are followed."""
 
     node: Node
-    axis: int
-    place: int
+    axes: tuple[int, ...]
 
 
-def _through_product(w: Windows, g: Node) -> Node | None:
-    """Return the cotangent as one sum of products, if `g` is one of factors that do not depend on both axes.
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """A cotangent as a sum over axes of a product, under views and casts that keep the axes that are followed apart.
 
-    With g[i, k] = sum_o a[o, i] b[o, k] the cotangent of x at j is sum_o,k a[o, (j - k dilation) / step] b[o, k]: the
-    first factor becomes windows of itself, spread by the step and padded, with their places in reverse.
+    A factor is given before it is expanded, with extent 1 along the axes that it does not depend on.
     """
-    count = w.view.shape[w.axis]
-    if w.size == 1 or not isinstance(count, int) or count == 1:
-        return None  # an axis of one element cannot be told from others in a reshape
-    steps, inside = _descend(_Step(g, w.axis, w.view.rank - 1))
-    if inside is None:
-        return None
-    axes: tuple[int, ...] = ()
-    product = inside.node
-    if product.op == "reduce" and product.attr[0] == "add":
-        axes, product = product.attr[1], product.inputs[0]
-    if inside.axis in axes or inside.place in axes:
-        return None
-    factors = product.inputs if product.op == "map" and product.attr == "mul" else (product,)
-    bases = [f.inputs[0] if f.op == "view" and f.attr[0] == "expand" else f for f in factors]
-    moving = [b.shape[inside.place] == 1 for b in bases]
-    if not any(moving) or not all(m or b.shape[inside.axis] == 1 for m, b in zip(moving, bases, strict=True)):
-        return None
-    shape = _with(product.shape, {inside.axis: w.extent})
-    moved = [_reversed(w, b, inside) if m else b for m, b in zip(moving, bases, strict=True)]
-    grown = [graph.expand(b, shape) for b in moved]
-    total = graph.reduce("add", map_("mul", *grown) if len(grown) == 2 else grown[0], (*axes, inside.place))
-    return _ascend(w, steps, total)
+
+    steps: tuple[_Step, ...]
+    axes: tuple[int, ...]
+    shape: Shape
+    summed: tuple[int, ...]
+    factors: tuple[Node, ...]
+
+    def rebuilt(self, factors: Sequence[Node], summed: Sequence[int], extents: Sequence[Size], after: Shape) -> Node:
+        """Return the cotangent of other factors; the axes followed have `extents` in them, and `after` in the sum."""
+        shape = _with(self.shape, dict(zip(self.axes, extents, strict=True)))
+        grown = [graph.expand(f, shape) for f in factors]
+        total = graph.reduce("add", map_("mul", *grown) if len(grown) == 2 else grown[0], summed)
+        for step in reversed(self.steps):
+            node = step.node
+            if node.op == "map":
+                total = graph.cast(total, node.dtype)
+            elif node.attr[0] == "permute":
+                total = graph.permute(total, node.attr[1])
+            else:
+                total = graph.reshape(total, _with(node.shape, dict(zip(step.axes, after, strict=True))))
+        return total
 
 
-def _descend(top: _Step) -> tuple[list[_Step], _Step | None]:
-    """Return the views and casts from a cotangent down to a sum or product, and that; None where an axis is lost."""
+def _product_of(g: Node, axes: tuple[int, ...]) -> _Product | None:
+    """Return a cotangent as a sum of products; None if it is none, or an axis is summed or lost on the way."""
     steps: list[_Step] = []
-    while True:
-        node, axis, place = top.node, top.axis, top.place
-        if node.op == "view" and node.attr[0] == "permute":
-            order = node.attr[1]
-            axis, place = order[axis], order[place]
-        elif node.op == "view" and node.attr[0] == "reshape":
-            before = _same_axis(node, axis)
-            place_before = _same_axis(node, place)
-            if before is None or place_before is None:
-                return steps, None
-            axis, place = before, place_before
-        elif not (node.op == "map" and node.attr == "cast"):
-            return steps, top
-        steps.append(top)
-        top = _Step(node.inputs[0], axis, place)
+    node = g
+    while (node.op == "view" and node.attr[0] in ("permute", "reshape")) or (node.op == "map" and node.attr == "cast"):
+        steps.append(_Step(node, axes))
+        found = _before(node, axes)
+        if found is None:
+            return None
+        node, axes = node.inputs[0], found
+    summed: tuple[int, ...] = ()
+    if node.op == "reduce" and node.attr[0] == "add":
+        summed, node = node.attr[1], node.inputs[0]
+    if not set(axes).isdisjoint(summed):
+        return None
+    operands = node.inputs if node.op == "map" and node.attr == "mul" else (node,)
+    factors = tuple(f.inputs[0] if f.op == "view" and f.attr[0] == "expand" else f for f in operands)
+    return _Product(tuple(steps), axes, node.shape, summed, factors)
+
+
+def _before(node: Node, axes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the axes of the input of a view or cast that are `axes` of its result."""
+    if node.op == "map":
+        return axes
+    if node.attr[0] == "permute":
+        return tuple(node.attr[1][a] for a in axes)
+    found = [_same_axis(node, a) for a in axes]
+    return None if None in found else tuple(a for a in found if a is not None)
 
 
 def _same_axis(reshaped: Node, axis: int) -> int | None:
@@ -197,26 +205,51 @@ def _same_axis(reshaped: Node, axis: int) -> int | None:
     return None
 
 
-def _ascend(w: Windows, steps: Sequence[_Step], total: Node) -> Node:
-    """Apply the views and casts again, to a result that has the extent of the input and no places of windows."""
-    for step in reversed(steps):
-        node = step.node
-        if node.op == "map":
-            total = graph.cast(total, node.dtype)
-        elif node.attr[0] == "permute":
-            total = graph.permute(total, node.attr[1])
-        else:
-            total = graph.reshape(total, _with(node.shape, {step.axis: w.extent, step.place: 1}))
+def shrunk(g: Node, spans: Sequence[tuple[Size, Size]]) -> Node:
+    """Return part of a cotangent: of a sum of products, the sum of parts, so that no more of it is computed."""
+    shape = tuple(stop - start for start, stop in spans)
+    axes = tuple(a for a, (n, m) in enumerate(zip(g.shape, shape, strict=True)) if n != m)
+    if any(g.shape[a] == 1 or shape[a] == 1 for a in axes):
+        return graph.shrink(g, spans)  # an axis of one element cannot be told from others in a reshape
+    product = _product_of(g, axes)
+    if product is None or not product.summed:
+        return graph.shrink(g, spans)
+    wanted = {inside: spans[a] for inside, a in zip(product.axes, axes, strict=True)}
+    extents = [shape[a] for a in axes]
+    parts = [
+        graph.shrink(f, [wanted[a] if a in wanted and n != 1 else (0, n) for a, n in enumerate(f.shape)])
+        for f in product.factors
+    ]
+    return product.rebuilt(parts, product.summed, extents, tuple(extents))
+
+
+def _through_product(w: Windows, g: Node) -> Node | None:
+    """Return the cotangent as one sum of products, if `g` is one of factors that do not depend on both axes.
+
+    With g[i, k] = sum_o a[o, i] b[o, k] the cotangent of x at j is sum_o,k a[o, (j - k dilation) / step] b[o, k]: the
+    first factor becomes windows of itself, spread by the step and padded, with their places in reverse.
+    """
+    count = w.view.shape[w.axis]
+    if w.size == 1 or not isinstance(count, int) or count == 1:
+        return None  # an axis of one element cannot be told from others in a reshape
+    product = _product_of(g, (w.axis, w.view.rank - 1))
+    if product is None:
+        return None
+    axis, place = product.axes
+    moving = [f.shape[place] == 1 for f in product.factors]
+    fixed = [f.shape[axis] == 1 for f in product.factors]
+    if not any(moving) or not all(m or f for m, f in zip(moving, fixed, strict=True)):
+        return None
+    factors = [_reversed(w, f, axis, place) if m else f for m, f in zip(moving, product.factors, strict=True)]
+    total = product.rebuilt(factors, (*product.summed, place), (w.extent, w.size), (w.extent, 1))
     return graph.reshape(total, total.shape[:-1])
 
 
-def _reversed(w: Windows, base: Node, at: _Step) -> Node:
+def _reversed(w: Windows, factor: Node, axis: int, place: int) -> Node:
     """Return windows of a factor that has extent 1 at the places: [j, k] is the element (j - k dilation) / step."""
     reach = (w.size - 1) * w.dilation
-    padded = _spread(w, base, at.axis, reach, w.extent + reach)
-    rows = graph.flip(windows_of(padded, at.axis, w.size, 1, w.dilation), [base.rank])
-    last = base.rank
-    order = [last if a == at.place else a for a in range(base.rank)]
-    return graph.reshape(
-        graph.permute(rows, [*order, at.place]), _with(padded.shape, {at.axis: w.extent, at.place: w.size})
-    )
+    padded = _spread(w, factor, axis, reach, w.extent + reach)
+    last = factor.rank
+    rows = graph.flip(windows_of(padded, axis, w.size, 1, w.dilation), [last])
+    moved = graph.permute(rows, [*(last if a == place else a for a in range(last)), place])
+    return graph.reshape(moved, _with(padded.shape, {axis: w.extent, place: w.size}))
