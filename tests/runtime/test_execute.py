@@ -66,6 +66,19 @@ def test_an_output_may_be_an_input_or_be_named_twice(device: RuntimeDevice, runn
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
+def test_inputs_that_no_launch_reads_are_handed_through(device: RuntimeDevice, runner: Runner) -> None:
+    launch = Launch(adding(1.0), (COUNT // LANES,), (1, 3))
+    slots = (slot("input"), slot("input"), slot("input"), slot("output"))
+    some, none = Program((launch,), slots, (0, 1, 2), (2, 3)), Program((), slots[:2], (0, 1), (1, 0))
+    for _ in range(3):
+        inputs = given(device, 1.0, 2.0, 3.0)
+        passed, result = runner(device, some, inputs)
+        assert passed is inputs[2]
+        assert told(result)[0] == 3.0
+        assert runner(device, none, inputs[:2]) == [inputs[1], inputs[0]]
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
 def test_one_buffer_may_be_two_inputs(device: RuntimeDevice, runner: Runner) -> None:
     (both,) = given(device, 3.0)
     (result,) = runner(device, dynamic(), [both, both], {"n": COUNT})

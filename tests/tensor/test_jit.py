@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from portkit.errors import DeviceMismatch, ShapeError, TensorError
+from portkit.runtime.trace import recording
 from portkit.tensor import Tensor, optim, random
 from portkit.tensor.autograd import no_grad
 from portkit.tensor.dynamic import Dimension, dynamic
@@ -130,6 +131,15 @@ def test_one_capture_serves_all_extents_of_a_dimension() -> None:
     assert scale.captured == 1
     with pytest.raises(ShapeError, match="dimension n is"):
         jit(lambda x, y: x.sum() + y.sum())(dynamic(full(1, 3), 0, n), dynamic(full(1, 4), 0, n))
+
+
+def test_whoever_traces_sees_the_kernels_of_a_replay() -> None:
+    double = jit(lambda x: x * 2)
+    double(full(1))
+    with recording() as trace:
+        assert first(double(full(3))) == 6
+    assert len(trace.events) == 1
+    assert double.captured == 1
 
 
 # --- stale captures -----------------------------------------------------------------------------------------------
