@@ -122,10 +122,14 @@ def _tile(registers: int, most_vectors: int, columns: int) -> tuple[int, int]:
     It holds its accumulators, one vector of each of the vectors and one factor.
     """
 
+    def cycles(rows: int, vectors: int) -> float:
+        return max(rows * vectors / 2, _LATENCY / 2) + (rows + vectors) * _LOAD if rows else 0.0
+
     def cost(shape: tuple[int, int]) -> tuple[float, int]:
         rows, vectors = shape
-        cycles = max(rows * vectors / 2, _LATENCY / 2) + (rows + vectors) * _LOAD
-        return (cycles / (rows * vectors) + _READ / vectors) * ceil(columns / rows) * rows / columns, -vectors
+        whole, rest = divmod(columns, rows)
+        total = whole * cycles(rows, vectors) + cycles(rest, vectors)
+        return (total / columns + _READ) / vectors, -vectors
 
     shapes = [(r, v) for v in range(1, most_vectors + 1) for r in _ROWS if (r + 1) * v < max(registers, 3)]
     return min(shapes, key=cost)
