@@ -1,10 +1,10 @@
 """How far a function of floats may be from its exact value on a device, in units in the last place.
 
 The bounds of unary f32 functions that use no native form are the worst over all 2^32 arguments, rounded up
-(`bench.exhaustive_f32`); those of `pow` and of f64 are the largest errors of some 10^4 arguments, a third or more added.
-Where a native form takes part, whose error may be anything that the accuracy table of the spec allows, the bound follows
-from that table. f16 and bf16 functions are f32 functions rounded once more. Every bound is Muller's ulp at the exact
-result (Spec: accuracy_c1), and holds where subnormals are preserved.
+(`bench.exhaustive_f32`); those of `pow` and of f64 are the largest errors of some 10^4 arguments, a third or more
+added. Where a native form takes part, whose error may be anything that the accuracy table of the spec allows, the bound
+follows from that table. f16 and bf16 functions are f32 functions rounded once more. Every bound is Muller's ulp at the
+exact result (Spec: accuracy_c1), and holds where subnormals are preserved.
 """
 
 from __future__ import annotations
