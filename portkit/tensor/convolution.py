@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from portkit.compiler import graph
-from portkit.compiler.graph import show
+from portkit.compiler.graph import Size, show
 from portkit.errors import ShapeError
-from portkit.tensor import movement
+from portkit.tensor import elementwise, movement
 from portkit.tensor.common import same_device, sequence, static
 from portkit.tensor.products import contract, product_dtype
+from portkit.tensor.promotion import wide
 from portkit.tensor.windows import windows
 
 if TYPE_CHECKING:
@@ -39,56 +40,58 @@ def conv(
     `padding` zeros are added at both ends. A single sample may lack the first axis.
     Raises `ShapeError`, `DTypeError`, `DeviceMismatch`.
     """
-    rank = weight.ndim - 2
+    rank = _spatial(name, x, weight)
     if x.ndim == rank + 1:
         single = conv(movement.unsqueeze(x, 0), weight, bias, stride, padding, dilation, groups, name=name)
         return movement.squeeze(single, 0)
-    _check(name, x, weight, bias, groups, weight.shape[1:2], weight.shape[:1])
-    first = same_device(name, x, weight, *([] if bias is None else [bias]))
+    _check_channels(name, x, weight, bias, groups, weight.shape[1], weight.shape[0])
     steps, gaps = sequence(stride, rank, name, "stride"), sequence(dilation, rank, name, "dilation")
     pads = sequence(padding, rank, name, "padding")
     kernel = [static(name, weight, a) for a in range(2, rank + 2)]
     padded = movement.pad(x, [(0, 0), (0, 0), *((p, p) for p in pads)])
     _check_reach(name, x, padded, kernel, gaps)
     rows = windows(padded, range(2, rank + 2), kernel, steps, gaps)
-    result = first.wrap(_correlate(name, rows, weight, groups, rank))
-    return result if bias is None else result + movement.reshape(bias, (-1, *(1 for _ in range(rank))))
+    return _correlate(name, rows, weight, bias, groups)
 
 
-def _correlate(name: str, rows: Tensor, weight: Tensor, groups: int, rank: int) -> graph.Node:
+def _correlate(name: str, rows: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
     """Return the sum of windows (n, c, *places, *kernel) times weights over (c, *kernel), with their groups apart."""
-    n, channels = rows.shape[:2]
+    operands = [rows, weight] if bias is None else [rows, weight, bias]
+    first, dtype = same_device(name, *operands), product_dtype(name, *operands)
+    rank = weight.ndim - 2
     outputs, inner = static(name, weight, 0), static(name, weight, 1)
-    places, kernel = rows.shape[2 : rank + 2], rows.shape[rank + 2 :]
+    n, places, kernel = rows.shape[0], rows.shape[2 : rank + 2], rows.shape[rank + 2 :]
     apart = movement.reshape(rows, (n, groups, inner, *places, *kernel))
     order = [0, 1, *range(3, rank + 3), 2, *range(rank + 3, 2 * rank + 3)]
     left = movement.unsqueeze(movement.permute(apart, order), 2)  # (n, g, 1, *places, c / g, *kernel)
     right = movement.reshape(weight, (1, groups, outputs // groups, *(1 for _ in places), inner, *kernel))
-    dtype = product_dtype(name, rows, weight)
-    total = contract(name, left.node, right.node, rank + 1, dtype)
-    assert channels == inner * groups
-    return graph.reshape(total, (n, outputs, *places))
+    total = graph.reshape(contract(name, left.node, right.node, rank + 1, wide(dtype)), (n, outputs, *places))
+    result = first.wrap(total)
+    if bias is not None:
+        result = result + movement.reshape(elementwise.cast(bias, result.dtype), (outputs, *(1 for _ in places)))
+    return elementwise.cast(result, dtype)
 
 
-def _check(
-    name: str,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    groups: int,
-    inner: Sequence[graph.Size],
-    outputs: Sequence[graph.Size],
+def _spatial(name: str, x: Tensor, weight: Tensor) -> int:
+    """Return the number of spatial axes. Raises `ShapeError` where input and weight differ in it."""
+    if weight.ndim < 3 or x.ndim not in (weight.ndim - 1, weight.ndim):
+        raise ShapeError(
+            f"{name}: input {show(x.shape)} and weight {show(weight.shape)} differ in rank; "
+            "they are (n, c, *spatial) and (o, c / groups, *kernel)"
+        )
+    return weight.ndim - 2
+
+
+def _check_channels(
+    name: str, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, inner: Size, outputs: Size
 ) -> None:
     told = f"{name}: input {show(x.shape)} and weight {show(weight.shape)}"
-    if weight.ndim < 3 or x.ndim != weight.ndim:
-        raise ShapeError(f"{told} differ in rank; they are (n, c, *spatial) and (o, c / groups, *kernel)")
-    if groups < 1 or x.shape[1] != inner[0] * groups:
-        raise ShapeError(f"{told} with {groups} groups: {x.shape[1]} channels are not {groups} x {inner[0]}")
-    count = outputs[0]
-    if isinstance(count, int) and count % groups:
-        raise ShapeError(f"{told}: {count} output channels do not divide into {groups} groups")
-    if bias is not None and bias.shape != (count,):
-        raise ShapeError(f"{name}: bias {show(bias.shape)} does not fit the {count} output channels")
+    if groups < 1 or x.shape[1] != inner * groups:
+        raise ShapeError(f"{told} with {groups} groups: {x.shape[1]} channels are not {groups} x {inner}")
+    if isinstance(outputs, int) and outputs % groups:
+        raise ShapeError(f"{told}: {outputs} output channels do not divide into {groups} groups")
+    if bias is not None and bias.shape != (outputs,):
+        raise ShapeError(f"{name}: bias {show(bias.shape)} does not fit the {outputs} output channels")
 
 
 def _check_reach(name: str, x: Tensor, padded: Tensor, kernel: Sequence[int], gaps: Sequence[int]) -> None:
@@ -167,12 +170,12 @@ def conv_transpose(
     An axis of extent n gets (n - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1. Computed as the
     convolution of x, spread by the stride, with the flipped kernel. Raises as `conv`.
     """
-    rank = weight.ndim - 2
+    rank = _spatial(name, x, weight)
     if x.ndim == rank + 1:
         more = (bias, stride, padding, output_padding, dilation, groups)
         return movement.squeeze(conv_transpose(movement.unsqueeze(x, 0), weight, *more, name=name), 0)
     channels, inner = static(name, weight, 0), static(name, weight, 1)
-    _check(name, x, weight, bias, groups, [channels // max(groups, 1)], [inner * groups])
+    _check_channels(name, x, weight, bias, groups, channels // max(groups, 1), inner * groups)
     steps, gaps = sequence(stride, rank, name, "stride"), sequence(dilation, rank, name, "dilation")
     pads, extra = sequence(padding, rank, name, "padding"), sequence(output_padding, rank, name, "output_padding")
     kernel = [static(name, weight, a) for a in range(2, rank + 2)]

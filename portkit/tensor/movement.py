@@ -194,6 +194,9 @@ def shrink(x: Tensor, ranges: Sequence[tuple[Size, Size] | None]) -> Tensor:
 def narrow(x: Tensor, axis: int, start: Size, length: Size) -> Tensor:
     """Return the elements start .. start+length-1 of one axis. Raises `AxisError`, `ShapeError`."""
     at = one_axis("narrow", x, axis)
+    n = x.shape[at]
+    if all(isinstance(v, int) for v in (start, length, n)) and not 0 <= start <= start + length <= n:  # type: ignore[operator]
+        raise ShapeError(f"narrow of {show(x.shape)}: {length} elements from {start} are not inside axis {at}")
     return shrink(x, [(start, start + length) if a == at else None for a in range(x.ndim)])
 
 

@@ -12,7 +12,7 @@ from portkit.compiler import graph
 from portkit.compiler.graph import Node, show
 from portkit.errors import AxisError, DTypeError, ShapeError
 from portkit.spec.types import BOOL, DType
-from portkit.tensor import movement
+from portkit.tensor import elementwise, movement
 from portkit.tensor.common import broadcast_node, broadcast_shapes, one_axis, promote_for, same_device
 from portkit.tensor.promotion import wide
 
@@ -81,8 +81,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         raise ShapeError(
             f"linear: input {show(x.shape)} does not fit weight {show(weight.shape)}; their last extents must agree"
         )
-    y = matmul(x, movement.transpose(weight))
-    return y if bias is None else y + bias
+    if bias is None:
+        return matmul(x, movement.transpose(weight))
+    dtype = product_dtype("linear", x, weight, bias)
+    product = matmul(elementwise.cast(x, wide(dtype)), elementwise.cast(movement.transpose(weight), wide(dtype)))
+    return elementwise.cast(product + bias, dtype)
 
 
 def tensordot(x: Tensor, y: Tensor, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:

@@ -190,6 +190,7 @@ ERRORS: dict[str, tuple[Callable[[Tensor], object], type[Exception], str]] = {
     "expand": (lambda x: x.expand(4, 3), ShapeError, r"expand: \(2, 3\) does not broadcast to \(4, 3\)"),
     "expand to fewer axes": (lambda x: x.expand(3), ShapeError, r"expand of \(2, 3\) to \(3,\): give an extent"),
     "shrink": (lambda x: x.shrink([(0, 3), (0, 1)]), ShapeError, r"shrink of \(2, 3\): 0\.\.3 is not inside 0\.\.2"),
+    "narrow": (lambda x: x.narrow(1, 2, 2), ShapeError, r"narrow of \(2, 3\): 2 elements from 2 are not inside axis 1"),
     "pad": (lambda x: x.pad([(1, 1)]), ShapeError, r"pad of \(2, 3\) needs 2 pairs"),
     "pad value": (lambda x: x.pad([(1, 1), (0, 0)], 0.5), DTypeError, "pad: 0.5 does not fit i32"),
     "split": (lambda x: x.split([1, 1], 1), ShapeError,

@@ -80,6 +80,13 @@ def test_dot_outer_and_linear_are_products() -> None:
     same(products.linear(Tensor(x), Tensor(w), Tensor(c)), x @ w.T + c)
 
 
+def test_a_linear_layer_of_narrow_floats_is_rounded_once() -> None:
+    halves = np.full((1, 2), 1 + 2.0**-10, np.float16)  # its square is not an f16
+    exact = 2 * float(halves[0, 0]) ** 2 - 2
+    got = products.linear(Tensor(halves), Tensor(halves), Tensor(np.array([-2.0], np.float16)))
+    same(got, np.array([[exact]], np.float16))
+
+
 @pytest.mark.parametrize("axes", [0, 1, 2, ([0], [2]), ([1, 2], [1, 0]), ([-1], [0])], ids=str)
 def test_tensordot_is_that_of_numpy(axes: Any) -> None:
     a = whole(2, 3, 3)
