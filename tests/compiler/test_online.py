@@ -16,7 +16,8 @@ from portkit.compiler import graph as g
 from portkit.compiler.compile import Compiled, compile_graph
 from portkit.compiler.evaluate import evaluate
 from portkit.compiler.fuse import count, most
-from portkit.compiler.graph import Node, Source
+from portkit.compiler.graph import Node, Shape, Source
+from portkit.compiler.index import Variable
 from portkit.compiler.online import fold_attention, inside_attention
 from portkit.compiler.plan import plan
 from portkit.reference.checks import check
@@ -47,7 +48,7 @@ class Sizes:
         return (*self.batch, self.queries, self.keys)
 
 
-def spread(x: Node, shape: tuple[int, ...]) -> Node:
+def spread(x: Node, shape: Shape) -> Node:
     return g.expand(g.reshape(x, (*(1,) * (len(shape) - x.rank), *x.shape)), shape)
 
 
@@ -81,7 +82,7 @@ def attention(inputs: Sequence[Node], finish: Callable[[Node], Node] = lambda s:
 
 def causal(s: Node, ahead: int = 0) -> Node:
     """Mask the keys that come after a query's own; `ahead` keys came before the first query."""
-    shape = tuple(map(most, s.shape))
+    shape = s.shape
     rows = spread(g.reshape(g.iota(shape[-2]), (shape[-2], 1)), shape)
     rows = g.map_("add", rows, g.const(I32, ahead, shape)) if ahead else rows
     later = g.map_("lt", rows, spread(g.iota(shape[-1]), shape))
@@ -209,6 +210,32 @@ def test_narrow_floats_are_computed_in_f32_and_rounded_once(dtype: DType) -> Non
     inputs = sizes.sources(dtype)
     output = g.cast(attention([g.cast(n, F32) for n in inputs]), dtype)
     judge(sizes, output, contents(inputs))
+
+
+def test_weights_that_pass_through_a_narrower_dtype_are_not_rounded_to_it() -> None:
+    sizes = Sizes()
+    q, k, v = inputs = sizes.sources()
+    weights = g.cast(g.cast(softmax(product(q, k)), F16), F32)
+    given = contents(inputs)
+    (got,), compiled = run_graph([product(weights, transposed(v))], given, CPU)
+    assert len(compiled.program.launches) == 1
+    (unrounded,) = evaluate([product(softmax(product(q, k)), transposed(v))], given)
+    assert np.max(np.abs(got - unrounded)) <= bound(sizes, given, F32)
+
+
+@pytest.mark.parametrize("finish", [lambda s: s, causal], ids=["plain", "causal"])
+def test_lengths_that_only_a_run_knows_take_one_kernel_for_all(finish: Callable[[Node], Node]) -> None:
+    rows, columns = Variable("rows", 1, 80), Variable("columns", 1, 130)
+    shapes = ((2, rows, 4), (2, columns, 4), (2, columns, 20))
+    inputs = [g.source(Source(F32, shape)) for shape in shapes]
+    output = attention(inputs, finish)
+    for n, m in ((80, 130), (33, 65), (1, 1)):
+        sizes = Sizes((2,), n, m, 4, 20)
+        arrays = [contents([x])[x.attr] for x in sizes.sources()]
+        given = dict(zip((i.attr for i in inputs), arrays, strict=True))
+        (got,), compiled = run_graph([output], given, CPU, {rows: n, columns: m})
+        assert len(compiled.program.launches) == 1
+        assert np.max(np.abs(got - evaluate([output], given)[0])) <= bound(sizes, given, F32)
 
 
 def test_attention_in_f64_is_as_precise_as_f64() -> None:
