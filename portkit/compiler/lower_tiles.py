@@ -9,7 +9,6 @@ for each block of steps k:        pack the panel of the right factor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import ceil
 
 from portkit.compiler.contraction import Contraction, size
@@ -17,20 +16,10 @@ from portkit.compiler.emit import Emitter, identity_bits
 from portkit.compiler.index import Axis, Index, minimum, substitute, unravel
 from portkit.compiler.lower import ragged_mask
 from portkit.compiler.packing import Packing, turns
+from portkit.compiler.register_tile import Operand, Products
 from portkit.compiler.schedule import grows
 from portkit.compiler.tiles import TileSchedule, padded, row_steps, shared_elements
 from portkit.spec.builder import Mem, Reg
-
-
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """Where a tile finds a factor: element `bases[i] + k * step` for its row or vector i, within `masks[i]`."""
-
-    mem: Mem
-    bases: list[Reg]
-    step: int
-    align: int = 0
-    masks: tuple[Reg | None, ...] = ()
 
 
 def lower_tiles(c: Contraction, schedule: TileSchedule, e: Emitter) -> None:
@@ -53,6 +42,8 @@ class _Tiles:
         panel, rows, sums = shared_elements(c, schedule)
         self.packing = Packing(c, schedule, e, self._shared("panel", panel), self._shared("rows", rows))
         self.sums = self._shared("sums", sums)
+        whole = self.k % schedule.unroll == 0 and schedule.depth % schedule.unroll == 0
+        self.products = Products(e, schedule.lanes, schedule.unroll, whole)
         self.sums_stride = padded(schedule.panel, schedule.tile) if self.blocks > 1 else schedule.tile
 
     def _shared(self, name: str, elements: int) -> Mem:
@@ -109,7 +100,7 @@ class _Tiles:
         s, e = self.s, self.e
         at = row * self.sums_stride + strip * s.tile if self.blocks > 1 else 0
         places = [e.index(at + r * self.sums_stride + v * s.lanes) for r in range(s.rows) for v in range(s.vectors)]
-        totals = self._tile(left, self._right(strip, first_step), steps, self._start(places))
+        totals = self.products.tile(left, self._right(strip, first_step), steps, self._start(places))
         for place, total in zip(places, totals, strict=True):
             self._store_sum(place, total)
         if self.blocks == 1:
@@ -174,59 +165,6 @@ class _Tiles:
         start = substitute(at, {c.k: first_step, c.n: column})
         masks = tuple(self._mask(self.end_column - column - v) for v in offsets)
         return Operand(e.memories[memory], [e.index(start + v) for v in offsets], grows(at, c.k) or 0, masks=masks)
-
-    def _tile(self, left: Operand, right: Operand, steps: Index, totals: list[Reg]) -> list[Reg]:
-        """Add the products of all steps to a register tile: unrolled, then the steps left over."""
-        unroll = self.s.unroll
-        rounds = steps // unroll
-        rest = steps - rounds * unroll
-        totals = self._carried(rounds, totals, lambda k, t: self._unrolled(left, right, k, t))
-        return self._carried(
-            rest, totals, lambda k, t: self._rank_one(left, right, self.b.add(self.e.index(rounds * unroll), k), t)
-        )
-
-    def _carried(self, count: Index, totals: list[Reg], body: Callable[[Reg, list[Reg]], list[Reg]]) -> list[Reg]:
-        if count == 0:
-            return totals
-        names = [f"s{i}" for i in range(len(totals))]
-        trips = count if isinstance(count, int) else self.e.index(count)
-        with self.b.serial(trips, **dict(zip(names, totals, strict=True))) as loop, self.e.scope():
-            after = body(loop.index, [loop[n] for n in names])
-            loop.next(**dict(zip(names, after, strict=True)))
-        return [loop[n] for n in names]
-
-    def _unrolled(self, left: Operand, right: Operand, turn: Reg, totals: list[Reg]) -> list[Reg]:
-        first = self.b.mul(turn, self.e.i32(self.s.unroll))
-        for u in range(self.s.unroll):
-            totals = self._rank_one(left, right, self.b.add(first, self.e.i32(u)) if u else first, totals)
-        return totals
-
-    def _rank_one(self, left: Operand, right: Operand, k: Reg, totals: list[Reg]) -> list[Reg]:
-        """Return the register tile with the product of one column of the left and one row of the right factor added."""
-        b, lanes = self.b, self.s.lanes
-        at = self._scaled(k, right.step)
-        columns = [self._vector(right, i, at) for i in range(len(right.bases))]
-        at = self._scaled(k, left.step)
-        result: list[Reg] = []
-        for base in left.bases:  # one row in a register at a time: all of them beside the tile would not fit
-            x = b.splat(b.load(left.mem, b.add(base, at)), lanes)
-            result += [self._multiply_add(x, y, totals[len(result) + v]) for v, y in enumerate(columns)]
-        return result
-
-    def _vector(self, right: Operand, number: int, at: Reg) -> Reg:
-        """Return a vector of the right factor, anything outside its mask."""
-        b, mask = self.b, right.masks[number]
-        other = None if mask is None else b.splat(b.bits_const(self.dtype.name, 0), self.s.lanes)
-        place = b.add(at, right.bases[number])
-        return b.load_vec(right.mem, place, self.s.lanes, align=right.align, gate=mask, other=other)
-
-    def _scaled(self, k: Reg, step: int) -> Reg:
-        return k if step == 1 else self.b.mul(k, self.e.i32(step))
-
-    def _multiply_add(self, x: Reg, y: Reg, total: Reg) -> Reg:
-        if self.dtype.name in self.e.features.fma:
-            return self.b.fma(x, y, total)
-        return self.b.add(self.b.mul(x, y), total)
 
     # --- epilogue -----------------------------------------------------------------------------------------------------
 

@@ -96,7 +96,10 @@ def _rules(c: Contraction, s: TileSchedule, capabilities: Capabilities) -> Itera
     yield f"groups of {s.group} rows are no whole tiles of {s.rows}", s.group % s.rows != 0
     yield f"blocks of {s.row_block} rows are no whole groups of {s.group}", s.row_block % s.group != 0
     yield f"{s.stride} columns do not hold a panel", s.stride < padded(s.panel, s.tile) or s.stride % s.lanes != 0
-    yield "the left factor is not stored evenly along k", s.left == "direct" and not is_plain(c.left, c.k)
+    yield (
+        "the left factor is not stored evenly along k",
+        s.left == "direct" and not is_plain(c.left, c.k),
+    )
     yield "the right factor is not contiguous along n", s.right == "direct" and not in_place(c)
     unit = size(c.run) if s.right == "runs" and c.run is not None else s.tile
     yield f"panels of {s.panel} columns are no multiple of {unit}", s.panel % unit != 0
