@@ -11,7 +11,7 @@ chain would add up copies of something as large as all windows; there are two be
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Shape, Size, map_
@@ -149,27 +149,36 @@ class _Product:
     summed: tuple[int, ...]
     factors: tuple[Node, ...]
 
-    def rebuilt(self, factors: Sequence[Node], summed: Sequence[int], extents: Sequence[Size], after: Shape) -> Node:
-        """Return the cotangent of other factors; the axes followed have `extents` in them, and `after` in the sum."""
-        shape = _with(self.shape, dict(zip(self.axes, extents, strict=True)))
+    def sum_of(self, factors: Sequence[Node], shape: Shape, summed: Sequence[int]) -> Node:
+        """Return the sum over axes of the product of as many other factors, expanded to a shape."""
         grown = [graph.expand(f, shape) for f in factors]
-        total = graph.reduce("add", map_("mul", *grown) if len(grown) == 2 else grown[0], summed)
+        return graph.reduce("add", map_("mul", *grown) if len(grown) == 2 else grown[0], summed)
+
+    def above(self, total: Node, extents: Sequence[Size]) -> Node:
+        """Return the views and casts over a sum in which the axes that are followed have other extents."""
         for step in reversed(self.steps):
             node = step.node
+            changed = dict(zip(step.axes, extents, strict=True))
             if node.op == "map":
                 total = graph.cast(total, node.dtype)
             elif node.attr[0] == "permute":
                 total = graph.permute(total, node.attr[1])
+            elif node.attr[0] == "reshape":
+                total = graph.reshape(total, _with(node.shape, changed))
             else:
-                total = graph.reshape(total, _with(node.shape, dict(zip(step.axes, after, strict=True))))
+                spans = [(start, start + n) for start, n in zip(node.attr[1], node.shape, strict=True)]
+                total = graph.shrink(total, [(0, changed[a]) if a in changed else pair for a, pair in enumerate(spans)])
         return total
+
+
+_BETWEEN = ("permute", "reshape", "shrink")
 
 
 def _product_of(g: Node, axes: tuple[int, ...]) -> _Product | None:
     """Return a cotangent as a sum of products; None if it is none, or an axis is summed or lost on the way."""
     steps: list[_Step] = []
     node = g
-    while (node.op == "view" and node.attr[0] in ("permute", "reshape")) or (node.op == "map" and node.attr == "cast"):
+    while (node.op == "view" and node.attr[0] in _BETWEEN) or (node.op == "map" and node.attr == "cast"):
         steps.append(_Step(node, axes))
         found = _before(node, axes)
         if found is None:
@@ -186,11 +195,13 @@ def _product_of(g: Node, axes: tuple[int, ...]) -> _Product | None:
 
 
 def _before(node: Node, axes: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return the axes of the input of a view or cast that are `axes` of its result."""
+    """Return the axes of the input of a view or cast that are `axes` of its result, whole."""
     if node.op == "map":
         return axes
     if node.attr[0] == "permute":
         return tuple(node.attr[1][a] for a in axes)
+    if node.attr[0] == "shrink":
+        return axes if all(node.shape[a] == node.inputs[0].shape[a] for a in axes) else None
     found = [_same_axis(node, a) for a in axes]
     return None if None in found else tuple(a for a in found if a is not None)
 
@@ -214,13 +225,14 @@ def shrunk(g: Node, spans: Sequence[tuple[Size, Size]]) -> Node:
     product = _product_of(g, axes)
     if product is None or not product.summed:
         return graph.shrink(g, spans)
-    wanted = {inside: spans[a] for inside, a in zip(product.axes, axes, strict=True)}
+    wanted = {at: spans[a] for at, a in zip(product.axes, axes, strict=True)}
     extents = [shape[a] for a in axes]
     parts = [
         graph.shrink(f, [wanted[a] if a in wanted and n != 1 else (0, n) for a, n in enumerate(f.shape)])
         for f in product.factors
     ]
-    return product.rebuilt(parts, product.summed, extents, tuple(extents))
+    inside = _with(product.shape, dict(zip(product.axes, extents, strict=True)))
+    return product.above(product.sum_of(parts, inside, product.summed), extents)
 
 
 def _through_product(w: Windows, g: Node) -> Node | None:
@@ -236,13 +248,56 @@ def _through_product(w: Windows, g: Node) -> Node | None:
     if product is None:
         return None
     axis, place = product.axes
-    moving = [f.shape[place] == 1 for f in product.factors]
-    fixed = [f.shape[axis] == 1 for f in product.factors]
-    if not any(moving) or not all(m or f for m, f in zip(moving, fixed, strict=True)):
+    kinds = [(f.shape[axis] != 1, f.shape[place] != 1) for f in product.factors]
+    if (True, True) in kinds or (True, False) not in kinds:
         return None
-    factors = [_reversed(w, f, axis, place) if m else f for m, f in zip(moving, product.factors, strict=True)]
-    total = product.rebuilt(factors, (*product.summed, place), (w.extent, w.size), (w.extent, 1))
-    return graph.reshape(total, total.shape[:-1])
+    # Places that fill up the last turn have to be zero in some factor.
+    if w.step > 1 and w.dilation == 1 and ((False, True) in kinds or w.size % w.step == 0):
+        total = _in_phases(w, product)
+    else:
+        factors = [_reversed(w, f, axis, place) if f.shape[axis] != 1 else f for f in product.factors]
+        shape = _with(product.shape, {axis: w.extent, place: w.size})
+        total = product.sum_of(factors, shape, (*product.summed, place))
+    above = product.above(total, (w.extent, 1))
+    return graph.reshape(above, above.shape[:-1])
+
+
+def _in_phases(w: Windows, product: _Product) -> Node:
+    """Return the sum for windows that step further than their places are apart, without the zeros between steps.
+
+    With j = step q + r and k = step t + r' only r' = r meet: the cotangent at (q, r) is sum_o,t a[o, q - t] b[o, t, r].
+    So r is one more axis of the other factor, after `axis`, and (q, r) together are j.
+    """
+    axis, place = product.axes
+    turns = -(-w.size // w.step)
+    rounds = -(-w.extent // w.step)
+    whole = replace(w, step=1, size=turns, extent=rounds)
+    factors: list[Node] = []
+    for f in product.factors:
+        if f.shape[axis] != 1:
+            factors.append(_inserted(_reversed(whole, f, axis, place), axis + 1))
+        elif f.shape[place] != 1:
+            factors.append(_split(f, axis, place, turns, w.step))
+        else:
+            factors.append(_inserted(f, axis + 1))
+    inside = _with(product.shape, {axis: rounds, place: turns})
+    summed = [a + (a > axis) for a in (*product.summed, place)]
+    total = product.sum_of(factors, (*inside[: axis + 1], w.step, *inside[axis + 1 :]), summed)
+    merged = (*total.shape[:axis], rounds * w.step, *total.shape[axis + 2 :])
+    return graph.shrink(graph.reshape(total, merged), [(0, n) for n in _with(merged, {axis: w.extent})])
+
+
+def _inserted(x: Node, at: int) -> Node:
+    return graph.reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
+
+
+def _split(x: Node, axis: int, place: int, turns: int, step: int) -> Node:
+    """Return an axis of places as one of turns, in its place, and one of steps after `axis`; zeros fill it up."""
+    n = x.shape[place]
+    filled = graph.pad(x, [(0, turns * step - n) if a == place else (0, 0) for a in range(x.rank)])
+    apart = graph.reshape(filled, (*x.shape[:place], turns, step, *x.shape[place + 1 :]))
+    order = [a + (a > place) for a in range(x.rank)]
+    return graph.permute(apart, [*order[: axis + 1], place + 1, *order[axis + 1 :]])
 
 
 def _reversed(w: Windows, factor: Node, axis: int, place: int) -> Node:

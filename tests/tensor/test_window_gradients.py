@@ -95,6 +95,25 @@ def test_the_gradients_of_a_convolution_are_each_one_sum_of_products(
         assert kinds == ["mul", "add"]
 
 
+def test_a_constant_factor_moves_with_neither_axis() -> None:
+    def function(x: Node) -> Node:
+        rows = sliding(x, [1], 3, 1, 1)
+        weighed = map_("mul", rows, graph.const(F64, 3, rows.shape))
+        return graph.reduce("add", weighed, [2])
+
+    differences.check(function, spread(-2, 2, (2, 7)))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize("step", [2, 3])
+@pytest.mark.parametrize("extent", [7, 8, 9])
+def test_the_gradient_of_a_strided_convolution_is_its_central_difference(size: int, step: int, extent: int) -> None:
+    def function(x: Node, w: Node) -> Node:
+        return conv(Tensor.of(x), Tensor.of(w), None, step).node
+
+    differences.check(function, spread(-2, 2, (1, 2, extent)), spread(-1, 1, (3, 2, size)))
+
+
 def test_windows_of_a_reshaped_tensor_pass_the_gradient_to_it() -> None:
     def function(x: Node) -> Node:
         rows = sliding(graph.reshape(map_("mul", x, x), (2, 6)), [1], 3, 1, 1)
