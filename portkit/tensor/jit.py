@@ -15,12 +15,13 @@ read again at each replay; those that it assigns to, and gradients, get their ne
 of are constants. Gradients do not pass from a replay's results to its arguments: take them inside.
 
 A function is refused if it needs the value of a tensor in Python, or if running it changes the Python constants that it
-depends on: a replay would not.
+depends on: a replay would not. While a function is captured, other threads leave the tensors alone that it reaches.
 """
 
 from __future__ import annotations
 
 import functools
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -46,6 +47,7 @@ class Jit(Generic[P, R]):
         functools.update_wrapper(self, function)
         self._function: Callable[..., Any] = function
         self._captures: OrderedDict[int, tuple[Any, Constants, Capture]] = OrderedDict()
+        self._lock = threading.RLock()
         self.captured = 0
         """How often a call was captured."""
 
@@ -56,6 +58,10 @@ class Jit(Generic[P, R]):
         """
         if tracing.current() is not None:  # inside another captured function: part of that one
             return self._function(*args, **kwargs)
+        with self._lock:
+            return self._replay(args, kwargs)
+
+    def _replay(self, args: Any, kwargs: Any) -> Any:
         tensors: dict[int, Tensor] = {}
         skeleton = flatten((args, kwargs), tensors)
         arguments = list(tensors.values())
