@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from portkit.compiler.graph import show
 from portkit.errors import ShapeError, UsageError
-from portkit.spec.types import DType
-from portkit.tensor import creation, pending
+from portkit.spec.types import F32, DType
+from portkit.tensor import creation, movement, pending
 from portkit.tensor.autograd import no_grad
 from portkit.tensor.promotion import wide
 from portkit.tensor.realising import realise
@@ -216,3 +216,22 @@ class AdamW(Adam):
     ) -> None:
         """Raises as `Adam`."""
         super().__init__(parameters, learning_rate, betas, epsilon, weight_decay)
+
+
+def clip_gradients(parameters: Iterable[Tensor], most: float) -> Tensor:
+    """Scale the gradients down so that the root of the sum of all their squares is at most `most`; return what it was.
+
+    Raises `UsageError` where none has a gradient. Source: R. Pascanu et al., "On the difficulty of training recurrent
+    neural networks", 2013.
+    """
+    moving = [p for p in parameters if p.grad is not None]
+    if not moving:
+        raise UsageError("no parameter has a gradient; call backward on the loss first")
+    with no_grad():
+        squares = [p.grad.cast(wide(p.dtype)).square().sum().cast(F32) for p in moving if p.grad is not None]
+        norm = movement.stack(squares).sum().sqrt()
+        scale = (most / norm.maximum(most)).contiguous()
+        for p in moving:
+            assert p.grad is not None
+            p.grad = (p.grad * scale).cast(p.dtype)
+    return norm

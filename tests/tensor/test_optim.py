@@ -9,7 +9,7 @@ import pytest
 
 from portkit.errors import ShapeError, UsageError
 from portkit.tensor import random
-from portkit.tensor.optim import SGD, Adam, AdamW, Optimizer
+from portkit.tensor.optim import SGD, Adam, AdamW, Optimizer, clip_gradients
 from portkit.tensor.tensor import Tensor
 
 EPS = float(np.finfo(np.float64).eps)
@@ -194,3 +194,14 @@ def test_what_cannot_be_optimized_is_refused() -> None:
         SGD([parameter()], nesterov=True)
     with pytest.raises(UsageError, match="betas are from 0 to below 1"):
         Adam([parameter()], betas=(0.9, 1.0))
+
+
+def test_clipping_scales_all_gradients_to_a_norm_only_if_theirs_is_larger() -> None:
+    p, q = parameter(np.zeros(2)), parameter(np.zeros((1, 2)))
+    for most, expected in ((6.5, [1.5, 2.0, 6.0, 0.0]), (20.0, [3.0, 4.0, 12.0, 0.0])):
+        p.grad, q.grad = Tensor([3.0, 4.0], "f64"), Tensor([[12.0, 0.0]], "f64")
+        assert clip_gradients([p, q], most).item() == 13
+        found = [v for g in (p.grad, q.grad) for v in np.ravel(g.numpy())]
+        np.testing.assert_allclose(found, expected, rtol=2.0**-23)
+    with pytest.raises(UsageError, match="no parameter has a gradient"):
+        clip_gradients([parameter()], 1.0)
