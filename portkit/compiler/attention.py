@@ -14,7 +14,6 @@ from portkit.spec.types import I32, infinity_bits
 
 _MOST_VECTORS = 4
 _KEYS = 64
-_UNROLL = 2
 _TASKS_FOR_EACH_WORKER = 64
 _ROWS = (1, 2, 4, 6, 8)
 _LATENCY = 8
@@ -38,7 +37,6 @@ class OnlineSchedule:
     rows: int
     keys: int
     groups: int
-    unroll: int = _UNROLL
 
     @property
     def queries(self) -> int:

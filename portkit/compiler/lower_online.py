@@ -195,7 +195,7 @@ class _Online:
 
         sums = self._shared("unseen", ceil(self.columns / self.s.lanes) * self.s.lanes)
         for at in self._vectors_along(column):
-            parts = self._unrolled(a.key.extent - hidden, _PARTS, [zero] * _PARTS, turn)
+            parts = self._carried(a.key.extent - hidden, [zero] * _PARTS, turn)
             self.b.store_vec(sums, e.index(at), reduce(self.b.add, parts))
         return sums
 
@@ -297,28 +297,17 @@ class _Online:
                 for v, x in enumerate(right, r * self.s.vectors):
                     total[v] = self._multiply_add(left, x, total[v])
 
-        return self._unrolled(count, self.s.unroll, sums, turn)
+        return self._carried(count, sums, turn)
 
-    def _unrolled(self, count: Index, unroll: int, sums: Sequence[Reg], turn: Turn) -> list[Reg]:
-        """Run a loop that carries sums, some turns at a time and then what is left of them."""
-        whole = count // unroll
-        total = self._carried(whole, unroll, 0, sums, turn)
-        return self._carried(count - whole * unroll, 1, whole * unroll, total, turn)
-
-    def _carried(self, count: Index, unroll: int, done: Index, sums: Sequence[Reg], turn: Turn) -> list[Reg]:
+    def _carried(self, count: Index, sums: Sequence[Reg], turn: Turn) -> list[Reg]:
         """Run a loop that carries sums; `turn` replaces those in its list by the next ones."""
-        following = list(sums)
-        if count == 0:
-            return following
         names = [f"a{i}" for i in range(len(sums))]
         axis = Axis(count)
         number = count if isinstance(count, int) else self.e.index(count)
         with self.b.serial(number, **dict(zip(names, sums, strict=True))) as loop, self.e.scope():
             self.e.bind(axis, loop.index)
             following = [loop[n] for n in names]
-            for u in range(unroll):
-                with self.e.scope():
-                    turn(axis * unroll + (u + done), following)
+            turn(axis, following)
             loop.next(**dict(zip(names, following, strict=True)))
         return [loop[n] for n in names]
 
@@ -364,7 +353,7 @@ class _Online:
                     self._store(self.weights, row, v, x)
                 highest[v] = self.b.lt(before, x, x, before)  # NaN is passed over here, and reaches the totals
 
-        return self._carried(count, 1, 0, self._each(lambda v: self._load(self.highest, 0, v)), turn)
+        return self._carried(count, self._each(lambda v: self._load(self.highest, 0, v)), turn)
 
     def _weigh(self, highest: Sequence[Reg], count: Index) -> None:
         """Replace the scores of a block by exp(score - highest), and add them to the totals."""
@@ -384,7 +373,7 @@ class _Online:
                 self._store(self.weights, row, v, power)
                 total[v] = self.b.add(total[v], power)
 
-        for v, total in enumerate(self._carried(count, 1, 0, totals, turn)):
+        for v, total in enumerate(self._carried(count, totals, turn)):
             self._store(self.total, 0, v, total)
 
     def _power(self, x: Reg, shift: Reg) -> Reg:
