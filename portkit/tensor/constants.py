@@ -3,11 +3,13 @@
 A captured function is replayed without running its Python. So numbers, strings and the like that it can reach are
 compared before each replay: what it closes over, the globals that it and the functions it calls name, and what stands
 in objects and containers there. Tensors count by identity, as do objects of the standard library and of other
-packages; small arrays count by their contents. What a function takes from elsewhere, such as a clock, is not seen.
+packages; small arrays count by their contents. Iterators are refused: what a function takes from one is another thing
+at each call. What it takes from elsewhere, such as a clock, is not seen.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,7 +42,7 @@ class Constants:
 def constants(function: Callable[..., Any], arguments: Any = None) -> Constants:
     """Return what a function and its arguments can reach that is no tensor.
 
-    Raises `TensorError` for an array that is too large to be compared.
+    Raises `TensorError` for an array that is too large to be compared, and for an iterator.
     """
     table: Table = {}
     kept: dict[int, Any] = {}
@@ -64,6 +66,12 @@ def difference(before: Constants, after: Constants) -> str:
     return min(paths, key=len).lstrip(".:") or "the function"
 
 
+def draws() -> object:
+    """Return the state of the global random generators of Python and NumPy, for comparison."""
+    kind, keys, *rest = cast("tuple[Any, ...]", np.random.get_state(legacy=True))  # noqa: NPY002
+    return (random.getstate(), kind, keys.tobytes(), rest)
+
+
 _NOTHING, _SAME = object(), object()
 Inside: TypeAlias = Iterable[tuple[str, Any]] | None
 """What is inside a value; None for one that is compared by itself, and not kept."""
@@ -80,6 +88,13 @@ def _look(path: str, value: Any) -> tuple[Any, Inside]:
         return _SAME, ()
     if isinstance(value, np.ndarray):
         return _contents(path, cast("np.ndarray[Any, Any]", value)), None
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state), None
+    if isinstance(value, Iterator):
+        raise TensorError(
+            f"a captured function can reach an iterator, {path.lstrip('.:')}, and a replay would take nothing from it: "
+            "take from it outside, and give what it gives as an argument"
+        )
     return _container(path, kind, value) or (_SAME, _parts(path, value))
 
 

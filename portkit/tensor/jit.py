@@ -29,7 +29,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from portkit.errors import TensorError
 from portkit.tensor import leaves, tracing
 from portkit.tensor.capture import Capture, trace
-from portkit.tensor.constants import Constants, constants, difference
+from portkit.tensor.constants import Constants, constants, difference, draws
 from portkit.tensor.tensor import Tensor
 from portkit.tensor.trees import Tree, flatten
 
@@ -78,13 +78,15 @@ class Jit(Generic[P, R]):
             args, kwargs = tree
             return self._function(*args, **kwargs)
 
+        drawn = draws()
         before = constants(self._function, skeleton)
         capture = trace(call, skeleton, arguments)
         after = constants(self._function, skeleton)
         if difference(before, after):  # the first time a function runs it may well fill caches of its own
             before, capture = after, trace(call, skeleton, arguments)
             after = constants(self._function, skeleton)
-        if changed := difference(before, after):
+        changed = difference(before, after) or ("" if draws() == drawn else "the random numbers of Python or NumPy")
+        if changed:
             raise TensorError(
                 f"{self._name} cannot be captured: running it changes {changed}, which a replay would not; keep what "
                 "changes in a tensor, and assign to it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random as python_random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -421,6 +422,22 @@ def test_what_a_partial_function_holds_is_looked_at() -> None:
     assert first(captured(full(3))) == 6
     by[0] = 5.0
     assert first(captured(full(3))) == 15
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [python_random.random, np.random.random, functools.partial(np.random.default_rng(1).random)],
+    ids=["python", "numpy", "a generator of numpy"],
+)
+def test_random_numbers_of_others_are_refused(draw: Callable[[], float]) -> None:
+    with pytest.raises(TensorError, match="running it changes"):
+        jit(lambda x: x + draw())(full(1))
+
+
+def test_an_iterator_is_refused() -> None:
+    numbers = iter(range(5))
+    with pytest.raises(TensorError, match=r"can reach an iterator, numbers, .* outside"):
+        jit(lambda x: x + next(numbers))(full(1))
 
 
 def test_a_function_that_fills_a_cache_the_first_time_is_captured_the_second() -> None:
