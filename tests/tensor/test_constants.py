@@ -115,19 +115,9 @@ def test_what_is_kept_alive_gives_its_identity_to_nothing_else() -> None:
 
 
 def test_a_variable_without_a_value_yet_is_none() -> None:
-    def make() -> tuple[Callable[[], Any], Callable[[], None]]:
-        def function() -> Any:
-            return later
+    def function() -> Any:
+        return later
 
-        def give() -> None:
-            nonlocal later
-            later = 5
-
-        later = 0
-        del later
-        return function, give
-
-    function, give = make()
     before = constants(function)
-    give()
+    later = 5
     assert difference(before, constants(function)) == "later"
