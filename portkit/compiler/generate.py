@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from portkit.compiler.attention import find_attention, schedule_online
@@ -17,12 +17,13 @@ from portkit.compiler.lower_tiles import lower_tiles
 from portkit.compiler.merge import merge_axes
 from portkit.compiler.nest import Nest, Scan, Scatter, Value, indices, subvalues
 from portkit.compiler.schedule import schedule_rows, schedule_sequence
+from portkit.compiler.staging import find_staged
 from portkit.compiler.tiles import TileSchedule
 from portkit.compiler.tiling import choose_tiles
 from portkit.contract import Capabilities
 from portkit.errors import ShapeError
 from portkit.spec.builder import Builder
-from portkit.spec.kernel import Kernel
+from portkit.spec.kernel import Access, Kernel
 
 _MOST_ELEMENTS = 1 << 31
 
@@ -45,6 +46,7 @@ def generate(
     Raises `ShapeError` for a tensor too large to index, `UsageError` where `tiles` does not fit.
     """
     merged = merge_axes(nest)
+    schedule, lower, updated = _lowering(merged, capabilities, tiles)
     b = Builder(name)
     e = Emitter(b, Features.of(capabilities), {})
     read, written = _memories(merged)
@@ -52,23 +54,31 @@ def generate(
     for number, dimension in enumerate(dimensions):
         e.scalars[dimension] = b.scalar(f"n{number}", "i32")
     names = {d: f"n{i}" for i, d in enumerate(dimensions)}
-    both = isinstance(merged.sequence, Scatter)
     for number, node in enumerate([*read, *written]):
-        access = "read" if node not in written else "readwrite" if both else "write"
+        access: Access = "read" if node not in written else "readwrite" if node in updated else "write"
         e.memories[node] = b.buffer(f"b{number}", stored_dtype(node.dtype).name, _extent(node, names), access)
-    if merged.sequence is not None:
-        schedule = schedule_sequence(merged, capabilities)
-        lower_sequence(merged, schedule, e)
-    elif (attention := find_attention(merged)) is not None:
-        schedule = schedule_online(attention, capabilities)
-        lower_online(merged, attention, schedule, e)
-    elif (tiled := choose_tiles(merged, capabilities, tiles)) is not None:
-        contraction, schedule = tiled
-        lower_tiles(contraction, schedule, e)
-    else:
-        schedule = schedule_rows(merged, capabilities)
-        lower_rows(merged, schedule, e)
+    lower(e)
     return Generated(b.build(), (*read, *written), tuple(dimensions), schedule)
+
+
+def _lowering(
+    nest: Nest, capabilities: Capabilities, tiles: TileSchedule | None
+) -> tuple[object, Callable[[Emitter], None], frozenset[Node]]:
+    """Return the schedule of a nest, what emits its body, and the nodes that it both writes and reads."""
+    if nest.sequence is not None:
+        sequence = schedule_sequence(nest, capabilities)
+        scattered = {nest.sequence.base.node} if isinstance(nest.sequence, Scatter) else set[Node]()
+        return sequence, lambda e: lower_sequence(nest, sequence, e), frozenset(scattered)
+    if (attention := find_attention(nest)) is not None:
+        online = schedule_online(attention, capabilities)
+        return online, lambda e: lower_online(nest, attention, online, e), frozenset()
+    if (tiled := choose_tiles(nest, capabilities, tiles)) is not None:
+        contraction, schedule = tiled
+        return schedule, lambda e: lower_tiles(contraction, schedule, e), frozenset()
+    rows = schedule_rows(nest, capabilities)
+    staged = find_staged(nest) if rows.stage else ()
+    kept = frozenset(s.store.node for s in staged if s.store is not None)
+    return rows, lambda e: lower_rows(nest, rows, e, staged), kept
 
 
 def _roots(nest: Nest) -> list[Value]:

@@ -16,25 +16,25 @@ from portkit.compiler.fuse import most
 from portkit.compiler.index import Axis, Index, minimum, unravel
 from portkit.compiler.nest import Nest, Value
 from portkit.compiler.schedule import RowSchedule
-from portkit.compiler.staging import stage
+from portkit.compiler.staging import KeptRow, Staged
 from portkit.spec.builder import Builder, Reg
 
 Body = Callable[[], None]
 Step = Callable[[list[Reg]], list[Reg]]
 
 
-def lower_rows(nest: Nest, schedule: RowSchedule, e: Emitter) -> None:
-    """Emit the whole body of a kernel, grid and lane loops included."""
-    _Rows(nest, schedule, e).emit()
+def lower_rows(nest: Nest, schedule: RowSchedule, e: Emitter, staged: Sequence[Staged] = ()) -> None:
+    """Emit the whole body of a kernel, grid and lane loops included; `staged` values are kept along each row."""
+    _Rows(nest, schedule, e, [s.declared(e, number) for number, s in enumerate(staged)]).emit()
 
 
 class _Rows:
-    def __init__(self, nest: Nest, schedule: RowSchedule, e: Emitter) -> None:
+    def __init__(self, nest: Nest, schedule: RowSchedule, e: Emitter, rows: Sequence[KeptRow]) -> None:
         self.nest, self.schedule, self.e = nest, schedule, e
         self.b: Builder = e.b
         self.vector = nest.rows[schedule.row] if schedule.mode == "row" else None
         self.folded = frozenset(a for f in nest.folds for a in f.attr[1])
-        self.staged = stage(nest, e) if schedule.stage else ()
+        self.kept = rows
 
     def emit(self) -> None:
         extents = [a.extent for a in self.nest.rows if a is not self.vector]
@@ -158,8 +158,8 @@ class _Rows:
             self._loops(axes, self._inner_stores)
 
     def _inner_stores(self) -> None:
-        for staged in self.staged:
-            staged.take(self.e)
+        for row in self.kept:
+            row.take(self.e)
         for store in self.nest.inner_stores:
             self.e.store(store)
 
@@ -225,9 +225,9 @@ class _Rows:
 
     def _put(self, body: Value) -> None:
         """Keep what the stores need again of what a fold has just computed."""
-        for staged in self.staged:
-            if staged.fold.args[0] is body:
-                staged.put(self.e)
+        for row in self.kept:
+            if row.staged.fold.args[0] is body:
+                row.put(self.e)
 
     def _combine(self, kind: str, a: Reg, b: Reg) -> Reg:
         return self.b.op(kind if kind in ("add", "mul") else f"reduce.{kind}", a, b)
