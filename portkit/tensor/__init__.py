@@ -52,6 +52,8 @@ _NAMES = {
 """Module -> what of it is public here."""
 
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+FUNCTIONS = tuple(name for name in _MODULE_OF if name != "Tensor")
+"""The names of the public functions; the conformance suite has cases of every one."""
 _SUBPACKAGES = ("jit", "nn", "optim", "random", "safetensors")
 
 

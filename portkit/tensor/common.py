@@ -50,9 +50,20 @@ def same_device(name: str, *values: object) -> Tensor:
     return first
 
 
+def tensors_of(name: str, *values: Operand) -> list[Tensor]:
+    """Return operands as tensors, arrays made into some on the device of the first. Raises as `same_device`."""
+    first = same_device(name, *values)
+    return [v if is_tensor(v) else first.wrap(node_of(name, v)) for v in values]
+
+
 def is_scalar(value: object) -> TypeGuard[Scalar]:
     """Whether a value is a plain Python number: NumPy scalars have a dtype of their own and are not."""
     return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
+
+
+def is_operand(value: object) -> bool:
+    """Whether a value can be an operand beside a tensor."""
+    return is_tensor(value) or is_scalar(value) or isinstance(value, (np.ndarray, np.generic))
 
 
 def nodes_of(
@@ -79,7 +90,7 @@ def node_of(name: str, value: object) -> Node:
         return value.node
     if isinstance(value, (np.ndarray, np.generic)):
         return source_of(host_array(value))
-    raise DTypeError(f"{name} takes tensors, arrays and numbers, got {type(value).__name__}")
+    raise DTypeError(f"{name} takes tensors and arrays, got {type(value).__name__}")
 
 
 def dtype_of(name: str, value: object) -> DType:
@@ -158,19 +169,19 @@ def broadcast_node(node: Node, shape: Shape) -> Node:
 def one_axis(name: str, x: Tensor, axis: int, *, extra: int = 0) -> int:
     """Return an axis counted from the front; `extra` axes may be added by the operation. Raises `AxisError`."""
     rank = x.ndim + extra
-    if not isinstance(axis, int) or isinstance(axis, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(axis, (int, np.integer)) or isinstance(axis, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise AxisError(f"{name}: an axis is an int, got {axis!r}")
     if not -rank <= axis < rank:
         told = f"{-rank} .. {rank - 1}" if rank else "none: it has rank 0"
         raise AxisError(f"{name}: axis {axis} is out of range for shape {show(x.shape)}; its axes are {told}")
-    return axis % rank
+    return int(axis) % rank
 
 
 def axes_of(name: str, x: Tensor, axis: Axes) -> tuple[int, ...]:
     """Return axes counted from the front, ascending; None stands for all. Raises `AxisError`."""
     if axis is None:
         return tuple(range(x.ndim))
-    given = (axis,) if isinstance(axis, int) else tuple(axis)
+    given = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     axes = [one_axis(name, x, a) for a in given]
     if len(set(axes)) != len(axes):
         raise AxisError(f"{name}: axes {list(given)} name one axis twice; name each once")

@@ -14,7 +14,7 @@ from portkit.compiler.graph import Size, show
 from portkit.errors import DTypeError, ShapeError
 from portkit.tensor import elementwise, movement
 from portkit.tensor.base import DEFAULT_DEVICE
-from portkit.tensor.common import constant, one_axis
+from portkit.tensor.common import constant, is_scalar, one_axis
 from portkit.tensor.promotion import DEFAULT_FLOAT, DTypeLike, Scalar, as_dtype, promote
 from portkit.tensor.tensor import Tensor
 
@@ -26,7 +26,9 @@ def full(
 
     Raises `ShapeError` for a negative extent, `DTypeError` for a value that does not fit.
     """
-    extents = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    extents = movement.sizes((shape,), "full")
+    if not is_scalar(value):
+        raise DTypeError(f"full: the value is a number, got {value!r}")
     if any(isinstance(n, int) and n < 0 for n in extents):
         raise ShapeError(f"full: shape {show(extents)} has a negative extent")
     wanted = promote((), [value]) if dtype is None else as_dtype(dtype)
@@ -35,12 +37,12 @@ def full(
 
 def zeros(*shape: Size | Sequence[Size], dtype: DTypeLike = DEFAULT_FLOAT, device: str | None = None) -> Tensor:
     """Return zeros, of f32 by default. Raises `ShapeError`."""
-    return full(movement.sizes(shape), 0, dtype, device)
+    return full(movement.sizes(shape, "zeros"), 0, dtype, device)
 
 
 def ones(*shape: Size | Sequence[Size], dtype: DTypeLike = DEFAULT_FLOAT, device: str | None = None) -> Tensor:
     """Return ones, of f32 by default. Raises `ShapeError`."""
-    return full(movement.sizes(shape), 1, dtype, device)
+    return full(movement.sizes(shape, "ones"), 1, dtype, device)
 
 
 def full_like(x: Tensor, value: Scalar, dtype: DTypeLike | None = None) -> Tensor:

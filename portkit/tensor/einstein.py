@@ -13,7 +13,7 @@ from portkit.compiler.graph import Size, show
 from portkit.errors import ShapeError
 from portkit.spec.types import DType
 from portkit.tensor import elementwise, movement, reductions
-from portkit.tensor.common import same_device
+from portkit.tensor.common import Operand, tensors_of
 from portkit.tensor.products import contract, product_dtype
 from portkit.tensor.promotion import wide
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 _ELLIPSIS = "..."
 
 
-def einsum(equation: str, *operands: Tensor) -> Tensor:
+def einsum(equation: str, *operands: Operand) -> Tensor:
     """Return the sum of products that an equation such as "bij,bjk->bik" describes.
 
     A letter twice in one operand takes its diagonal; "..." stands for leading axes, which broadcast; without "->" the
     letters that occur once are kept, in alphabetical order. More than two operands are multiplied from left to right.
     Raises `ShapeError` for an equation that does not fit, `DTypeError`, `DeviceMismatch`.
     """
-    same_device("einsum", *operands)
-    terms, result = _parse(equation, operands)
-    _check_extents(equation, terms, operands)
-    dtype = product_dtype("einsum", *operands)
-    named = [_without_repeats(t, elementwise.cast(x, wide(dtype))) for t, x in zip(terms, operands, strict=True)]
+    tensors = tensors_of("einsum", *operands)
+    terms, result = _parse(equation, tensors)
+    _check_extents(equation, terms, tensors)
+    dtype = product_dtype("einsum", *tensors)
+    named = [_without_repeats(t, elementwise.cast(x, wide(dtype))) for t, x in zip(terms, tensors, strict=True)]
     letters, total = named[0]
     for i, (other_letters, other) in enumerate(named[1:], 1):
         needed = {*result, *(letter for rest, _ in named[i + 1 :] for letter in rest)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Shape, Size, show
@@ -34,6 +35,8 @@ from portkit.tensor.common import (
 if TYPE_CHECKING:
     from portkit.tensor.tensor import Tensor
 
+Places: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any] | int"
+"""Integers that say where: a tensor, an array, or numbers."""
 Key: TypeAlias = Any
 """What may stand in brackets: ints, slices, None, `...`, tensors or sequences of ints, and tuples of these."""
 
@@ -60,12 +63,12 @@ def wrapped(name: str, index: Tensor, count: Size) -> Tensor:
     return elementwise.where(inside, elementwise.cast(index, I32), -1)
 
 
-def take(x: Tensor, index: Tensor, axis: int = 0) -> Tensor:
+def take(x: Tensor, index: Places, axis: int = 0) -> Tensor:
     """Return the slices of x at places along an axis, which the axes of `index` replace.
 
     Raises `AxisError`, `DTypeError`, `DeviceMismatch`.
     """
-    same_device("take", x, index)
+    index = _places("take", x, index)
     at = one_axis("take", x, axis)
     return _taken(x, wrapped("take", index, x.shape[at]), at)
 
@@ -78,7 +81,7 @@ def _taken(x: Tensor, places: Tensor, axis: int) -> Tensor:
     return movement.reshape(x.wrap(graph.gather(x.node, index.node, axis)), (*before, *places.shape, *after))
 
 
-def embedding(weight: Tensor, index: Tensor) -> Tensor:
+def embedding(weight: Tensor, index: Places) -> Tensor:
     """Return rows of weight (v, d) for integers (...), shape (..., d); out of range gives zeros.
 
     Raises `ShapeError`, `DTypeError`.
@@ -88,22 +91,23 @@ def embedding(weight: Tensor, index: Tensor) -> Tensor:
     return take(weight, index, 0)
 
 
-def gather(x: Tensor, axis: int, index: Tensor) -> Tensor:
+def gather(x: Tensor, axis: int, index: Places) -> Tensor:
     """Return out[p] = x[p with p[axis] = index[p]]; other extents of `index` are at most those of x.
 
     Raises `AxisError`, `ShapeError`, `DTypeError`, `DeviceMismatch`.
     """
-    same_device("gather", x, index)
+    index = _places("gather", x, index)
     at = one_axis("gather", x, axis)
     part = _fitted("gather", x, index, at)
     return x.wrap(graph.gather(part.node, wrapped("gather", index, x.shape[at]).node, at))
 
 
-def take_along_axis(x: Tensor, index: Tensor, axis: int) -> Tensor:
+def take_along_axis(x: Tensor, index: Places, axis: int) -> Tensor:
     """Return out[p] = x[p with p[axis] = index[p]]; the other axes broadcast.
 
     Raises `AxisError`, `ShapeError`, `DTypeError`, `DeviceMismatch`.
     """
+    index = _places("take_along_axis", x, index)
     at = one_axis("take_along_axis", x, axis)
     if index.ndim != x.ndim:
         raise ShapeError(f"take_along_axis: index {show(index.shape)} needs the {x.ndim} axes of {show(x.shape)}")
@@ -126,14 +130,15 @@ def _fitted(name: str, x: Tensor, index: Tensor, axis: int) -> Tensor:
 # --- scattering ---------------------------------------------------------------------------------------------------
 
 
-def scatter(x: Tensor, axis: int, index: Tensor, values: Operand, reduce: str = "set") -> Tensor:
+def scatter(x: Tensor, axis: int, index: Places, values: Operand, reduce: str = "set") -> Tensor:
     """Return x with values[p] folded into the element p with p[axis] = index[p]; `reduce` is set add mul max or min.
 
     Along the axis in ascending order. `values` broadcast to `index`, whose other extents are at most those of x.
     Raises `AxisError`, `ShapeError`, `DTypeError`, `DeviceMismatch`.
     """
     at = one_axis("scatter", x, axis)
-    same_device("scatter", x, index, values)
+    index = _places("scatter", x, index)
+    same_device("scatter", x, values)
     part = _fitted("scatter", x, index, at)
     places = wrapped("scatter", index, x.shape[at])
     folded = graph.scatter(reduce, part.node, places.node, values_for("scatter", x, values, index.shape), at)
@@ -142,7 +147,7 @@ def scatter(x: Tensor, axis: int, index: Tensor, values: Operand, reduce: str = 
     return place_in(x, x.wrap(folded), [0] * x.ndim, [1] * x.ndim)
 
 
-def scatter_add(x: Tensor, axis: int, index: Tensor, values: Operand) -> Tensor:
+def scatter_add(x: Tensor, axis: int, index: Places, values: Operand) -> Tensor:
     """Return x with values[p] added to the element p with p[axis] = index[p]. Raises as `scatter`."""
     return scatter(x, axis, index, values, "add")
 
@@ -367,8 +372,9 @@ def _places(name: str, x: Tensor, item: Any) -> Tensor:
     """Return a tensor, array or sequence of places as a tensor. Raises `DTypeError`, `AxisError`."""
     if is_tensor(item):
         index = item
-    elif isinstance(item, (np.ndarray, list, range)):
-        index = x.wrap(source_of(host_array(item)))
+    elif isinstance(item, (np.ndarray, np.integer, int, list, range)) and not isinstance(item, bool):
+        array = np.asarray(item)
+        index = x.wrap(source_of(host_array(item if array.size else array.astype(np.int32))))
     else:
         raise AxisError(f"{name}: an index is an int, slice, None, '...' or tensor of ints, got {item!r}")
     same_device(name, x, index)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import numpy as np
 
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Shape, Size, show
+from portkit.compiler.index import Expr
 from portkit.errors import AxisError, ShapeError
 from portkit.spec.types import BOOL, I32, encode
 from portkit.tensor.common import (
@@ -21,9 +24,9 @@ from portkit.tensor.common import (
     constant,
     one_axis,
     promote_for,
-    same_device,
     sequence,
     static,
+    tensors_of,
 )
 from portkit.tensor.promotion import Scalar
 
@@ -33,12 +36,20 @@ if TYPE_CHECKING:
 Ints: TypeAlias = Size | Sequence[Size]
 
 
-def sizes(values: tuple[Ints, ...]) -> tuple[Size, ...]:
-    """Both spellings of several sizes, f(2, 3) and f((2, 3)), as one tuple."""
+def sizes(values: Sequence[Ints], name: str = "shape") -> tuple[Size, ...]:
+    """Both spellings of several sizes, f(2, 3) and f((2, 3)), as one tuple. Raises `ShapeError` for what is no size."""
     flat: list[Size] = []
     for value in values:
         flat.extend(value if isinstance(value, Sequence) else (value,))
-    return tuple(flat)
+    return tuple(_size(name, n) for n in flat)
+
+
+def _size(name: str, n: object) -> Size:
+    if isinstance(n, (int, np.integer)) and not isinstance(n, bool):
+        return int(cast(int, n))
+    if not isinstance(n, Expr):
+        raise ShapeError(f"{name}: an extent is an int, got {n!r}")
+    return n
 
 
 # --- shape --------------------------------------------------------------------------------------------------------
@@ -46,7 +57,7 @@ def sizes(values: tuple[Ints, ...]) -> tuple[Size, ...]:
 
 def reshape(x: Tensor, *shape: Ints) -> Tensor:
     """Return x with the same elements, in row-major order, in a shape where one may be -1. Raises `ShapeError`."""
-    wanted = list(sizes(shape))
+    wanted = list(sizes(shape, "reshape"))
     if -1 in wanted:
         wanted[wanted.index(-1)] = _remaining(x, wanted)
     if any(isinstance(n, int) and n < 0 for n in wanted):
@@ -108,9 +119,9 @@ def unsqueeze(x: Tensor, axis: int | Sequence[int]) -> Tensor:
 
 def expand(x: Tensor, *shape: Ints) -> Tensor:
     """Return x with axes of extent 1 repeated, and leading axes added; -1 keeps an extent. Raises `ShapeError`."""
-    wanted = list(sizes(shape))
+    wanted = list(sizes(shape, "expand"))
     missing = len(wanted) - x.ndim
-    if missing < 0 or -1 in wanted[:missing]:
+    if missing < 0 or -1 in wanted[:missing] or any(isinstance(n, int) and n < -1 for n in wanted):
         raise ShapeError(f"expand of {show(x.shape)} to {show(tuple(wanted))}: give an extent for each axis")
     for i, n in enumerate(x.shape, missing):
         wanted[i] = n if wanted[i] == -1 else wanted[i]
@@ -140,9 +151,10 @@ def broadcast_tensors(*tensors: Tensor) -> list[Tensor]:
 
 def permute(x: Tensor, *order: int | Sequence[int]) -> Tensor:
     """Return x with axis i of the result being axis order[i] of x. Raises `AxisError`, `ShapeError`."""
-    axes = [one_axis("permute", x, a) for a in sizes(order)]  # type: ignore[arg-type]
+    given = [a for part in order for a in (part if isinstance(part, Sequence) else (part,))]
+    axes = [one_axis("permute", x, a) for a in given]
     if sorted(axes) != list(range(x.ndim)):
-        raise AxisError(f"permute of {show(x.shape)} needs each of its {x.ndim} axes once, got {list(sizes(order))}")
+        raise AxisError(f"permute of {show(x.shape)} needs each of its {x.ndim} axes once, got {given}")
     return x.wrap(graph.permute(x.node, axes))
 
 
@@ -277,8 +289,8 @@ def cat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
     Raises `AxisError`, `ShapeError`, `DTypeError`, `DeviceMismatch`.
     """
-    parts = list(tensors)
-    first = same_device("cat", *parts)
+    parts = tensors_of("cat", *tensors)
+    first = parts[0]
     at = one_axis("cat", first, axis)
     for other in parts[1:]:
         if other.ndim != first.ndim or any(
@@ -323,8 +335,8 @@ def extent_node(n: Size, shape: Shape) -> Node:
 
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Return tensors of one shape joined along a new axis. Raises as `cat`."""
-    parts = list(tensors)
-    first = same_device("stack", *parts)
+    parts = tensors_of("stack", *tensors)
+    first = parts[0]
     at = one_axis("stack", first, axis, extra=1)
     if any(t.shape != first.shape for t in parts):
         raise ShapeError(f"stack needs tensors of one shape, got {' and '.join(show(t.shape) for t in parts)}")
@@ -333,7 +345,7 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
 def tile(x: Tensor, *counts: int | Sequence[int]) -> Tensor:
     """Return x repeated as a whole, `counts` times along each axis; axes are added in front. Raises `ShapeError`."""
-    wanted = [n for n in sizes(counts) if isinstance(n, int)]
+    wanted = [n for n in sizes(counts, "tile") if isinstance(n, int)]
     if min(wanted, default=1) < 0:
         raise ShapeError(f"tile of {show(x.shape)} needs counts that are not negative, got {wanted}")
     wanted = [1] * (x.ndim - len(wanted)) + wanted
@@ -345,7 +357,7 @@ def tile(x: Tensor, *counts: int | Sequence[int]) -> Tensor:
 
 def repeat(x: Tensor, *counts: int | Sequence[int]) -> Tensor:
     """Return x repeated as a whole, with at least a count for each axis (NumPy's `tile`). Raises `ShapeError`."""
-    wanted = sizes(counts)
+    wanted = sizes(counts, "repeat")
     if len(wanted) < x.ndim:
         raise ShapeError(f"repeat of {show(x.shape)} needs a count for each axis, got {list(wanted)}; use tile")
     return tile(x, *counts)

@@ -13,7 +13,7 @@ from portkit.compiler.graph import Node, show
 from portkit.errors import AxisError, DTypeError, ShapeError
 from portkit.spec.types import BOOL, DType
 from portkit.tensor import elementwise, movement
-from portkit.tensor.common import broadcast_node, broadcast_shapes, one_axis, promote_for, same_device
+from portkit.tensor.common import Operand, broadcast_node, broadcast_shapes, one_axis, promote_for, tensors_of
 from portkit.tensor.promotion import wide
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def product_dtype(name: str, *tensors: Tensor) -> DType:
     return dtype
 
 
-def matmul(x: Tensor, y: Tensor) -> Tensor:
+def matmul(x: Tensor, y: Operand) -> Tensor:
     """Return the product of matrices (..., m, k) and (..., k, n); leading axes broadcast.
 
     A vector x counts as a row, a vector y as a column, and that axis goes from the result.
     Raises `ShapeError`, `DTypeError`, `DeviceMismatch`.
     """
-    first = same_device("matmul", x, y)
+    x, y = tensors_of("matmul", x, y)
     if not x.ndim or not y.ndim:
         raise ShapeError(f"matmul needs at least one axis, got {show(x.shape)} and {show(y.shape)}; multiply with *")
     dtype = product_dtype("matmul", x, y)
@@ -56,20 +56,22 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
         )
     left = movement.unsqueeze(rows, -2)  # (..., m, 1, k)
     right = movement.unsqueeze(movement.transpose(columns), -3)  # (..., 1, n, k)
-    result = first.wrap(contract("matmul", left.node, right.node, 1, dtype))
+    result = x.wrap(contract("matmul", left.node, right.node, 1, dtype))
     gone = [axis for axis, vector in ((-2, x.ndim == 1), (-1, y.ndim == 1)) if vector]
     return movement.squeeze(result, gone) if gone else result
 
 
-def dot(x: Tensor, y: Tensor) -> Tensor:
+def dot(x: Tensor, y: Operand) -> Tensor:
     """Return the inner product of two vectors. Raises `ShapeError`, `DTypeError`, `DeviceMismatch`."""
+    x, y = tensors_of("dot", x, y)
     if x.ndim != 1 or y.ndim != 1:
         raise ShapeError(f"dot needs two vectors, got {show(x.shape)} and {show(y.shape)}; use matmul")
     return matmul(x, y)
 
 
-def outer(x: Tensor, y: Tensor) -> Tensor:
+def outer(x: Tensor, y: Operand) -> Tensor:
     """Return the products of all pairs of elements of two vectors, shape (m, n). Raises `ShapeError`."""
+    x, y = tensors_of("outer", x, y)
     if x.ndim != 1 or y.ndim != 1:
         raise ShapeError(f"outer needs two vectors, got {show(x.shape)} and {show(y.shape)}; flatten them")
     return movement.unsqueeze(x, 1) * movement.unsqueeze(y, 0)
@@ -93,6 +95,7 @@ def tensordot(x: Tensor, y: Tensor, axes: int | tuple[Sequence[int], Sequence[in
 
     Raises `AxisError`, `ShapeError`, `DTypeError`.
     """
+    x, y = tensors_of("tensordot", x, y)
     if isinstance(axes, int):
         axes = (range(x.ndim - axes, x.ndim), range(axes))
     over_x = [one_axis("tensordot", x, a) for a in axes[0]]
@@ -109,4 +112,4 @@ def tensordot(x: Tensor, y: Tensor, axes: int | tuple[Sequence[int], Sequence[in
     left = movement.permute(x, [*free_x, *over_x])
     right = movement.permute(y, [*free_y, *over_y])
     left = movement.reshape(left, (*left.shape[: len(free_x)], *(1 for _ in free_y), *left.shape[len(free_x) :]))
-    return same_device("tensordot", x, y).wrap(contract("tensordot", left.node, right.node, len(over_x), dtype))
+    return x.wrap(contract("tensordot", left.node, right.node, len(over_x), dtype))

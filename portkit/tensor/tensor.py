@@ -26,7 +26,7 @@ from portkit.tensor import (
     tracing,
 )
 from portkit.tensor.base import DEFAULT_DEVICE, Handle, host_array, source_of
-from portkit.tensor.common import Operand, is_tensor, nodes_of
+from portkit.tensor.common import Operand, is_operand, is_tensor, nodes_of
 from portkit.tensor.leaves import computed
 from portkit.tensor.promotion import DTypeLike
 
@@ -286,10 +286,10 @@ class Tensor(Handle):
     __ge__ = elementwise.ge
 
     def __eq__(self, other: Operand) -> Tensor:  # type: ignore[override]
-        return elementwise.eq(self, other)
+        return elementwise.eq(self, other) if is_operand(other) else NotImplemented
 
     def __ne__(self, other: Operand) -> Tensor:  # type: ignore[override]
-        return elementwise.ne(self, other)
+        return elementwise.ne(self, other) if is_operand(other) else NotImplemented
 
     def __radd__(self, other: Operand) -> Tensor:
         return elementwise.add(other, self)

@@ -246,7 +246,7 @@ ERRORS: dict[str, tuple[Callable[[Tensor], object], type[Exception], str]] = {
         r"gather: index \(1,\) needs the 2 axes of \(2, 3\)"),
     "gather size": (lambda x: x.gather(0, Tensor([[0] * 4])), ShapeError,
         r"gather: index \(1, 4\) is larger than \(2, 3\)"),
-    "gather mask": (lambda x: x.gather(0, x > 1), DTypeError, "places as integers, got bool; use masked_select"),
+    "gather mask": (lambda x: x.gather(0, x > 1), DTypeError, "a mask has no size that is known; use masked_select"),
     "scatter": (lambda x: x.scatter(0, Tensor([[0]]), 1, "mean"), DTypeError, "unknown scatter 'mean'; known are set"),
     "take": (lambda x: x.take(Tensor([0]), 2), AxisError, "take: axis 2 is out of range"),
     "embedding": (lambda x: indexing.embedding(x[0], x), ShapeError, r"embedding needs weights \(v, d\), got \(3,\)"),

@@ -17,7 +17,7 @@ import portkit
 from portkit import tensor as tensors
 from portkit.compiler.graph import Source, source
 from portkit.compiler.index import Variable
-from portkit.errors import DeviceMismatch, DTypeError, ShapeError, TensorError
+from portkit.errors import AxisError, DeviceMismatch, DTypeError, ShapeError, TensorError
 from portkit.spec.types import BF16, BOOL, DTYPES, F16, F32, F64, I32, I64, U8, DType
 from portkit.tensor.tensor import Tensor
 from tests.tensor.judging import bits, random, same, value
@@ -180,6 +180,45 @@ def test_a_copied_or_pickled_tensor_is_another_of_the_same_value(again: Callable
     (y * y).sum().backward()
     assert x.grad is None
     assert y.grad is not None
+
+
+def test_what_is_no_number_equals_no_tensor() -> None:
+    x = Tensor([1, 2])
+    assert (x == cast(Any, None)) is False
+    assert (x != cast(Any, "text")) is True
+
+
+def test_arrays_and_lists_stand_for_tensors_where_their_device_is_clear() -> None:
+    x = Tensor([[1, 2], [3, 4]])
+    same(x @ np.array([1, 1], np.int32), np.array([3, 7], np.int32))
+    same(x.take([1, 0], 0), np.array([[3, 4], [1, 2]], np.int32))
+    same(x.gather(1, np.array([[1], [0]])), np.array([[2], [3]], np.int32))
+    same(x[[]], np.zeros((0, 2), np.int32))
+    same(tensors.cat([x, cast(Any, np.array([[5, 6]], np.int32))]), np.array([[1, 2], [3, 4], [5, 6]], np.int32))
+    same(x.sum(cast(Any, np.int64(1))), np.array([3, 7], np.int32))
+    same(x.reshape(cast(Any, np.int64(4))), np.array([1, 2, 3, 4], np.int32))
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "text"),
+    [
+        (lambda x: x.sum(1.5), AxisError, "sum: an axis is an int, got 1.5"),
+        (lambda x: x.sum("a"), AxisError, "sum: an axis is an int, got 'a'"),
+        (lambda x: x.reshape("a"), ShapeError, "reshape: an extent is an int, got 'a'"),
+        (lambda x: x.reshape(2.0, 2), ShapeError, "reshape: an extent is an int, got 2.0"),
+        (lambda x: x.expand(-2, 2), ShapeError, r"expand of \(2, 2\) to \(-2, 2\)"),
+        (lambda x: x @ 2, DTypeError, "matmul takes tensors and arrays, got int"),
+        (lambda x: x @ [1, 2], DTypeError, "matmul takes tensors and arrays, got list"),
+        (lambda x: x.take(x > 1), DTypeError, "take: a mask has no size that is known"),
+        (lambda x: x.gather(0, "a"), AxisError, "gather: an index is an int.* got 'a'"),
+        (lambda x: tensors.zeros(1.5), ShapeError, "zeros: an extent is an int, got 1.5"),
+        (lambda x: tensors.full(2, "a"), DTypeError, "full: the value is a number, got 'a'"),
+        (lambda x: tensors.cat([x, 1]), DTypeError, "cat takes tensors and arrays, got int"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_by_the_name_of_the_operation(act: Any, error: Any, text: str) -> None:
+    with pytest.raises(error, match=text):
+        act(Tensor([[1, 2], [3, 4]]))
 
 
 def test_reflected_operators_keep_the_order_of_operands() -> None:
