@@ -7,6 +7,7 @@ so that gradients can be differentiated again. Where a function has no derivativ
   `torch.amax`; against a constant a tie passes none, so that the derivative of max(x, 0) at 0 is 0, as in PyTorch
 - running max, min: of operands that tie the last one takes it, as in PyTorch
 - abs at 0: 0; x ** y in x at y = 0: 0; x ** y in y at x = 0: 0
+- sqrt at 0: 0 rather than infinity, so that the norm of zeros and the deviation of equal numbers have gradient 0
 - floor, ceil, round, trunc, sign, and everything of integers or bools: no gradient
 - a cast between float dtypes passes the cotangent, f8 included
 """
@@ -144,7 +145,7 @@ ELEMENTWISE: dict[str, tuple[Rule | None, ...]] = {
     "neg": (lambda z, g: _neg(g),),
     "abs": (lambda z, g: _mul(g, map_("sign", _x(z))),),
     "recip": (lambda z, g: _neg(_mul(g, _mul(z, z))),),
-    "sqrt": (lambda z, g: _div(_scaled(g, 0.5), z),),
+    "sqrt": (lambda z, g: map_("where", map_("eq", z, _zero(z)), _zero(g), _div(_scaled(g, 0.5), z)),),
     "rsqrt": (lambda z, g: _mul(_scaled(g, -0.5), _mul(z, _mul(z, z))),),
     "exp": (lambda z, g: _mul(g, z),),
     "exp2": (lambda z, g: _mul(g, _scaled(z, math.log(2))),),

@@ -144,3 +144,22 @@ def test_gradients_of_attention_share_its_weights() -> None:
     y = F.scaled_dot_product_attention(query, key, value)
     found = [g for g in gradients(y.node, nodes, graph.const(F32, 1, y.shape)) if g is not None]
     assert [n.attr for n in graph.topological([y.node, *found])].count("exp") == 1
+
+
+@pytest.mark.parametrize("function", [lambda x: x.norm(1), lambda x: x.std(1), lambda x: x.abs()])
+def test_the_gradient_at_zero_is_zero_and_no_nan(function: Function) -> None:
+    def on_nodes(x: Node) -> Node:
+        return function(Tensor.of(x)).node
+
+    (found,) = differences.gradient(on_nodes, [np.zeros((2, 3))])
+    np.testing.assert_array_equal(found, np.zeros((2, 3)))
+
+
+def test_softmax_of_masked_scores_has_no_gradient_there_and_no_nan() -> None:
+    def function(x: Node) -> Node:
+        x_ = Tensor.of(x)
+        return F.softmax(pt.where(Tensor([[True, False, True]]), x_, -np.inf)).node
+
+    (found,) = differences.gradient(function, [spread(-2, 2, (2, 3))])
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found[:, 1], np.zeros(2))
