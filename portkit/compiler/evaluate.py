@@ -124,8 +124,13 @@ def _reduce(e: _Evaluation, node: Node, xs: list[Array]) -> Array:
     kind, axes = node.attr
     narrow_float = node.dtype in (F16, BF16) and not e.wide
     x = xs[0].astype(np.float32) if narrow_float else xs[0]
-    folded = _extreme(kind, x, axes) if node.dtype.is_float and kind in ("max", "min") else _fold(kind, x, axes)
+    folded = fold_array(kind, node.dtype, x, axes)
     return narrow(folded, node.dtype) if narrow_float else folded
+
+
+def fold_array(kind: str, dtype: DType, x: Array, axes: tuple[int, ...]) -> Array:
+    """Return an array folded over axes that stay, in the dtype that it has; `dtype` says what its elements mean."""
+    return _extreme(kind, x, axes) if dtype.is_float and kind in ("max", "min") else _fold(kind, x, axes)
 
 
 _FOLDS: dict[str, np.ufunc] = {
