@@ -353,9 +353,10 @@ class Facts:
 
     def _limit_leaves(self, node: Node, most_loads: int) -> None:
         """Keep operands in memory until a kernel that computes this node reads no more buffers than it may."""
-        heavy = node.op == "reduce" and self.heavy(node)
-        allowed = most_loads // 2 if heavy else most_loads  # the other half is for what follows the contraction
-        operands = _factors(node) if heavy else node.inputs
+        product = node.op == "reduce" and node.attr[0] != "attend" and self.heavy(node)
+        # Half is for what follows a contraction, and one for the values that scores weigh.
+        allowed = most_loads // 2 if product else most_loads - (node in self.inside)
+        operands = _factors(node) if product else node.inputs
         found = self._found(operands)
         movable = [i for i in operands if through_views(i) not in self.inside]
         while len(found) > allowed and movable:
@@ -365,9 +366,8 @@ class Facts:
             self.barriers.add(kept)
             self.kept.add(kept)
             found = self._found(operands)
-        self._leaves[node] = (
-            frozenset({node}) if node.op == "source" or (heavy and node not in self.inside) else frozenset(found)
-        )
+        leaf = node.op == "source" or (product and node not in self.inside)
+        self._leaves[node] = frozenset({node}) if leaf else frozenset(found)
 
     def _found(self, operands: Iterable[Node]) -> set[Node]:
         return {leaf for operand in operands for leaf in self._seen_from(operand)}
@@ -389,7 +389,7 @@ def _factors(node: Node) -> tuple[Node, ...]:
     body = node.inputs[0]
     while body.op == "map" and body.attr == "cast":
         body = body.inputs[0]
-    return node.inputs if node.attr[0] == "attend" else body.inputs
+    return body.inputs
 
 
 def is_contraction(node: Node) -> bool:

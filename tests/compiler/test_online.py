@@ -94,7 +94,7 @@ def contents(nodes: list[Node], seed: int = 0) -> dict[Source, Array]:
     return {n.attr: rng.standard_normal([most(i) for i in n.shape]).astype(n.dtype.numpy) for n in nodes}
 
 
-def bound(sizes: Sizes, given: Mapping[Source, Array], result: DType) -> float:
+def bound(sizes: Sizes, given: Mapping[Any, Array], result: DType) -> float:
     """How far two ways to compute attention in f32 may be apart: each is off by half of it.
 
     A score is off by u for each of its operations; its exponential relatively by as much, and by its own roundings; the
@@ -317,6 +317,22 @@ def test_a_device_without_vectors_computes_attention_in_steps() -> None:
     (got,), compiled = run_graph([attention(inputs)], given, BASE)
     assert len(compiled.program.launches) > 1
     assert np.max(np.abs(got - evaluate([attention(inputs)], given)[0])) <= bound(sizes, given, F32)
+
+
+def test_a_device_with_few_buffers_and_little_shared_memory_keeps_operands_first() -> None:
+    few = replace(CPU, limits=replace(CPU.limits, buffers=8, shared_bytes=1 << 14))
+    sizes = Sizes()
+    pairs = [sizes.sources(), sizes.sources()]
+    masks = [g.source(Source(F32, sizes.scores)) for _ in range(3)]
+    given = contents([*pairs[0], *pairs[1], *masks])
+    inputs = [g.map_("max", a, b) for a, b in zip(*pairs, strict=True)]
+    mask = g.map_("min", g.map_("max", masks[0], masks[1]), masks[2])
+    output = attention(inputs, lambda s: g.map_("add", s, mask))
+    (got,), compiled = run_graph([output], given, few)
+    assert max(len(launch.buffers) for launch in compiled.program.launches) <= 8
+    assert any(f.attr[0] == "attend" for nest in compiled.nests for f in nest.folds)
+    known = dict(enumerate(evaluate([*inputs, mask], given)))
+    assert np.max(np.abs(got - evaluate([output], given)[0])) <= bound(sizes, known, F32)
 
 
 def test_a_device_with_many_workers_splits_no_part_of_it() -> None:
