@@ -33,12 +33,12 @@ class HostBuffer:
 class Handle:
     """A node of a graph and the device that will compute it: what every tensor operation works on."""
 
-    __slots__ = ("__weakref__", "_device", "_node", "_requires_grad", "grad")
+    __slots__ = ("__weakref__", "_device", "_grad", "_node", "_requires_grad")
 
     _node: Node
     _device: str
     _requires_grad: bool
-    grad: Self | None
+    _grad: Self | None
 
     @classmethod
     def of(cls, node: Node, device: str = DEFAULT_DEVICE) -> Self:
@@ -47,7 +47,7 @@ class Handle:
         self._node = node
         self._device = device
         self._requires_grad = False
-        self.grad = None
+        self._grad = None
         tracing.made(self)
         return self
 
@@ -74,6 +74,17 @@ class Handle:
             raise DTypeError(f"requires_grad: only floats have gradients, the tensor is {self.dtype}; cast it")
         self._requires_grad = wanted
         self._take(self._node)
+
+    @property
+    def grad(self) -> Self | None:
+        """The gradient that `backward` collected for this leaf, None where there is none."""
+        tracing.read(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Self | None) -> None:
+        tracing.read(self)
+        self._grad = gradient
 
     @property
     def node(self) -> Node:

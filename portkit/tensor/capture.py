@@ -57,7 +57,7 @@ class GradientOf:
     def find(self, arguments: Sequence[Tensor]) -> Tensor | None:
         """Return the gradient, None where there is none now."""
         owner = self.owner.find(arguments)
-        return None if owner is None else owner.grad
+        return None if owner is None else owner._grad
 
 
 Place: TypeAlias = Argument | Held | GradientOf
@@ -65,7 +65,7 @@ Place: TypeAlias = Argument | Held | GradientOf
 
 def state_of(tensor: Tensor | None) -> tuple[bool, bool] | None:
     """Return what of a tensor decides what a function computes, beside dtype, shape and value."""
-    return None if tensor is None else (tensor.requires_grad, tensor.grad is None)
+    return None if tensor is None else (tensor.requires_grad, tensor._grad is None)
 
 
 # --- what a trace has found ---------------------------------------------------------------------------------------
@@ -115,18 +115,18 @@ def _alias(number: int, argument: Tensor) -> Known:
     alias = Tensor.of(tracing.stand_in(argument), argument.device)
     if argument.requires_grad:
         alias.requires_grad = True
-    alias.grad = argument.grad
-    return Known(Argument(number), alias, alias.node, argument.grad, state_of(argument))
+    alias._grad = argument._grad
+    return Known(Argument(number), alias, alias.node, argument._grad, state_of(argument))
 
 
 def _new_gradients(running: tracing.Trace, aliases: Sequence[Known]) -> list[Tensor]:
     pairs = [*((k.tensor, k.grad) for k in aliases), *((s.tensor, s.grad) for s in running.seen.values())]
-    return [t.grad for t, before in pairs if isinstance(t.grad, Tensor) and t.grad is not before]
+    return [t._grad for t, before in pairs if isinstance(t._grad, Tensor) and t._grad is not before]
 
 
 def _from_outside(running: tracing.Trace, arguments: Sequence[Tensor]) -> list[Known]:
     owners: dict[int, Argument | Held] = {id(s.grad): Held(_tensor(s.tensor)) for s in running.seen.values()}
-    owners |= {id(argument.grad): Argument(n) for n, argument in enumerate(arguments)}
+    owners |= {id(argument._grad): Argument(n) for n, argument in enumerate(arguments)}
     found: list[Known] = []
     for seen in running.seen.values():
         tensor, owner = _tensor(seen.tensor), owners.get(id(seen.tensor))
@@ -153,7 +153,7 @@ class Capture:
         self._new: dict[int, New] = {}
         changed = [(n, k.tensor._node) for n, k in enumerate(known) if k.tensor._node is not k.stand_in]
         self._values = [(n, self._output(node)) for n, node in changed]
-        self._grads = [(n, self._made(k.tensor.grad)) for n, k in enumerate(known) if k.tensor.grad is not k.grad]
+        self._grads = [(n, self._made(k.tensor._grad)) for n, k in enumerate(known) if k.tensor._grad is not k.grad]
         self._result = result
         self._returned = [self._made(tensor) for tensor in returned]
         self._devices = {k.tensor.device for k in known} | {new.device for new in self._new.values()}
@@ -185,7 +185,7 @@ class Capture:
         for n, output in self._values:
             tensors[n]._take(sources[output])
         for n, grad in self._grads:
-            tensors[n].grad = None if grad is None else self._tensor(grad, tensors, sources, made)
+            tensors[n]._grad = None if grad is None else self._tensor(grad, tensors, sources, made)
         results = [self._tensor(one, tensors, sources, made) for one in self._returned if one is not None]
         return unflatten(self._result, results)
 

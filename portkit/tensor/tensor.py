@@ -72,7 +72,7 @@ class Tensor(Handle):
             self._node = source_of(host_array(data, dtype))
         self._device = device or DEFAULT_DEVICE
         self._requires_grad = False
-        self.grad = None
+        self._grad = None
         tracing.made(self)
         if requires_grad:
             self.requires_grad = True

@@ -69,7 +69,7 @@ class Trace:
         if id(tensor) in self._made or id(tensor) in self.seen:
             return
         node = stand_in(tensor)
-        self.seen[id(tensor)] = Seen(tensor, tensor._node, node, tensor.grad)
+        self.seen[id(tensor)] = Seen(tensor, tensor._node, node, tensor._grad)
         tensor._node = node
         if tensor.requires_grad:
             tensor.requires_grad = True  # a leaf's node is known as its own
@@ -77,7 +77,7 @@ class Trace:
     def restore(self) -> None:
         """Give every tensor back what it held before."""
         for seen in self.seen.values():
-            seen.tensor._node, seen.tensor.grad = seen.before, seen.grad
+            seen.tensor._node, seen.tensor._grad = seen.before, seen.grad
 
 
 _running: Trace | None = None
