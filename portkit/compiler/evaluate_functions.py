@@ -144,7 +144,7 @@ _ARITHMETIC: dict[str, Step] = {
     "eq": np.equal,
     "neg": np.negative,
     "abs": np.abs,
-    "sign": np.sign,
+    "sign": lambda x: np.where(x == 0, x, np.sign(x)).astype(x.dtype),
     "recip": _recip,
     "sqrt": np.sqrt,
     "floor": np.floor,
