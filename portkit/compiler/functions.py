@@ -56,8 +56,8 @@ FUNCTIONS: dict[str, Function] = {
 }
 """`idiv imod` floor, `tdiv tmod` truncate; a division by zero gives 0, as does the remainder.
 
-`max min` give NaN if either is NaN; `sign` of NaN is NaN, of a zero that zero; `round` ties to even. `where` takes a bool
-and two values. A cast to bool is `x != 0`, from bool 0 or 1; `bits` keeps the size.
+`max min` give NaN if either is NaN; `sign` of NaN is NaN, of a zero that zero; `round` ties to even. `where` takes a
+bool and two values. A cast to bool is `x != 0`, from bool 0 or 1; `bits` keeps the size.
 """
 
 
