@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from portkit.spec.types import BF16, BOOL, DTYPES, F8E4M3FN, F8E5M2, F16, F32, F64, I8, I64, U8, U32, U64, DType
 from portkit.tensor import creation, elementwise, functional, movement, products
@@ -147,3 +150,35 @@ def test_floats_of_every_dtype_are_computed_in_their_precision(dtype: DType) -> 
 def test_casts_there_and_back_are_the_same_bits(dtype: DType) -> None:
     made = (X * 3).cast(dtype).cast(F32)
     assert made.numpy().tobytes() == value(made).tobytes()
+
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, math.inf, -math.inf, math.nan, 1e-45, -1e-45, 3e38, -3e38, 88.7, -104.0]
+UNARY = (
+    "exp exp2 expm1 log log2 log1p sin cos tan tanh sqrt reciprocal rsqrt erf sigmoid floor ceil round trunc neg abs "
+    "sign square isnan isinf isfinite relu gelu silu elu softplus"
+)
+BINARY = "add sub mul div maximum minimum lt le gt ge eq ne remainder fmod pow"
+
+
+def kinds(x: NDArray[Any]) -> NDArray[np.int64]:
+    """Return what each number is: NaN, negative, zero or positive, and whether finite."""
+    with np.errstate(invalid="ignore"):
+        wide = x.astype(np.float64)
+    sign = np.where(wide == 0, 0, np.where(np.signbit(wide), 1, 2))
+    return np.where(np.isnan(wide), 9, sign + 3 * np.isinf(wide)).astype(np.int64)
+
+
+@pytest.mark.parametrize("dtype", [F32, F16, BF16], ids=str)
+@pytest.mark.parametrize("name", UNARY.split())
+def test_a_function_of_special_numbers_is_of_the_same_kind_on_the_device(name: str, dtype: DType) -> None:
+    with np.errstate(over="ignore"):
+        x = np.array(SPECIAL, dtype.numpy)
+    tensor = getattr(Tensor(x), name)()
+    np.testing.assert_array_equal(kinds(tensor.numpy()), kinds(value(tensor)))
+
+
+@pytest.mark.parametrize("name", BINARY.split())
+def test_a_function_of_two_special_numbers_is_of_the_same_kind_on_the_device(name: str) -> None:
+    x = np.array(SPECIAL, np.float32)
+    tensor = getattr(elementwise, name)(Tensor(x).unsqueeze(1), Tensor(x))
+    np.testing.assert_array_equal(kinds(tensor.numpy()), kinds(value(tensor)))
