@@ -44,7 +44,7 @@ BOUNDS: dict[str, _Bounds] = {
     "div": _Bounds(ROUNDED, ROUNDED, ROUNDED, reciprocal=0.3),
     "rsqrt": _Bounds(1.3, 1.0, 1.6),
     "exp": _Bounds(1.5, 1.5, 1.9),
-    "exp2": _Bounds(1.2, 1.0, 1.4),
+    "exp2": _Bounds(1.1, 0.9, 1.4),
     "log": _Bounds(1.0, 1.0, 1.0),
     "log2": _Bounds(2.0, 1.2, 2.0),
     "sin": _Bounds(2.8, 2.3, 2.8),
