@@ -61,7 +61,7 @@ class _Rows:
         self._hoist({axis, *self.nest.inner})
         whole = axis.extent // lanes
         first = block * self.schedule.block
-        count = minimum(whole - first, self.schedule.block) if self.schedule.block != whole else whole
+        count = minimum(whole - first, self.schedule.block)
         with e.vectorised(axis, lanes):
             tiles = count // tile
             self._run(axis, first, tiles, tile)
