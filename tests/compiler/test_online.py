@@ -22,6 +22,9 @@ from portkit.compiler.online import fold_attention, inside_attention
 from portkit.compiler.plan import plan
 from portkit.reference.checks import check
 from portkit.spec.types import BF16, F16, F32, F64, I32, DType
+from portkit.tensor import functional
+from portkit.tensor.functional import scaled_dot_product_attention
+from portkit.tensor.tensor import Tensor
 from tests.compiler.running import BASE, CPU, run_graph
 
 Array = NDArray[Any]
@@ -333,6 +336,38 @@ def test_a_device_with_few_buffers_and_little_shared_memory_keeps_operands_first
     assert any(f.attr[0] == "attend" for nest in compiled.nests for f in nest.folds)
     known = dict(enumerate(evaluate([*inputs, mask], given)))
     assert np.max(np.abs(got - evaluate([output], given)[0])) <= bound(sizes, known, F32)
+
+
+@pytest.mark.parametrize("lanes", [(2,), (2, 4, 8)])
+def test_a_device_with_vectors_but_nothing_else_beyond_the_base_runs_it_in_one_kernel(lanes: tuple[int, ...]) -> None:
+    plain = replace(BASE, extensions=("vec",), lanes=lanes)
+    sizes = Sizes((), 21, 30)
+    inputs = sizes.sources()
+    given = contents(inputs)
+    (got,), compiled = run_graph([attention(inputs, causal)], given, plain)
+    assert len(compiled.program.launches) == 1
+    assert np.max(np.abs(got - evaluate([attention(inputs, causal)], given)[0])) <= bound(sizes, given, F32)
+
+
+TENSORS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "plain": lambda q, k, v: scaled_dot_product_attention(q, k, v),
+    "causal": lambda q, k, v: scaled_dot_product_attention(q, k, v, causal=True),
+    "scaled": lambda q, k, v: scaled_dot_product_attention(q, k, v, scale=0.3),
+    "mask to add": lambda q, k, v: scaled_dot_product_attention(q, k, v, mask=Tensor(np.ones((20, 33), np.float32))),
+    "mask of truths": lambda q, k, v: scaled_dot_product_attention(q, k, v, mask=Tensor(np.ones((20, 33), np.bool_))),
+    "fewer heads of keys": lambda q, k, v: scaled_dot_product_attention(q, k[:, :2], v[:, :2]),
+    "one head of keys": lambda q, k, v: scaled_dot_product_attention(q, k[:, :1], v[:, :1]),
+    "by hand": lambda q, k, v: functional.softmax(q @ k.transpose(-1, -2) * 0.5) @ v,
+    "f16 by hand": lambda q, k, v: functional.softmax(q.cast(F16) @ k.cast(F16).transpose(-1, -2)) @ v.cast(F16),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_attention_of_tensors_is_one_kernel(name: str) -> None:
+    q, k, v = (Tensor(np.ones((2, 4, n, 8), np.float32)) for n in (20, 33, 33))
+    program = compile_graph([TENSORS[name](q, k, v).node], CPU).program
+    assert len(program.launches) == 1
+    assert all(slot.role != "temporary" for slot in program.slots)
 
 
 def test_a_device_with_many_workers_splits_no_part_of_it() -> None:
