@@ -16,7 +16,7 @@ from portkit.compiler.index import Axis, Index, minimum
 from portkit.compiler.lower import ragged_mask
 from portkit.compiler.nest import Value
 from portkit.compiler.rebase import Rebase
-from portkit.compiler.tiles import TileSchedule, padded, row_steps
+from portkit.compiler.tiles import TileSchedule, row_steps
 from portkit.spec.builder import Mem, Reg
 
 _FEW = 4
@@ -137,7 +137,7 @@ class Packing:
 
     def _rows_along_m(self, row: Index, first_step: Index, steps: Index) -> None:
         c, e, s = self.c, self.e, self.s
-        ragged = size(c.m) % padded(s.group, s.lanes) != 0
+        ragged = size(c.m) % s.group != 0 or s.group % s.lanes != 0
         with self._step(first_step, steps) as step:
             e.hoist([c.left], frozenset({c.m}))
             with turns(e, ceil(s.group / s.lanes)) as vector:

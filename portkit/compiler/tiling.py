@@ -33,8 +33,8 @@ LEAST_WORK = 1 << 16
 """Multiplications that are worth tiles."""
 _LEAST_SIDE = 4
 _MOST_ROWS, _MOST_VECTORS, _UNROLL = 16, 4, 4
-_TASKS = 3
-"""Work-groups for each worker, so that none waits long for another."""
+_TASKS, _COARSE = 3, 1.05
+"""Work-groups for each worker, so that none waits long for another, and what it costs to have fewer."""
 
 # --- cycles -------------------------------------------------------------------------------------------------------
 
@@ -42,11 +42,13 @@ _LATENCY = 4
 """For a register tile of any size: the latency of its multiply-adds."""
 _LOAD = 0.1
 """For each scalar and vector that a register tile loads, beside its multiply-adds."""
-_COPY, _SINGLE = 4.0, 1.0
+_COPY, _SINGLE = 6.0, 1.0
 """For a packed vector that is contiguous in memory, for each element of one that is not."""
+_FAR = 12.0
+"""For a packed vector of the left factor whose steps lie far apart."""
 _DIVIDE = 10.0
 """For a vector whose indices or guards need a division."""
-_STREAM = 0.1
+_STREAM = 0.03
 """For each element of the left factor that another panel reads again."""
 _STORE, _SCATTER = 3.0, 3.0
 """For a vector of results that is contiguous, for each element of one that is not."""
@@ -71,8 +73,8 @@ def schedule_tiles(nest: Nest, capabilities: Capabilities) -> tuple[Contraction,
     least = min(prod(size(a) for a in own) for own in factors.own)
     if lanes < 2 or work < LEAST_WORK or least < _LEAST_SIDE:
         return None
-    _, contraction, schedule = min(_options(nest, factors, lanes, capabilities), key=lambda o: o[0])
-    return None if misfits(contraction, schedule, capabilities) else (contraction, schedule)
+    options = list(_options(nest, factors, lanes, capabilities))
+    return min(options, key=lambda o: o[0])[1:] if options else None
 
 
 def choose_tiles(
@@ -100,8 +102,9 @@ def _options(
         own = factors.own[0 if swapped else 1]
         for columns in range(1, len(own) + 1):
             contraction = flatten(nest, factors, swapped, columns)
-            cost, schedule = _Plan(contraction, lanes, capabilities).best()
-            yield cost, contraction, replace(schedule, swapped=swapped, columns=columns)
+            found = _Plan(contraction, lanes, capabilities).best()
+            if found is not None:
+                yield found[0], contraction, replace(found[1], swapped=swapped, columns=columns)
 
 
 class _Plan:
@@ -112,6 +115,7 @@ class _Plan:
         self.m, self.n, self.k = size(c.m), size(c.n), size(c.k)
         self.batch = prod(size(a) for a in c.batch)
         self.bytes = c.fold.dtype.bytes
+        self.capabilities = capabilities
         tuning = capabilities.tuning
         self.workers = tuning.workers
         caches = (*tuning.cache_bytes, *_CACHES[len(tuning.cache_bytes) :])
@@ -131,7 +135,8 @@ class _Plan:
         total += panels * self.m * self.k * self.left_cost[s.left]
         total += self.m * self.n * (self.out_cost + (_STORE * 2 / self.lanes) * (ceil(self.k / s.depth) - 1))
         tasks = self.batch * row_blocks * panels
-        return self.batch * total * ceil(tasks / self.workers) * self.workers / tasks
+        uneven_share = ceil(tasks / self.workers) * self.workers / tasks
+        return self.batch * total * uneven_share * (1.0 if tasks >= self.wanted else _COARSE)
 
     def right_cost(self, right: Right) -> float:
         """Return the cycles of packing one element of the right factor."""
@@ -158,7 +163,7 @@ class _Plan:
         return {
             "direct": _STREAM if near else float("inf"),
             "along k": _COPY / self.lanes if runs_along(c.left, c.k) else _SINGLE,
-            "along m": _COPY / self.lanes if runs_along(c.left, c.m) else _SINGLE,
+            "along m": _FAR / self.lanes if runs_along(c.left, c.m) else _SINGLE,
         }
 
     @cached_property
@@ -167,10 +172,10 @@ class _Plan:
 
     # --- choices ------------------------------------------------------------------------------------------------------
 
-    def best(self) -> tuple[float, TileSchedule]:
+    def best(self) -> tuple[float, TileSchedule] | None:
         """Return the cheapest schedule of this orientation and its cost; of two equal ones the larger register tile."""
-        priced = ((self.cost(s), s) for s in self.schedules())
-        return min(priced, key=lambda p: (p[0], -p[1].rows * p[1].vectors))
+        priced = ((self.cost(s), s) for s in self.schedules() if not misfits(self.c, s, self.capabilities))
+        return min(priced, key=lambda p: (p[0], -p[1].rows * p[1].vectors), default=None)
 
     def schedules(self) -> Iterator[TileSchedule]:
         left = min(self.left_cost, key=lambda way: self.left_cost[way])
@@ -181,13 +186,16 @@ class _Plan:
                 panel = self.panel(right, unit, tile, depth)
                 for rows in range(1, min(self.m, _MOST_ROWS) + 1):
                     if rows * vectors + vectors + 1 <= max(self.registers, 3):
-                        yield self.schedule(rows, vectors, panel, depth, left, right)
+                        for tasks in {self.workers, self.wanted}:
+                            yield self.schedule(rows, vectors, panel, depth, left, right, tasks)
 
-    def schedule(self, rows: int, vectors: int, panel: int, depth: int, left: Left, right: Right) -> TileSchedule:
+    def schedule(
+        self, rows: int, vectors: int, panel: int, depth: int, left: Left, right: Right, tasks: int
+    ) -> TileSchedule:
+        """Return the schedule with as few blocks of rows as make that many tasks."""
         tile = vectors * self.lanes
-        group = self.group(rows) if left == "along m" else rows
-        tasks = self.batch * ceil(self.n / panel)
-        blocks = min(ceil(self.wanted / tasks), max(1, self.m // (4 * group)))
+        group = self.group(rows, depth) if left == "along m" else rows
+        blocks = min(ceil(tasks / (self.batch * ceil(self.n / panel))), max(1, self.m // group))
         if depth < self.k:  # the sums of a block of rows have to stay in the cache
             blocks = max(blocks, ceil(self.m * panel / (self.budget // 2)))
         return TileSchedule(
@@ -229,10 +237,10 @@ class _Plan:
         strips = self.n // panel * ceil(panel / tile) + ceil(rest / tile)
         return strips * tile + ceil(self.n / panel) * tile / 4
 
-    def group(self, rows: int) -> int:
-        """Return how many rows to pack at a time: whole tiles, about whole vectors."""
-        most = max(rows, 4 * self.lanes)
-        return min(range(rows, most + 1, rows), key=lambda g: padded(g, self.lanes) / g)
+    def group(self, rows: int, depth: int) -> int:
+        """Return how many rows to pack at a time: whole tiles, about whole vectors, as many as stay in the cache."""
+        most = max(rows, min(6 * self.lanes, self.budget // 4 // depth))
+        return min(range(rows, most + 1, rows), key=lambda g: (padded(g, self.lanes) / g, -g))
 
     def even(self, total: int, most: int, unit: int) -> int:
         """Return the size of parts of at most `most`, a multiple of `unit`, that are about equal."""
