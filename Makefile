@@ -50,8 +50,9 @@ scaffold: setup-dev  ## make a new port, install and conform it, break it in doc
 docs: setup-dev  ## build the documentation site into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: setup-dev  ## measure start-up time, the GEMM and the readers' robustness against their limits
+bench: setup-dev  ## measure start-up time, GEMM, tensors and the readers' robustness against their limits
 	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/tensors.py
 	$(BIN)/python bench/gemm.py
 	$(BIN)/python bench/fuzz_front_doors.py
 
