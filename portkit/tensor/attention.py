@@ -11,6 +11,7 @@ from portkit.spec.types import BOOL
 from portkit.tensor import elementwise as e
 from portkit.tensor import movement, products, reductions
 from portkit.tensor.common import promote_for, same_device
+from portkit.tensor.gradient import checkpoint
 from portkit.tensor.normalisation import softmax
 from portkit.tensor.promotion import inexact, wide
 
@@ -31,7 +32,8 @@ def scaled_dot_product_attention(
     query (..., l, e), key (..., s, e), value (..., s, v); the leading axes broadcast, and heads of the query may be a
     multiple of those of key and value (grouped queries). A bool mask (..., l, s) says where to attend, a float one is
     added; `causal` lets position i attend to 0 .. i. The scale is 1/sqrt(e) by default. A row that may attend to
-    nothing is NaN. f16 and bf16 compute in f32, rounded once at the end.
+    nothing is NaN. f16 and bf16 compute in f32, rounded once at the end. The weights are computed again for the
+    gradient rather than kept: they are larger than all else, and the forward pass need never store them.
     Raises `ShapeError`, `UsageError` for both `mask` and `causal`, `DTypeError`, `DeviceMismatch`.
     Source: A. Vaswani et al., "Attention Is All You Need", 2017.
     """
@@ -42,13 +44,15 @@ def scaled_dot_product_attention(
     if query.ndim < 2 or key.ndim != value.ndim or query.ndim != key.ndim or query.shape[-1] != key.shape[-1]:
         told = ", ".join(show(t.shape) for t in (query, key, value))
         raise ShapeError(f"{name}: query, key and value are (..., l, e), (..., s, e) and (..., s, v), got {told}")
+    starts = [query.node, key.node, value.node]
     dtype = inexact(promote_for(name, [query.dtype, key.dtype, value.dtype]))
     query, key, value = (e.cast(t, wide(dtype)) for t in (query, key, value))
     key, value = _heads(query, key), _heads(query, value)
     factor = _default_scale(query) if scale is None else scale
     scores = products.matmul(query, movement.transpose(key)) * factor
     scores = _masked(scores, _causal(scores) if causal else mask)
-    return first.wrap(e.cast(products.matmul(softmax(scores), value), dtype).node)
+    mixed = e.cast(products.matmul(softmax(scores), value), dtype)
+    return first.wrap(checkpoint(mixed.node, starts))
 
 
 def _default_scale(query: Tensor) -> float:
