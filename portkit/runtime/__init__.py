@@ -1,1 +1,1 @@
-"""Devices in processes of their own: the protocol, the client, and checked kernels."""
+"""Running kernels: programs on devices of this process, and devices in processes of their own for the judge."""

@@ -42,7 +42,7 @@ class RuntimeDevice:
         self.backend = backend
         self.lock = threading.RLock()
         self.device: Device = backend.open()
-        self.pool = Pool(self.device, self.capabilities.limits.buffer_bytes, self.lock)
+        self.pool = Pool(self.device, self.capabilities.limits.buffer_bytes, self.lock, self._forget_recordings)
         self.queue = LaunchQueue(self.device)
         self.kernels = Kernels(backend, self.device, self.lock)
         self._owner = os.getpid()
@@ -91,6 +91,11 @@ class RuntimeDevice:
             self._arena = self.allocate(size)
         return self._arena
 
+    def _forget_recordings(self) -> None:
+        """Let go of the arena and of all that is recorded in it; what runs again is recorded again."""
+        self._arena = None
+        self.recorded.clear()
+
     def synchronise(self, timeout: float = TIMEOUT) -> None:
         """Wait until all that was started is done. Raises `DeviceError`, naming kernels, `DeviceHang`, `DeviceLost`."""
         self.check()
@@ -104,8 +109,7 @@ class RuntimeDevice:
                 return
             self._open = False
             _forget(self)
-            self._arena = None
-            self.recorded.clear()
+            self._forget_recordings()
             self.kernels.close()
             self.pool.close()
             self.device.close()

@@ -12,7 +12,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from portkit.contract import ALIGNMENT, Device
@@ -42,11 +42,17 @@ def size_class(size: int) -> int:
 class Pool:
     """Hands out handles to memory of at least the asked size; safe to use from several threads."""
 
-    def __init__(self, device: Device, most: int, lock: threading.RLock) -> None:
-        """Serve `device`, whose buffers have at most `most` bytes; `lock` is held while it is called."""
+    def __init__(
+        self, device: Device, most: int, lock: threading.RLock, reclaim: Callable[[], None] = lambda: None
+    ) -> None:
+        """Serve `device`, whose buffers have at most `most` bytes; `lock` is held while it is called.
+
+        `reclaim` is called when the device is full, to let go of what can be had again.
+        """
         self._device = device
         self._most = most
         self._lock = lock
+        self._reclaim = reclaim
         self._owner = os.getpid()
         self._closed = False
         self._returned: deque[tuple[int, int]] = deque()  # by finalizers, which may run anywhere: appended to, no more
@@ -124,6 +130,7 @@ class Pool:
         try:
             handle = self._device.allocate(room)
         except OutOfMemory:
+            self._reclaim()
             gc.collect()  # what only cycles hold is given back too
             self._collect()
             self._shrink(0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Shape, Size, Source
 from portkit.errors import DTypeError, ShapeError
+from portkit.runtime.buffers import aligned
 from portkit.runtime.devices import default_name
 from portkit.spec.types import BOOL, DTYPES, I32, DType
 from portkit.tensor import tracing
@@ -142,7 +143,14 @@ def host_array(data: Any, dtype: DTypeLike | None = None) -> Array:
         if (wanted or known).is_int:
             _check_range(array, wanted or known)
     target = wanted or known
-    return np.array(array, dtype=target.numpy, order="C") if target is known else _converted(array, target)
+    return _copied(array, target) if target is known else _converted(array, target)
+
+
+def _copied(array: Array, dtype: DType) -> Array:
+    """Return a copy that a device which works in the memory of the host uses in place."""
+    copy = aligned(array.shape, dtype.numpy)
+    copy[...] = array
+    return copy
 
 
 def _array_of_python(data: Any) -> Array:

@@ -10,7 +10,7 @@ import pytest
 
 from portkit.compiler.program import Launch, Program
 from portkit.contract import find_backend
-from portkit.errors import DeviceMismatch, ShapeError, UsageError
+from portkit.errors import DeviceMismatch, OutOfMemory, ShapeError, UsageError
 from portkit.runtime.buffers import Buffer
 from portkit.runtime.devices import RuntimeDevice
 from portkit.runtime.execute import run_program
@@ -164,6 +164,28 @@ def _with_wide_temporaries(program: Program, factor: int) -> Program:
 
     slots = (replace(s, bytes=s.bytes * factor) if s.role == "temporary" else s for s in program.slots)
     return Program(program.launches, tuple(slots), program.inputs, program.outputs)
+
+
+def test_a_full_device_lets_go_of_its_arena_and_records_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RuntimeDevice(PARTS) as device:
+        program, (x,) = chain(3), given(device, 1.0)
+        for _ in range(2):
+            run(device, program, [x])
+        original, room = device.device.allocate, [0]
+
+        def allocate(size: int, *align: int) -> int:
+            if room:
+                room.pop()
+                raise OutOfMemory("full")
+            return original(size, *align)
+
+        monkeypatch.setattr(device.device, "allocate", allocate)
+        large = device.allocate(1 << 20)
+        assert large.size == 1 << 20
+        assert not device.recorded
+        for _ in range(3):
+            result = told(run(device, program, [x])[0])
+            assert (result == 4).all()
 
 
 def test_a_program_that_nobody_runs_again_is_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
