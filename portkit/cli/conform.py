@@ -80,7 +80,7 @@ def conform(
     backend: str = typer.Option(
         ..., "--backend", "-b", help="Installed backends, comma-separated, or module:ATTRIBUTE."
     ),
-    profile: str = typer.Option("core", "--profile", help="What is claimed: core."),
+    profile: str = typer.Option("core", "--profile", help="What is claimed: core, or compute (core and tensors)."),
     tier: TierName = typer.Option(TierName.STANDARD, "--tier", help="How much is run."),
     case: list[str] = typer.Option([], "--case", metavar="ID", help="Only this id, prefix or glob; may be repeated."),
     out: Path | None = typer.Option(None, "--out", help="The folder of the report; by default out/BACKEND."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from portkit.conformance.case import Case
+from portkit.conformance.case import Case, Level
 from portkit.spec.kernel import Kernel
 from portkit.spec.text import format as format_kernel
 
@@ -78,7 +78,8 @@ def suspect(case: Case) -> str:
 
 def replay_line(backend: str, case: Case) -> str:
     """Return the command that runs one case again."""
-    return f"portkit conform --backend {backend} --case '{case.id}'"
+    profile = " --profile compute" if case.level is Level.TENSORS else ""
+    return f"portkit conform --backend {backend}{profile} --case '{case.id}'"
 
 
 def clip(text: str) -> str:

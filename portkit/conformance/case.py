@@ -82,6 +82,8 @@ class GraphTrial:
     contents: Mapping[Source, np.ndarray[Any, Any]]
     capabilities: Capabilities
     compiled: Sequence[Node] = ()
+    results_only: bool = False
+    """Of the launches only guard bands and inputs are checked, the values of the results alone."""
 
 
 @dataclass(frozen=True, slots=True)

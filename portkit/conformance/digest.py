@@ -14,8 +14,15 @@ _SOURCES = (
     "conformance/case.py",
     "conformance/cases",
     "conformance/judge.py",
+    "conformance/launching.py",
+    "conformance/graphs.py",
+    "conformance/graph_bounds.py",
+    "conformance/graph_functions.py",
+    "conformance/graph_views.py",
     "conformance/expectation.py",
     "reference",
+    "compiler",
+    "tensor",
 )
 
 

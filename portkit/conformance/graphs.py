@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -86,7 +87,7 @@ class GraphRun:
             held = buffers[slots[buffer.name]]
             if buffer.access != "write" and held is not None:
                 inputs[buffer.name] = held.view(buffer.dtype.numpy)
-        self.trial = Trial(kernel, scalars, inputs)
+        self.trial = Trial(kernel, scalars, inputs, self.given.results_only)
         judged = Launch(self.trial, self.client, self.model, self.seconds)
         found = judged.run()
         for buffer in kernel.buffers:
@@ -128,9 +129,10 @@ class GraphRun:
         return found
 
     def _result(self, raw: Array | None, slot: Slot) -> Array:
-        assert raw is not None
         shape = [int(evaluate(n, self.variables)) for n in slot.shape]
-        return from_device(raw.tobytes(), slot.dtype, shape, slot.storage).reshape(-1)
+        if raw is None and prod(shape):
+            raise HarnessError(f"no launch writes a result of {prod(shape)} elements")
+        return from_device(b"" if raw is None else raw.tobytes(), slot.dtype, shape, slot.storage).reshape(-1)
 
     def _compared(self, found: Finding, number: int, actual: Array, accepted: Acceptance) -> Finding:
         """Return the finding with another result in it."""

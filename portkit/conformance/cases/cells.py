@@ -1,4 +1,7 @@
-"""Every cell of the coverage table: op x form x dtype x lane count, as the capabilities declare them."""
+"""Every cell of the coverage table: op x form x dtype x lane count, as the capabilities declare them.
+
+The profile `compute` adds those of level `tensors`: function x dtype (`portkit.conformance.cases.tensor_cells`).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,15 @@ CONTROL_DTYPE = "i32"
 """Control forms have one cell; their index is i32."""
 
 
-def cells(capabilities: Capabilities) -> list[Cell]:
-    """Return every declared cell, in the order of the spec's tables."""
-    return [cell for form in FORMS.values() if available(form, capabilities) for cell in form_cells(form, capabilities)]
+def cells(capabilities: Capabilities, profile: str = "core") -> list[Cell]:
+    """Return every declared cell of a profile, in the order of the spec's tables."""
+    forms = [form for form in FORMS.values() if available(form, capabilities)]
+    core = [cell for form in forms for cell in form_cells(form, capabilities)]
+    if profile != "compute":
+        return core
+    from portkit.conformance.cases import tensor_cells
+
+    return core + tensor_cells.cells(capabilities)
 
 
 def available(form: Form, capabilities: Capabilities) -> bool:

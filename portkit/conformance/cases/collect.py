@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from portkit.conformance.case import Case
+from collections.abc import Callable, Iterable, Iterator
+
+from portkit.conformance.case import Case, Level
 from portkit.conformance.cases import (
     device,
     device_launch,
@@ -27,9 +29,21 @@ from portkit.conformance.cases import (
 from portkit.contract import Capabilities
 from portkit.errors import UsageError, near_names
 
-PROFILES = ("core",)
+PROFILES: dict[str, tuple[Level, ...]] = {
+    "core": (Level.DEVICE, Level.OPS, Level.KERNELS),
+    "compute": (Level.DEVICE, Level.OPS, Level.KERNELS, Level.TENSORS),
+}
+"""What each profile claims, as the levels that it consists of."""
 
-_SOURCES = (
+
+def _tensors(capabilities: Capabilities) -> Iterator[Case]:
+    """Yield the cases of level `tensors`, which take the compiler and the tensor library to list."""
+    from portkit.conformance.cases import tensors
+
+    yield from tensors.cases(capabilities)
+
+
+_CORE: tuple[Callable[[Capabilities], Iterable[Case]], ...] = (
     device.cases,
     device_launch.cases,
     ops_memory.cases,
@@ -61,4 +75,5 @@ def collect(capabilities: Capabilities, profile: str = "core") -> list[Case]:
     if profile not in PROFILES:
         known = ", ".join(PROFILES)
         raise UsageError(f"unknown profile {profile!r}; known: {known}{near_names(profile, PROFILES)}")
-    return [case for source in _SOURCES for case in source(capabilities)]
+    sources = (*_CORE, _tensors) if Level.TENSORS in PROFILES[profile] else _CORE
+    return [case for source in sources for case in source(capabilities)]

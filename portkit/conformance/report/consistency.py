@@ -70,7 +70,7 @@ def _cells(report: Report) -> bool:
         return False
     if report.versions.spec_digest != forms.digest():
         return True  # by another spec, whose cells are not known here
-    known = [str(cell) for cell in declared_cells(report.capabilities)]
+    known = [str(cell) for cell in declared_cells(report.capabilities, report.profile)]
     whole = not report.patterns and len(report.cases) == report.planned
     uncovered = missing_cells(known, named, report.tier, owes_all=whole)
     return report.declared_cells == len(known) and named.keys() <= set(known) and report.uncovered == uncovered
