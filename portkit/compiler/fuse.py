@@ -18,7 +18,7 @@ from portkit.compiler.costs import COSTS, DEAR
 from portkit.compiler.graph import Node, Shape, topological
 from portkit.compiler.index import Axis, Expr, Index
 from portkit.compiler.index import Value as IndexValue
-from portkit.compiler.nest import Guards, Late, axes_of, union
+from portkit.compiler.nest import Guards, Late, axes_of, guard_axes, union
 from portkit.compiler.order import launch_order
 from portkit.compiler.push import Indices, holds, limits, push_view
 
@@ -296,7 +296,7 @@ def _expand_gather(node: Node, place: Place) -> Item:
     x, index = node.inputs
     axis: int = node.attr
     n = x.shape[axis]
-    late = Late(axes_of_all(place.at))
+    late = Late(axes_of_all(place.at) | guard_axes(place.guards))
     # Two leaves for one value: as an address it is inside the axis, which the guard on the other makes sure.
     address = IndexValue(late, 0, limits(n)[1] - 1)
     unchecked = IndexValue(late, -(1 << 31), (1 << 31) - 1)

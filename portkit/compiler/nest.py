@@ -77,7 +77,7 @@ def axes_of(index: Index) -> frozenset[Axis]:
     return frozenset(found)
 
 
-def _guard_axes(guards: Guards) -> frozenset[Axis]:
+def guard_axes(guards: Guards) -> frozenset[Axis]:
     return union(axes_of(e) | axes_of(high) for e, _, high in guards)
 
 
@@ -89,7 +89,7 @@ def union(sets: Iterable[frozenset[Axis]]) -> frozenset[Axis]:
 
 def load(memory: Node, index: Index, guards: Guards = (), fill: int = 0) -> Value:
     """Return the element of a stored node at a flat index."""
-    axes = axes_of(index) | _guard_axes(guards)
+    axes = axes_of(index) | guard_axes(guards)
     return _value("load", memory.dtype, (), (memory, index, guards, fill), axes)
 
 
@@ -116,7 +116,7 @@ def fold(kind: str, axes: tuple[Axis, ...], body: Value, dtype: DType, *others: 
 
 def select(guards: Guards, body: Value, other: Value) -> Value:
     """Return `body` where all guards hold, else `other`."""
-    return _value("select", body.dtype, (body, other), guards, body.axes | other.axes | _guard_axes(guards))
+    return _value("select", body.dtype, (body, other), guards, body.axes | other.axes | guard_axes(guards))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

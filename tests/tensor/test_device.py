@@ -60,6 +60,7 @@ EXACT: dict[str, Callable[[], Tensor]] = {
     "a running maximum": lambda: X.cummax(0),
     "places": lambda: X[Tensor([0, -1, 9])],
     "places along two axes": lambda: X[Tensor([0, -1]), Tensor([2, 3])],
+    "places of places": lambda: X.take([0, -1, 9], 0).reshape(1, 18).take([0, 5, -1, 0, 0], 0),
     "an embedding": lambda: functional.embedding(X, Tensor([[0, 3], [9, 1]])),
     "scattered sums": lambda: W.scatter_add(0, J.abs() % 4, J),
     "a scatter": lambda: X.scatter(1, Tensor([[1], [2], [0], [0]]), 5.0),
