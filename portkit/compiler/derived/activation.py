@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portkit.compiler.derived.algebraic import recip
+from portkit.compiler.derived.algebraic import near_reciprocal, reciprocal_within
 from portkit.compiler.derived.code import Code
 from portkit.compiler.derived.exponential import clamp, exp_inside
 from portkit.compiler.derived.formats import FORMATS, LN2
@@ -18,7 +18,7 @@ def sigmoid(c: Code, x: Reg) -> Reg:
     f = FORMATS[x.type.dtype]
     minus = c.bits(c.bor(c.bits(x, f.unsigned), f.sign_bit), f.dtype)
     t = exp_inside(c, clamp(c, minus, float((f.dtype.emin - f.mantissa - 2) * LN2), None))
-    return c.mul(c.lt(x, 0.0, t, 1.0), recip(c, c.add(t, 1.0)))
+    return c.mul(c.lt(x, 0.0, t, 1.0), reciprocal_within(c, c.add(t, 1.0), 1.0, 2.0))
 
 
 def tanh(c: Code, x: Reg) -> Reg:
@@ -29,7 +29,7 @@ def tanh(c: Code, x: Reg) -> Reg:
     small = c.fma(c.mul(a, square), c.polynomial(square, f.tanh), a)
     end = float((f.dtype.precision + 4) * LN2 / 2)
     power = exp_inside(c, clamp(c, c.add(a, a), None, 2 * end))
-    large = c.fma(recip(c, c.add(power, 1.0)), -2.0, 1.0)
+    large = c.fma(near_reciprocal(c, c.add(power, 1.0)), -2.0, 1.0)
     return with_sign(c, c.lt(a, _TANH_SMALL, small, large), sign)
 
 

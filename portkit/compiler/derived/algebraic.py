@@ -47,16 +47,32 @@ def _fraction(c: Code, significand: Reg, f: Format) -> Reg:
 
 
 def reciprocal_within(c: Code, x: Reg, low: float, high: float) -> Reg:
-    """Return 1 / x to about 1 ulp for x in [low, high], an interval not wider than [1, 2] is.
+    """Return 1 / x natively, or to about 1 ulp for x in [low, high], whose ends are not further apart than 1 and 2.
 
     The first estimate is the line that errs least, for [1, 2] by 1/17, the rest Newton's iteration.
     """
+    if c.features.has("recip", x.type.dtype):
+        return c.math("recip", x)
     slope = 2.0 / (low * high + (low + high) ** 2 / 4)
     y = c.fma(x, -slope, slope * (low + high))
     minus = c.neg(x)
     for _ in range(_RECIPROCAL_STEPS[x.type.dtype.precision]):
         y = c.fma(y, c.fma(minus, y, 1.0), y)
     return y
+
+
+def near_reciprocal(c: Code, x: Reg) -> Reg:
+    """Return 1 / x natively, or to about 1 ulp for normal x with a normal reciprocal; NaN stays.
+
+    x = m s with s = +-2^e and m in [1, 2), which is the product of x by 1/s.
+    """
+    if c.features.has("recip", x.type.dtype):
+        return c.math("recip", x)
+    f = FORMATS[x.type.dtype]
+    bits = c.bits(x, f.unsigned)
+    power = c.band(bits, (1 << f.dtype.bits) - (1 << f.mantissa))
+    scale = c.bits(c.sub(c.like(bits, 2 * f.one), power), f.dtype)
+    return c.mul(reciprocal_within(c, c.mul(x, scale), 1.0, 2.0), scale)
 
 
 def _divide(c: Code, a: Reg, b: Reg) -> Reg:

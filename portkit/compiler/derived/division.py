@@ -6,9 +6,8 @@ Delight, 2nd edition, chapter 10; R. Alverson, "Integer division using reciproca
 
 from __future__ import annotations
 
-from portkit.compiler.derived.algebraic import reciprocal_within
+from portkit.compiler.derived.algebraic import near_reciprocal
 from portkit.compiler.derived.code import Code
-from portkit.compiler.derived.formats import FORMATS
 from portkit.compiler.features import BASE
 from portkit.errors import UsageError
 from portkit.spec.builder import Builder, Reg
@@ -168,19 +167,7 @@ def _narrow(c: Code, a: Reg, b: Reg) -> Reg:
     """
     wide = c.cast(a, F32)
     away = c.add(wide, c.lt(wide, 0.0, -0.5, 0.5))
-    return c.cast(c.cast(c.mul(away, _reciprocal(c, c.cast(b, F32))), I32), a.type.dtype)
-
-
-def _reciprocal(c: Code, x: Reg) -> Reg:
-    """Return 1 / x to 2.5 ulp for f32 x with 1 <= |x| <= 2^64; for 0, anything."""
-    if c.features.has("recip", F32):
-        return c.math("recip", x)
-    f = FORMATS[F32]
-    bits = c.bits(x, f.unsigned)
-    fraction = c.bits(c.bor(c.band(bits, (1 << f.mantissa) - 1), f.one), F32)
-    signed = c.band(bits, f.sign_bit | (f.sign_bit - (1 << f.mantissa)))
-    scale = c.bits(c.sub(c.like(bits, 2 * f.one), signed), F32)
-    return c.mul(reciprocal_within(c, fraction, 1.0, 2.0), scale)
+    return c.cast(c.cast(c.mul(away, near_reciprocal(c, c.cast(b, F32))), I32), a.type.dtype)
 
 
 def _signed(c: Code, a: Reg, b: Reg) -> tuple[Reg, Reg]:
@@ -203,7 +190,7 @@ def _by_reciprocal(c: Code, x: Reg, y: Reg) -> tuple[Reg, Reg]:
     stays below; the quotient by it is at most 2 too small.
     """
     dtype = x.type.dtype
-    estimate = c.mul(_reciprocal(c, c.cast(y, F32)), 2.0**dtype.bits * _UNDERESTIMATE)
+    estimate = c.mul(near_reciprocal(c, c.cast(y, F32)), 2.0**dtype.bits * _UNDERESTIMATE)
     z, minus = c.cast(estimate, dtype), c.neg(y)
     for _ in range(_NEWTON_STEPS[dtype.bits]):
         z = c.add(z, c.mul_hi(z, c.mul(minus, z)))

@@ -86,7 +86,7 @@ def _log2(c: Code, size: Reg, f: Format) -> _Pair:
     """
     k, fraction = significand(c, size, f)
     bottom = _sum(c, c.like(fraction, 2.0), fraction)
-    inverse = _reciprocal(c, bottom.head)
+    inverse = reciprocal_within(c, bottom.head, 1 + sqrt(0.5), 1 + sqrt(2.0))
     s = c.mul(fraction, inverse)
     near = _product(c, s, bottom.head)
     rest = c.sub(c.sub(c.sub(fraction, near.head), near.tail), c.mul(s, bottom.tail))
@@ -109,10 +109,3 @@ def _scaled(c: Code, x: _Pair, f: Format, divisor: int) -> _Pair:
     product = _product(c, x.head, c.like(x.head, float(head)))
     low = c.fma(x.head, float(tail), c.fma(x.tail, float(head), product.tail))
     return _Pair(product.head, low)
-
-
-def _reciprocal(c: Code, x: Reg) -> Reg:
-    """Return about 1 / x for x = m + 1."""
-    if c.features.has("recip", x.type.dtype):
-        return c.math("recip", x)
-    return reciprocal_within(c, x, 1 + sqrt(0.5), 1 + sqrt(2.0))

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import pairwise
 from math import inf, nan
 
-from portkit.compiler.derived.algebraic import recip
+from portkit.compiler.derived.algebraic import near_reciprocal
 from portkit.compiler.derived.code import Code
 from portkit.compiler.derived.formats import FORMATS, HALF_PI, Format, scaled_pi
 from portkit.compiler.derived.rounding import magnitude
@@ -49,7 +49,7 @@ def tan(c: Code, x: Reg) -> Reg:
     quadrant, rest = _reduced(c, size, f)
     square = c.mul(rest, rest)
     tangent = c.fma(c.mul(rest, square), c.polynomial(square, f.tan), rest)
-    chosen = c.eq(c.band(quadrant, 1), 0, tangent, c.neg(recip(c, tangent)))
+    chosen = c.eq(c.band(quadrant, 1), 0, tangent, c.neg(near_reciprocal(c, tangent)))
     return _finite(c, size, c.bits(c.xor(c.bits(chosen, f.unsigned), sign), f.dtype))
 
 
