@@ -78,6 +78,7 @@ def axes_of(index: Index) -> frozenset[Axis]:
 
 
 def guard_axes(guards: Guards) -> frozenset[Axis]:
+    """Return the axes that guards depend on."""
     return union(axes_of(e) | axes_of(high) for e, _, high in guards)
 
 
