@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, prod
 
-from portkit.compiler.fuse import most
+from portkit.compiler.extents import most
 from portkit.compiler.index import Axis, Index, maximum, minimum, substitute
 from portkit.compiler.nest import Nest, Value, subvalues
 from portkit.compiler.schedule import grows, widest_lanes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from portkit.compiler.fuse import Group, Item, Place, axes_of_all, through
-from portkit.compiler.graph import Node
+from portkit.compiler.facts import axes_of_all, through
+from portkit.compiler.fuse import Group, Item, Place
+from portkit.compiler.graph import Node, Shape
 from portkit.compiler.index import Axis, ravel
 from portkit.compiler.nest import Guards, Nest, Scan, Scatter, Store, Value, fold, index, lit, load, map_, select
 from portkit.compiler.push import Indices, holds
@@ -123,5 +124,10 @@ def _leaf(node: Node, place: Place) -> Value:
         return lit(origin.dtype, origin.attr)
     if origin.op == "iota":
         return index(place.at[0])
-    guards = tuple(g for g in place.guards if holds(g) is not True)
+    guards = tuple(g for g in (*place.guards, *_not_empty(place.at, origin.shape)) if holds(g) is not True)
     return load(origin, ravel(place.at, origin.shape), guards)
+
+
+def _not_empty(at: Indices, shape: Shape) -> Guards:
+    """Return guards on dimensions of one element or none: their index is 0, which no loop keeps from being read."""
+    return tuple((0, 0, n - 1) for i, n in zip(at, shape, strict=True) if i == 0 and not isinstance(n, int))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from portkit.compiler.build import build_nest
-from portkit.compiler.fuse import FusionLimits, fuse, through
+from portkit.compiler.facts import FusionLimits, through
+from portkit.compiler.fuse import fuse
 from portkit.compiler.generate import Generated, generate
 from portkit.compiler.graph import Node, Source, unmarked
 from portkit.compiler.index import Expr, Index

@@ -124,6 +124,11 @@ def _rsqrt(x: Array) -> Array:
     return 1.0 / np.sqrt(x)
 
 
+def _sign(x: Array) -> Array:
+    """Return -1, 0 or 1; NaN and zeros stay as they are."""
+    return np.where(x == 0, x, np.sign(x)).astype(x.dtype)
+
+
 def _sigmoid(x: Array) -> Array:
     small = np.exp(-np.abs(x))
     return np.where(x < 0, small, 1.0) / (1.0 + small)
@@ -144,7 +149,7 @@ _ARITHMETIC: dict[str, Step] = {
     "eq": np.equal,
     "neg": np.negative,
     "abs": np.abs,
-    "sign": lambda x: np.where(x == 0, x, np.sign(x)).astype(x.dtype),
+    "sign": _sign,
     "recip": _recip,
     "sqrt": np.sqrt,
     "floor": np.floor,

@@ -11,45 +11,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import TypeAlias
 
-from portkit.compiler.costs import COSTS, DEAR
-from portkit.compiler.graph import Node, Shape, topological
-from portkit.compiler.index import Axis, Expr, Index
+from portkit.compiler.extents import count, most
+from portkit.compiler.facts import (
+    IDENTITIES,
+    LEAVES,
+    Facts,
+    FusionLimits,
+    axes_of_all,
+    most_loads,
+    operand_axes,
+    plain,
+    through,
+)
+from portkit.compiler.graph import Node, topological
+from portkit.compiler.index import Axis
 from portkit.compiler.index import Value as IndexValue
-from portkit.compiler.nest import Guards, Late, axes_of, guard_axes, union
+from portkit.compiler.nest import Guards, Late, guard_axes
 from portkit.compiler.order import launch_order
 from portkit.compiler.push import Indices, holds, limits, push_view
 
-IDENTITIES = (
-    "store",
-    "mark",
-)  # graph.unmarked(outputs, ("detach", "input", "checkpoint")) comes before: `again` alone is left
-"""Operations that change no value: marks for fusion and for differentiation."""
-LEAVES = ("source", "const", "iota")
-
-_GATHER = 4
 _RECOMPUTE = 8
 """What may be computed again for another kernel rather than kept."""
 _REPEAT = 16
 """What may be computed again for each repetition inside a fold."""
-_NO_FOLD = (0, 0)
 _MOST_ITEMS = 300
 _MOST_PLACES = 4
 """At how many different places one kernel may compute one node."""
-_HEAVY = 4
-"""The least extent on each side of a contraction that is worth tiles."""
-
-
-@dataclass(frozen=True)
-class FusionLimits:
-    """What the device bounds: buffers of one kernel, how many rows keep all of it busy, shared memory for attention."""
-
-    buffers: int = 8
-    rows: int = 8
-    small: int = 1 << 16
-    attention_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +167,7 @@ class _Fusion:
             for place in places:
                 if place.fold is None:
                     continue
-                axes = _axes(place.at)
+                axes = axes_of_all(place.at)
                 nested = not axes <= frozenset(group.axes)
                 if epilogue and nested:
                     return "it holds a fold and is used inside another"
@@ -193,7 +182,7 @@ class _Fusion:
 
     def _repeats(self, group: Group, place: Place, axes: frozenset[Axis]) -> bool:
         assert place.fold is not None
-        around = _axes(group.folds[place.fold])
+        around = axes_of_all(group.folds[place.fold])
         return any(most(a.extent) > 1 for a in around - axes)
 
     def _host(self, node: Node, wants: Wants) -> Group | None:
@@ -202,7 +191,7 @@ class _Fusion:
 
     def _can_host(self, group: Group, node: Node, wants: Wants) -> bool:
         """Whether a kernel that needs the node can keep it: all of it, each element once, before all other users."""
-        spare = self.bounds.buffers - _loads(self.bounds)
+        spare = self.bounds.buffers - most_loads(self.bounds)
         if group.sequence or len(group.stores) >= spare or _own_place(group, node, wants[group]) is None:
             return False
         if node in self.facts.barriers or len({place.at for place in wants[group]}) > 1:
@@ -218,7 +207,7 @@ class _Fusion:
         if any(place.guards for place in places):
             return False
         (at,) = where
-        axes = _axes(at)
+        axes = axes_of_all(at)
         if not plain(at, node.shape) or not axes <= frozenset(group.axes):
             return False
         if group.rows is not None and group.rows != axes:
@@ -282,12 +271,12 @@ class _Fusion:
         axes = {a: Axis(body.shape[a]) for a in reduced}
         at = tuple(axes.get(i, index) for i, index in enumerate(place.at))
         within = Place(at, place.guards, node)
-        around = _axes(place.at)
+        around = axes_of_all(place.at)
         if node.attr[0] == "attend":
-            around -= _operand_axes(node.inputs[1], at)  # what its lowering computes once for each
+            around -= operand_axes(node.inputs[1], at)  # what its lowering computes once for each
         group.folds[node] = tuple(around)
         if node not in self.inside:
-            group.rows = _axes(place.at)
+            group.rows = axes_of_all(place.at)
             group.heavy = self.facts.heavy(node)
         return Item(node, place, tuple((operand, within) for operand in node.inputs), axes=tuple(axes.values()))
 
@@ -317,162 +306,19 @@ def _expand_sequence(group: Group, node: Node, place: Place) -> Item:
     return Item(node, place, ((x, place), (index, at), (values, at)), axes=(steps,))
 
 
-class Facts:
-    """What is known of each node before fusion.
-
-    `kept` are those that must be stored, of which `barriers` not by a kernel that uses them. `cost` estimates what
-    computing one element takes beyond stored nodes and folds; `folded` is the number of elements of the smallest and
-    the largest fold that a node depends on before the next stored one.
-    """
-
-    def __init__(
-        self, order: Sequence[Node], outputs: Iterable[Node], bounds: FusionLimits, inside: frozenset[Node]
-    ) -> None:
-        self.barriers = {through(n) for n in order if n.op == "store"}
-        self.kept = {through(o) for o in outputs} | self.barriers
-        self.kept |= {through(n) for o in order if o.op == "mark" for n in o.inputs[1:]}
-        self.kept = {n for n in self.kept if n.op != "source"}
-        self.inside = inside
-        self.cost: dict[Node, int] = {}
-        self.folded: dict[Node, tuple[int, int]] = {}
-        self._leaves: dict[Node, frozenset[Node]] = {}
-        self._heavy: dict[Node, bool] = {}
-        for node in order:
-            self._learn(node, _loads(bounds))
-
-    def _learn(self, node: Node, most_loads: int) -> None:
-        self._limit_leaves(node, most_loads)
-        stored = [i for i in node.inputs if i in self.kept or i.op in ("scan", "scatter")]
-        inlined = [i for i in node.inputs if i not in stored]
-        below = sum(self.cost[i] for i in inlined) + len(stored)
-        own = {"map": COSTS.get(node.attr, DEAR) if node.op == "map" else 0, "gather": _GATHER, "source": 1}
-        self.cost[node] = 1 if node.op == "reduce" else min(below + own.get(node.op, 0), 1 << 20)
-        found = [self.folded[i] for i in inlined if self.folded[i] != _NO_FOLD]
-        least, largest = min((f[0] for f in found), default=0), max((f[1] for f in found), default=0)
-        self.folded[node] = (count(node.shape),) * 2 if node.op == "reduce" else (least, largest)
-
-    def _limit_leaves(self, node: Node, most_loads: int) -> None:
-        """Keep operands in memory until a kernel that computes this node reads no more buffers than it may."""
-        product = node.op == "reduce" and node.attr[0] != "attend" and self.heavy(node)
-        # Half is for what follows a contraction, and one for the values that scores weigh.
-        allowed = most_loads // 2 if product else most_loads - (node in self.inside)
-        operands = _factors(node) if product else node.inputs
-        found = self._found(operands)
-        movable = [i for i in operands if through_views(i) not in self.inside]
-        while len(found) > allowed and movable:
-            kept = through_views(max(movable, key=lambda i: len(self._seen_from(i))))
-            if kept in self.barriers or kept.op in LEAVES:
-                break
-            self.barriers.add(kept)
-            self.kept.add(kept)
-            found = self._found(operands)
-        leaf = node.op == "source" or (product and node not in self.inside)
-        self._leaves[node] = frozenset({node}) if leaf else frozenset(found)
-
-    def _found(self, operands: Iterable[Node]) -> set[Node]:
-        return {leaf for operand in operands for leaf in self._seen_from(operand)}
-
-    def _seen_from(self, operand: Node) -> frozenset[Node]:
-        base = through_views(operand)
-        stored = base in self.barriers or base.op in ("scan", "scatter")
-        return frozenset({base}) if stored else self._leaves[operand]
-
-    def heavy(self, node: Node) -> bool:
-        """Whether a fold is a kernel's main work: a product of matrices or an attention."""
-        if node not in self._heavy:
-            self._heavy[node] = node.attr[0] == "attend" or is_contraction(node)
-        return self._heavy[node]
-
-
-def _factors(node: Node) -> tuple[Node, ...]:
-    """Return the operands that a kernel's main work multiplies."""
-    body = node.inputs[0]
-    while body.op == "map" and body.attr == "cast":
-        body = body.inputs[0]
-    return body.inputs
-
-
-def is_contraction(node: Node) -> bool:
-    """Whether a fold is a sum of products, each operand with axes of its own, large enough for tiles."""
-    body = node.inputs[0]
-    while body.op == "map" and body.attr == "cast":
-        body = body.inputs[0]
-    if node.attr[0] != "add" or body.op != "map" or body.attr != "mul" or not body.dtype.is_float:
-        return False
-    at = tuple(Axis(n) if n != 1 else 0 for n in body.shape)
-    kept = frozenset(a for i, a in enumerate(at) if isinstance(a, Axis) and i not in node.attr[1])
-    left, right = (_operand_axes(operand, at) & kept for operand in body.inputs)
-    return all(prod(most(a.extent) for a in side) >= _HEAVY for side in (left - right, right - left))
-
-
-def _operand_axes(node: Node, at: Indices) -> frozenset[Axis]:
-    while node.op == "view" or node.op in IDENTITIES or (node.op == "map" and len(node.inputs) == 1):
-        if node.op == "view":
-            at, _ = push_view(node, at)
-        node = node.inputs[0]
-    return axes_of_all(at)
-
-
-# --- small questions ----------------------------------------------------------------------------------------------
-
-
-def through(node: Node) -> Node:
-    """Return the node that a mark (`store`, `detach`) stands for."""
-    while node.op in IDENTITIES:
-        node = node.inputs[0]
-    return node
-
-
-def through_views(node: Node) -> Node:
-    """Return the node whose elements a view or mark shows."""
-    while node.op in IDENTITIES or node.op == "view":
-        node = node.inputs[0]
-    return node
-
-
-def count(shape: Shape) -> int:
-    """Return the number of elements; the largest where extents vary."""
-    return prod(most(n) for n in shape)
-
-
-def most(extent: Index) -> int:
-    """Return the largest value of an extent."""
-    return extent.high if isinstance(extent, Expr) else extent
-
-
-def plain(at: Indices, shape: Shape) -> bool:
-    """Whether indices are distinct axes over all of a shape: each element once."""
-    axes = [i for i, n in zip(at, shape, strict=True) if n != 1]
-    whole = all(isinstance(i, Axis) and i.extent == n for i, n in zip(at, shape, strict=True) if n != 1)
-    return whole and len(set(axes)) == len(axes)
-
-
-def axes_of_all(at: Indices) -> frozenset[Axis]:
-    """Return the axes that any of some indices depends on."""
-    return union(map(axes_of, at))
-
-
-_axes = axes_of_all
-
-
 def _own_place(group: Group, node: Node, places: Iterable[Place]) -> Indices | None:
     """Return the indices at which a kernel computes every element of a node once, where there are such."""
     levels = {frozenset(group.axes), frozenset(group.axes) if group.rows is None else group.rows}
     for place in places:
-        if place.guards or not plain(place.at, node.shape) or not _axes(place.at) <= frozenset(group.axes):
+        if place.guards or not plain(place.at, node.shape) or not axes_of_all(place.at) <= frozenset(group.axes):
             continue
-        if _axes(place.at) in levels:
+        if axes_of_all(place.at) in levels:
             return place.at
     return None
 
 
 def _joined(first: Guards, second: Guards) -> Guards:
     return (*first, *(g for g in second if g not in first))
-
-
-def _loads(bounds: FusionLimits) -> int:
-    """Return how many buffers a kernel may read, so that some are left for its outputs."""
-    return max(4, min(bounds.buffers * 5 // 8, 32))
 
 
 def _reaches(start: Group, goal: Group, patience: int = 500) -> bool:

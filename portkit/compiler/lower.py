@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from portkit.compiler.emit import Emitter, identity_bits
-from portkit.compiler.fuse import most
+from portkit.compiler.extents import most
 from portkit.compiler.index import Axis, Index, minimum, unravel
 from portkit.compiler.nest import Nest, Value
 from portkit.compiler.schedule import RowSchedule

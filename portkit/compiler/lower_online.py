@@ -28,7 +28,7 @@ from portkit.compiler.decompose import emit
 from portkit.compiler.derived.code import Code
 from portkit.compiler.derived.exponential import exp_inside
 from portkit.compiler.emit import Emitter
-from portkit.compiler.fuse import most
+from portkit.compiler.extents import most
 from portkit.compiler.index import Axis, Expr, Index, minimum, substitute, unravel
 from portkit.compiler.lower import emit_tasks, product, ragged_mask
 from portkit.compiler.nest import Nest, Value

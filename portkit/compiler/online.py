@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from portkit.compiler.fuse import axes_of_all, is_contraction, plain
+from portkit.compiler.facts import axes_of_all, is_contraction, plain
 from portkit.compiler.graph import Node, Size, attend, topological, view, with_inputs
 from portkit.compiler.index import Axis, Index
 from portkit.compiler.push import Indices, limits, push_view

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import Literal, TypeAlias
 
-from portkit.compiler.fuse import most
+from portkit.compiler.extents import most
 from portkit.compiler.index import Axis, Expr, Index, linear
 from portkit.compiler.nest import Nest, Value, axes_of, subvalues
 from portkit.contract import Capabilities

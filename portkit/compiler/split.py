@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from portkit.compiler import graph
-from portkit.compiler.fuse import count
+from portkit.compiler.extents import count
 from portkit.compiler.graph import Node, topological, with_inputs
 from portkit.spec.types import BF16, F16, F32
 

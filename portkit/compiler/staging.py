@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from portkit.compiler.costs import COSTS, DEAR
 from portkit.compiler.emit import Emitter
-from portkit.compiler.fuse import most
+from portkit.compiler.extents import most
 from portkit.compiler.index import Axis, Index, substitute
 from portkit.compiler.merge import rebuilt_values
 from portkit.compiler.nest import Nest, Store, Value, subvalues

@@ -13,7 +13,8 @@ from portkit.backends.cpu import BACKEND
 from portkit.compiler import graph as g
 from portkit.compiler.build import build_nest
 from portkit.compiler.compile import Compiled, compile_graph, fusion_limits
-from portkit.compiler.fuse import fuse, through
+from portkit.compiler.facts import through
+from portkit.compiler.fuse import fuse
 from portkit.compiler.generate import Generated, generate
 from portkit.compiler.graph import Node, Source
 from portkit.compiler.merge import merge_axes

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from portkit.compiler import graph as g
 from portkit.compiler.compile import Compiled, compile_graph
 from portkit.compiler.evaluate import evaluate
-from portkit.compiler.fuse import count, most
+from portkit.compiler.extents import count, most
 from portkit.compiler.graph import Node, Shape, Source
 from portkit.compiler.index import Variable
 from portkit.compiler.online import fold_attention, inside_attention
