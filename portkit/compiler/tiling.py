@@ -48,8 +48,10 @@ _FAR = 12.0
 """For a packed vector of the left factor whose steps lie far apart."""
 _DIVIDE = 10.0
 """For a vector whose indices or guards need a division."""
-_STREAM = 0.03
-"""For each element of the left factor that another panel reads again."""
+_NEARBY, _STREAM = 0.03, 0.25
+"""For each element of the left factor that another panel reads again: if the second cache holds it, and if not."""
+_BLOCKED = 1.08
+"""How much longer all of it takes where the sum is cut into blocks."""
 _STORE, _SCATTER = 3.0, 3.0
 """For a vector of results that is contiguous, for each element of one that is not."""
 
@@ -130,7 +132,7 @@ class _Plan:
         rest = self.n % s.panel
         strips = self.n // s.panel * ceil(s.panel / s.tile) + ceil(rest / s.tile)
         step = max(s.rows * s.vectors / 2, _LATENCY) + _LOAD * (s.rows + s.vectors)
-        total = ceil(self.m / s.rows) * strips * step * self.k
+        total = ceil(self.m / s.rows) * strips * step * self.k * (_BLOCKED if s.depth < self.k else 1.0)
         total += row_blocks * self.n * self.k * self.right_cost(s.right)
         total += panels * self.m * self.k * self.left_cost[s.left]
         total += self.m * self.n * (self.out_cost + (_STORE * 2 / self.lanes) * (ceil(self.k / s.depth) - 1))
@@ -161,7 +163,7 @@ class _Plan:
         c = self.c
         near = is_plain(c.left, c.k) and abs(grows(c.left.attr[1], c.k) or 0) * self.bytes <= _NEAR
         return {
-            "direct": _STREAM if near else float("inf"),
+            "direct": (_NEARBY if self.m * self.k <= self.budget else _STREAM) if near else float("inf"),
             "along k": _COPY / self.lanes if runs_along(c.left, c.k) else _SINGLE,
             "along m": _FAR / self.lanes if runs_along(c.left, c.m) else _SINGLE,
         }
