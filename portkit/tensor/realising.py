@@ -71,6 +71,7 @@ def buffer_of(source: Source, device: RuntimeDevice) -> Buffer:
         stored = to_device(held.array, storage(source.dtype, device.capabilities))
         held = source.buffer = from_array(device, stored)
     if held.device is not device:
+        held.device.check()  # closed, or left behind by a fork
         raise DeviceMismatch(f"a tensor on {held.device.name} is needed on {device.name}: use .to({device.name!r})")
     return held
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portkit.errors import DTypeError
+from portkit.errors import DeviceLost, DTypeError
 from portkit.runtime.buffers import aligned
+from portkit.runtime.devices import open_device
 from portkit.tensor import Tensor, from_dlpack, from_numpy
 from portkit.tensor.exchange import HOST
 
@@ -119,3 +120,11 @@ def test_data_given_to_the_class_are_copied() -> None:
     tensor = Tensor(array)
     array[:] = 9
     assert tensor.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_tensor_of_a_device_that_was_closed_says_so() -> None:
+    name = "tests.runtime.programs:PLAIN"
+    with open_device(name):
+        kept = (Tensor([1.0], device=name) + 1).realize()
+    with open_device(name), pytest.raises(DeviceLost, match="closed; open it again"):
+        (kept + 1).realize()
