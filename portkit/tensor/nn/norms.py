@@ -11,7 +11,11 @@ from portkit.tensor.autograd import no_grad
 from portkit.tensor.nn import init
 from portkit.tensor.nn.module import Module
 from portkit.tensor.promotion import DTypeLike, wide
+from portkit.tensor.realising import realise
 from portkit.tensor.tensor import Tensor
+
+_MOST_WAITING = 16
+"""Batches that running means wait for, if no step of an optimizer computes them before."""
 
 
 class LayerNorm(Module):
@@ -90,6 +94,7 @@ class BatchNorm(Module):
     """
 
     dropped = frozenset({"num_batches_tracked"})
+    _waiting = 0
 
     def __init__(
         self,
@@ -125,10 +130,13 @@ class BatchNorm(Module):
         count: Size = 1
         for a in axes:
             count = count * x.shape[a]
+        self._waiting = 0 if self.running_mean.node.op == "source" else self._waiting + 1
         unbiased = variance * (count / (count - 1)) if isinstance(count, int) and count > 1 else variance
         for kept, now in ((self.running_mean, mean), (self.running_var, unbiased)):
             kept.assign((kept * (1 - self.momentum) + now.reshape(kept.shape) * self.momentum).cast(kept.dtype))
             pending.note(kept)
+        if self._waiting == _MOST_WAITING:
+            realise([self.running_mean, self.running_var])
 
     def told(self) -> str:
         """Return the number of channels and the settings."""

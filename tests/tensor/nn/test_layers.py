@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from portkit.compiler import graph
 from portkit.compiler.graph import Node
 from portkit.errors import ShapeError, UsageError
 from portkit.tensor import pending
@@ -143,6 +144,14 @@ def test_running_means_wait_for_the_step_that_computes_the_batch() -> None:
     pending.take()
     layer(Tensor(spread(-2, 2, (3, 4))))
     assert [t is layer.running_mean for t in pending.take()] == [True, False]  # type: ignore[attr-defined]
+
+
+def test_running_means_do_not_wait_for_ever() -> None:
+    layer, x = wide(BatchNorm(2, momentum=0.5)), spread(-2, 2, (3, 2))
+    for _ in range(40):
+        layer(Tensor(x))
+    assert len(graph.topological([layer.running_mean.node])) < 600  # type: ignore[attr-defined]
+    close(layer.running_mean, x.mean(0) * (1 - 0.5**40))  # type: ignore[attr-defined]
 
 
 def lstm(w: dict[str, np.ndarray], x: np.ndarray, name: str = "l0", backwards: bool = False) -> np.ndarray:
