@@ -9,7 +9,7 @@ from portkit.compiler.fuse import Group, Item, Place
 from portkit.compiler.graph import Node, Shape
 from portkit.compiler.index import Axis, ravel
 from portkit.compiler.nest import Guards, Nest, Scan, Scatter, Store, Value, fold, index, lit, load, map_, select
-from portkit.compiler.push import Indices, holds
+from portkit.compiler.push import Indices, holds, limits
 from portkit.spec.types import BF16, F16, F32
 
 _Key = tuple[Node, Indices, Guards]
@@ -129,5 +129,7 @@ def _leaf(node: Node, place: Place) -> Value:
 
 
 def _not_empty(at: Indices, shape: Shape) -> Guards:
-    """Return guards on dimensions of one element or none: their index is 0, which no loop keeps from being read."""
-    return tuple((0, 0, n - 1) for i, n in zip(at, shape, strict=True) if i == 0 and not isinstance(n, int))
+    """Return guards on dimensions that may be empty where their index is 0: it is so outside of all loops, too."""
+    return tuple(
+        (0, 0, n - 1) for i, n in zip(at, shape, strict=True) if limits(i) == (0, 0) and not isinstance(n, int)
+    )

@@ -154,7 +154,7 @@ def _fold(kind: str, x: Array, axes: tuple[int, ...]) -> Array:
 
 def _lowest(dtype: np.dtype[Any], opposite: bool) -> Any:
     """Return the least value of a dtype, or with `opposite` the greatest."""
-    if dtype.kind == "f":
+    if dtype.kind not in "iu":
         return np.inf if opposite else -np.inf
     limits = np.iinfo(dtype)
     return limits.max if opposite else limits.min

@@ -148,11 +148,13 @@ class _Interpretation:
         return self.over(np.asarray(found), ())
 
     def load(self, memory: Node, at: Index, guards: Guards, fill: int) -> Array:
-        elements, place, inside = self.contents[memory], self.index(at), self.holds(guards)
-        outside = inside & ((place < 0) | (place >= len(elements)))
-        if outside.any():
+        elements, place, other = self.contents[memory], self.index(at), _literal(memory, fill)
+        if 0 in self.extents.values():  # some points are none, and this one may be one of them
+            elements = np.append(elements, other)
+            place = np.clip(place, 0, len(elements) - 1)
+        inside = self.holds(guards)
+        if np.any(inside & ((place < 0) | (place >= len(elements)))):
             raise HarnessError(f"a nest reads {memory} of {len(elements)} elements at {at}, outside of it")
-        other = _literal(memory, fill)
         return np.where(inside, elements[np.where(inside, place, 0)], other) if inside.any() else other
 
     def fold(self, fold: Value, arguments: list[Array]) -> Array:

@@ -143,6 +143,11 @@ def gather_of_range(node: Node) -> Node | None:
     return graph.shrink(x, [*whole[:axis], (first, first + n), *whole[axis + 1 :]])
 
 
+def gather_of_nothing(node: Node) -> Node | None:
+    """gather(empty x, index) -> 0."""
+    return like(node, 0) if 0 in node.inputs[0].shape else None
+
+
 def gather_of_one(node: Node) -> Node | None:
     """gather(x, c) -> expand(shrink(x)) at one constant index, and 0 where it is out of range."""
     x, index = node.inputs
@@ -189,7 +194,7 @@ def nothing_to_scatter(node: Node) -> Node | None:
 FOLD_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "reduce": (fold_of_nothing, fold_of_constant, fold_of_fold, fold_along_repeats, repeats_outside),
     "scan": (scan_of_one,),
-    "gather": (gather_of_one, gather_of_range),
+    "gather": (gather_of_nothing, gather_of_one, gather_of_range),
     "scatter": (nothing_to_scatter,),
 }
 """The rules for each operation that is neither elementwise nor movement, in the order in which they are tried."""
