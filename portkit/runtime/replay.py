@@ -133,7 +133,7 @@ class _Temporaries:
         self._arena: Buffer | None = None
         self._buffers: list[Buffer] = []
         self.handles: dict[int, int] = {}
-        if isinstance(device.device, SubBuffers):
+        if isinstance(device.device, SubBuffers) and plan.arena_bytes <= device.capabilities.limits.buffer_bytes:
             self._cut_arena(device.device, alive, plan)
         else:
             made = colours(alive)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from portkit.compiler.program import Launch, Program
 from portkit.contract import find_backend
@@ -15,7 +16,20 @@ from portkit.runtime.buffers import Buffer
 from portkit.runtime.devices import RuntimeDevice
 from portkit.runtime.execute import run_program
 from portkit.runtime.replay import Recorded, run
-from tests.runtime.programs import COUNT, LANES, PARTS, PLAIN, Limited, adding, chain, dynamic, given, slot, told
+from tests.runtime.programs import (
+    COUNT,
+    LANES,
+    PARTS,
+    PLAIN,
+    Limited,
+    LimitedBackend,
+    adding,
+    chain,
+    dynamic,
+    given,
+    slot,
+    told,
+)
 
 RUNNERS = [run_program, run]
 Runner = Callable[..., list[Buffer]]
@@ -164,6 +178,17 @@ def _with_wide_temporaries(program: Program, factor: int) -> Program:
 
     slots = (replace(s, bytes=s.bytes * factor) if s.role == "temporary" else s for s in program.slots)
     return Program(program.launches, tuple(slots), program.inputs, program.outputs)
+
+
+def test_temporaries_that_no_one_buffer_can_hold_take_turns_in_several() -> None:
+    backend = LimitedBackend("view")
+    limits = structs.replace(backend.capabilities.limits, buffer_bytes=4 * COUNT)
+    backend.capabilities = structs.replace(backend.capabilities, limits=limits)
+    with RuntimeDevice(backend) as device:
+        recorded = Recorded(device, chain(9))
+        assert recorded.plan.arena_bytes > limits.buffer_bytes
+        result = told(recorded.replay(given(device, 1.0))[0])
+        assert (result == 10).all()
 
 
 def test_a_full_device_lets_go_of_its_arena_and_records_again(monkeypatch: pytest.MonkeyPatch) -> None:
