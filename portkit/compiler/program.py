@@ -24,15 +24,13 @@ class Launch:
 
     `kernel` is legal on the device. `grid` is the extent of each grid loop, outermost first; empty where the host
     computes it from the kernel and the scalars (`portkit.spec.geometry.grid_counts`). `buffers` are slot numbers and
-    `scalars` values, both in header order. `inplace` pairs an output slot with an input slot that it may share memory
-    with if that one is not needed afterwards: every lane reads of the input only the elements that it writes, before.
+    `scalars` values, both in header order.
     """
 
     kernel: Kernel
     grid: tuple[Size, ...]
     buffers: tuple[int, ...]
     scalars: tuple[float | Expr, ...] = ()
-    inplace: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

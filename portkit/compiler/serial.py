@@ -32,7 +32,7 @@ from portkit.errors import HarnessError
 from portkit.spec.kernel import Access, Buffer, Extent, Instr, Kernel, Numeric, Scalar, Shared
 from portkit.spec.types import DTYPES, TOKEN, Type, parse_type
 
-FORMAT = 1
+FORMAT = 2
 Number: TypeAlias = int | float | str
 """A number, or the place of an expression in its list, in letters: `e0`, `e1`."""
 
@@ -68,7 +68,6 @@ class _Launch(_Row, frozen=True):
     grid: tuple[Number, ...]
     buffers: tuple[int, ...]
     scalars: tuple[Number, ...]
-    inplace: tuple[tuple[int, int], ...]
 
 
 class _Slot(_Row, frozen=True):
@@ -112,7 +111,6 @@ def to_bytes(program: Program, notes: Sequence[int] = ()) -> bytes:
             tuple(map(made.number, launch.grid)),
             launch.buffers,
             tuple(map(made.number, launch.scalars)),
-            launch.inplace,
         )
         for launch in program.launches
     )
@@ -150,7 +148,6 @@ def from_bytes(data: bytes) -> tuple[Program, tuple[int, ...]] | None:
             tuple(_index(n, expressions) for n in row.grid),
             row.buffers,
             tuple(_number(n, expressions) for n in row.scalars),
-            row.inplace,
         )
         for row in read.launches
     )

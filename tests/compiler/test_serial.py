@@ -60,7 +60,7 @@ def test_slots_launches_and_notes_come_back_equal() -> None:
         Slot(8 * N * M, "output", I64, (N, M), Storage(U32, 2, native=False)),
     )
     launches = (
-        Launch(kernel(), (3, N + 1), (0, 1, 2), (N, 2, 0.5, float("inf")), ((2, 1),)),
+        Launch(kernel(), (3, N + 1), (0, 1, 2), (N, 2, 0.5, float("inf"))),
         Launch(kernel(), (), (2,)),
     )
     program = Program(launches, slots, (0,), (2, 0, 2))
