@@ -278,7 +278,7 @@ def _gather(e: _Evaluation, node: Node, xs: list[Value]) -> Value:
 
 def _scatter(e: _Evaluation, node: Node, xs: list[Value]) -> Value:
     kind, axis = node.attr
-    return scattered(None if kind == "set" else e.step(kind, node.dtype), *xs, axis)
+    return scattered(None if kind == "set" else e.step(kind, node.dtype), xs[0], xs[1], xs[2], axis)
 
 
 def _same(e: _Evaluation, node: Node, xs: list[Value]) -> Value:

@@ -81,6 +81,11 @@ def apply(function: Function, *xs: Value) -> Value:
     return treat(settle(result), function.result, function.model)
 
 
+def known(*xs: Value) -> tuple[Array, ...] | None:
+    """Return registers as arrays if all of them are determined."""
+    return xs if lifting.all_plain(xs) else None
+
+
 def treat(x: Value, dtype: DType, model: NumericModel) -> Value:
     """Return a float register with what the device may do to it: flush subnormals, or not know infinities and NaN."""
     if not dtype.is_float:
@@ -95,8 +100,8 @@ def _on_others(function: Function, xs: list[Value]) -> Value:
         return _where(*xs)
     if function.name in ("cast", "bits") and function.result.is_float:
         return _to_float(function, xs[0])
-    if lifting.all_plain(tuple(xs)):
-        return function.plain(*(planes(x)[0] for x in xs))
+    if (plain := known(*xs)) is not None:
+        return function.plain(*plain)
     return choices.lift(function.plain, *xs)
 
 
@@ -114,8 +119,8 @@ def _on_floats(function: Function) -> Callable[..., Value]:
 
 def _rounded(function: Function, *xs: Value) -> Value:
     """Exact and correctly rounded functions that do not fall: neg, abs and mul have rules of their own."""
-    if lifting.all_plain(xs):
-        return function.plain(*xs)
+    if (plain := known(*xs)) is not None:
+        return function.plain(*plain)
     (x,) = (interval(v) for v in xs)
     return _between(function.plain(x.lo), function.plain(x.hi), x)
 
@@ -130,19 +135,21 @@ def _between(first: Array, second: Array, x: Interval) -> Interval:
 
 
 def _add(function: Function, x: Value, y: Value) -> Value:
-    return function.plain(x, y) if lifting.all_plain((x, y)) else intervals.add(function.plain, x, y)
+    plain = known(x, y)
+    return function.plain(*plain) if plain is not None else intervals.add(function.plain, x, y)
 
 
 def _sub(function: Function, x: Value, y: Value) -> Value:
-    if lifting.all_plain((x, y)):
-        return function.plain(x, y)
+    if (plain := known(x, y)) is not None:
+        return function.plain(*plain)
     left, right = interval(x), interval(y)
     plus = Function("add", function.operands, function.result, function.features, function.model)
     return intervals.add(plus.plain, left, _negated(right))
 
 
 def _mul(function: Function, x: Value, y: Value) -> Value:
-    return function.plain(x, y) if lifting.all_plain((x, y)) else intervals.mul(function.plain, x, y)
+    plain = known(x, y)
+    return function.plain(*plain) if plain is not None else intervals.mul(function.plain, x, y)
 
 
 def _neg(function: Function, x: Value) -> Value:
@@ -170,8 +177,9 @@ def _min(function: Function, x: Value, y: Value) -> Value:
 
 
 def _extreme(step: Callable[[Value, Value, bool], Value], function: Function, x: Value, y: Value) -> Value:
-    if lifting.all_plain((x, y)) and not intervals.zero_signs_meet(x, y):
-        return function.plain(x, y)
+    plain = known(x, y)
+    if plain is not None and not intervals.zero_signs_meet(*plain):
+        return function.plain(*plain)
     return step(x, y, True)
 
 
@@ -188,10 +196,10 @@ def around(lo: Array, hi: Array, e: float, dtype: DType) -> tuple[Array, Array]:
 
 
 def _monotone(function: Function, x: Value) -> Value:
-    known = interval(x)
-    first = function.wide(known.lo)
-    second = first if known.hi is known.lo else function.wide(known.hi)
-    return _widened(function, _between(first, second, known))
+    ends = interval(x)
+    first = function.wide(ends.lo)
+    second = first if ends.hi is ends.lo else function.wide(ends.hi)
+    return _widened(function, _between(first, second, ends))
 
 
 def _widened(function: Function, exact: Interval) -> Interval:
@@ -220,10 +228,10 @@ def _inverse(x: Interval, f: Double) -> Interval:
 
 
 def _div(function: Function, x: Value, y: Value) -> Value:
-    if lifting.all_plain((x, y)):
+    if (plain := known(x, y)) is not None:
         if function.bound <= ROUNDED:
-            return function.plain(x, y)
-        exact = function.wide(x, y)
+            return function.plain(*plain)
+        exact = function.wide(*plain)
         return _widened(function, Interval(exact, exact, np.isnan(exact)))
     p, q = interval(x), interval(y)
     corners = [function.wide(a, b) for a in (p.lo, p.hi) for b in (q.lo, q.hi)]
@@ -241,10 +249,10 @@ def _pow(function: Function, x: Value, y: Value) -> Value:
     p, q = interval(x), interval(y)
     corners = [function.wide(a, b) for a in (p.lo, p.hi) for b in (q.lo, q.hi)]
     lo, hi = reduce(intervals.lower, corners), reduce(intervals.upper, corners)
-    known = (p.lo == p.hi) & (q.lo == q.hi) | (p.lo > 0) | np.isnan(p.lo) | np.isnan(q.lo)
-    lo, hi = np.where(known, lo, -np.inf), np.where(known, hi, np.inf)
+    settled = (p.lo == p.hi) & (q.lo == q.hi) | (p.lo > 0) | np.isnan(p.lo) | np.isnan(q.lo)
+    lo, hi = np.where(settled, lo, -np.inf), np.where(settled, hi, np.inf)
     nan = np.logical_or.reduce([np.isnan(c) for c in corners])
-    return _widened(function, Interval(lo, hi, nan | ~known | p.nan | q.nan))
+    return _widened(function, Interval(lo, hi, nan | ~settled | p.nan | q.nan))
 
 
 def _wave(function: Function, x: Value) -> Value:
@@ -281,14 +289,14 @@ def _tan(function: Function, x: Value) -> Value:
 
 
 def _less(function: Function, x: Value, y: Value) -> Value:
-    if lifting.all_plain((x, y)):
-        return function.plain(x, y)
+    if (plain := known(x, y)) is not None:
+        return function.plain(*plain)
     return _outcome(*intervals.less(interval(x), interval(y)))
 
 
 def _equal(function: Function, x: Value, y: Value) -> Value:
-    if lifting.all_plain((x, y)):
-        return function.plain(x, y)
+    if (plain := known(x, y)) is not None:
+        return function.plain(*plain)
     return _outcome(*intervals.equal(interval(x), interval(y)))
 
 
@@ -304,16 +312,16 @@ def _where(condition: Value, x: Value, y: Value) -> Value:
 
 
 def _cast(function: Function, x: Value) -> Value:
-    if lifting.all_plain((x,)):
-        return function.plain(x)
-    known = interval(x)
+    if (plain := known(x)) is not None:
+        return function.plain(*plain)
+    ends = interval(x)
     if function.result.is_float:
-        return intervals.monotone(function.plain, known)
+        return intervals.monotone(function.plain, ends)
     if function.result is BOOL:
-        zero = np.zeros_like(known.lo)
-        holds, fails = intervals.equal(known, Interval(zero, zero, np.zeros(zero.shape, np.bool_)))
+        zero = np.zeros_like(ends.lo)
+        holds, fails = intervals.equal(ends, Interval(zero, zero, np.zeros(zero.shape, np.bool_)))
         return _outcome(fails, holds)
-    return _to_integer(function, known)
+    return _to_integer(function, ends)
 
 
 def _to_integer(function: Function, x: Interval) -> Value:
@@ -330,8 +338,8 @@ def _bits(function: Function, x: Value) -> Value:
 
 
 def _to_float(function: Function, x: Value) -> Value:
-    if lifting.all_plain((x,)):
-        return function.plain(x)
+    if (plain := known(x)) is not None:
+        return function.plain(*plain)
     assert isinstance(x, Choices)
     parts = [function.plain(option) for option in x.alternatives]
     lo, hi = reduce(intervals.lower, parts), reduce(intervals.upper, parts)

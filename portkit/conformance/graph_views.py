@@ -55,13 +55,37 @@ def _shrink(x: Value, shape: Shape, starts: Sequence[int]) -> Value:
     return each(lambda plane: plane[inside], x)
 
 
+def _moving(movement: Callable[..., Array]) -> Callable[..., Value]:
+    """Return a movement of one plane as one of registers."""
+
+    def move(x: Value, *arguments: Any) -> Value:
+        return each(lambda plane: movement(plane, *arguments), x)
+
+    return move
+
+
+def _stride(plane: Array, shape: Shape, steps: Sequence[int]) -> Array:
+    del shape
+    return plane[tuple(slice(None, None, step) for step in steps)]
+
+
+def _permute(plane: Array, shape: Shape, order: Sequence[int]) -> Array:
+    del shape
+    return plane.transpose(order)
+
+
+def _flip(plane: Array, shape: Shape, axes: tuple[int, ...]) -> Array:
+    del shape
+    return np.flip(plane, axes)
+
+
 _MOVEMENTS: dict[str, Callable[..., Value]] = {
-    "reshape": lambda x, shape: each(lambda p: p.reshape(shape), x),
-    "permute": lambda x, _, order: each(lambda p: p.transpose(order), x),
-    "expand": lambda x, shape: each(lambda p: np.broadcast_to(p, shape), x),
+    "reshape": _moving(np.reshape),
+    "permute": _moving(_permute),
+    "expand": _moving(np.broadcast_to),
     "shrink": _shrink,
-    "flip": lambda x, _, axes: each(lambda p: np.flip(p, axes), x),
-    "stride": lambda x, _, steps: each(lambda p: p[tuple(slice(None, None, s) for s in steps)], x),
+    "flip": _moving(_flip),
+    "stride": _moving(_stride),
     "pad": _pad,
 }
 
@@ -90,7 +114,8 @@ def scattered(step: Step | None, x: Value, places: Value, values: Value, axis: i
     rest = np.indices(at.shape[1:], sparse=True)
     for number, row in enumerate(at):
         inside = (row >= 0) & (row < shape_of(memory)[0])
-        place = (row[inside], *(np.broadcast_to(r, row.shape)[inside] for r in rest))
+        others: list[Array] = [np.broadcast_to(r, row.shape)[inside] for r in rest]
+        place = (row[inside], *others)
         value = each(lambda p, k=number, mask=inside: p[k][mask], given)
         if step is not None:
             value = step(each(lambda p, here=place: p[here], memory), value)

@@ -28,6 +28,11 @@ _OWN = {
 """The dtype of a function that is not one of floats."""
 _HOST = ("from_numpy", "from_dlpack")
 """Functions that compute nothing on a device."""
+_FLAT = (
+    "full zeros ones full_like zeros_like ones_like linspace eye floor_divide truncated_divide lt gt eq ne le ge sign "
+    "floor ceil round trunc isnan isinf isfinite cast bitcast count_nonzero argmax argmin argsort nonzero"
+)
+"""Functions whose gradient is zero or not there: they count, compare, round, or take no float."""
 _METHODS = ("getitem", "setitem")
 """Operations that are no functions."""
 
@@ -42,6 +47,9 @@ def _all(capabilities: Capabilities) -> Iterator[Cell]:
     public = [name for name in portkit.tensor.FUNCTIONS if name not in _HOST]
     for name in (*public, *_METHODS, *_RANDOM.split(), "random.bernoulli"):
         yield Cell(f"tensor.{name}", _OWN.get(name, "f32"))
+    for name in (*public, *_METHODS):
+        if name not in _OWN and name not in _FLAT.split():
+            yield Cell(f"tensor.{name}.grad", "f32")
     yield from tensor_dtypes.cells(capabilities)
     yield from tensor_dynamic.cells()
     yield from tensor_fuzz.cells()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import portkit.tensor as t
 from portkit.conformance.case import Case, Cell, GraphTrial
-from portkit.conformance.cases.tensorcase import Input, tensor_case
+from portkit.conformance.cases.tensorcase import Build, Input, results_of, tensor_case
 from portkit.contract import Capabilities
 from portkit.spec.types import F32
-from portkit.tensor.tensor import Tensor
 
 if TYPE_CHECKING:
     from portkit.compiler.graph import Node
@@ -29,7 +28,7 @@ class Dynamic:
     """A row: what is computed of inputs whose shapes have `N` for the dynamic extent."""
 
     name: str
-    build: Callable[..., Any]
+    build: Build
     shapes: tuple[tuple[int, ...], ...]
 
 
@@ -75,7 +74,7 @@ def _graph(row: Dynamic) -> tuple[list[Node], list[Node]]:
     extent = Variable("n", 1, MOST)
     shapes = [tuple(extent if n == N else n for n in shape) for shape in row.shapes]
     leaves = [source(Source(F32, shape, None, f"x{number}")) for number, shape in enumerate(shapes)]
-    return [row.build(*(Tensor.of(leaf) for leaf in leaves)).node], leaves
+    return results_of(row.build, leaves), leaves
 
 
 def _trial(row: Dynamic, size: int, case_id: str, capabilities: Capabilities) -> GraphTrial:

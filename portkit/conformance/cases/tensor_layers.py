@@ -50,7 +50,8 @@ _ELEMENTWISE = (
     *_named(_COMPARISONS, _SMALL),
     *_named(_INTEGERS, _WHOLE, "i32"),
     *_named(_LOGIC, _BOOLS, "bool"),
-    *_named(_DIVISIONS, _PAIR),
+    *_named("remainder fmod", _PAIR, grad=True),
+    *_named("floor_divide truncated_divide", _PAIR),
     TensorCase("bitwise_not/i32", t.bitwise_not, _WHOLE[:1]),
     TensorCase("logical_not/bool", t.logical_not, _BOOLS[:1]),
     TensorCase("pow/f32", t.pow, (*_POSITIVE, Input((4, 9))), grad=True),
@@ -61,7 +62,7 @@ _ELEMENTWISE = (
     TensorCase("cast/f32", lambda x: t.cast(x, "i32"), _X),
     TensorCase("bitcast/f32", lambda x: t.bitcast(x, "u32"), _X),
     TensorCase("detach/f32", lambda x: t.detach(x) * x, _X, grad=True),
-    TensorCase("contiguous/f32", lambda x: t.contiguous(t.transpose(x)), _X),
+    TensorCase("contiguous/f32", lambda x: t.contiguous(t.transpose(x)), _X, grad=True),
     TensorCase("gelu/f32/tanh", partial(t.gelu, approximate="tanh"), _X, grad=True),
     TensorCase("dropout/f32", lambda x, n: t.dropout(x, n, 0.3), (*_X, Input((4, 9), holds="positive")), grad=True),
 )
@@ -75,8 +76,8 @@ _CONVOLUTIONS = (
     TensorCase("conv2d/f32/groups", partial(t.conv2d, groups=2), (Input((1, 4, 6, 6)), Input((6, 2, 3, 3))), grad=True),
     TensorCase("conv2d/f32/dilation", partial(t.conv2d, dilation=2), (_IMAGE, Input((2, 3, 3, 3)))),
     TensorCase("conv3d/f32", t.conv3d, (Input((1, 2, 4, 5, 4)), Input((3, 2, 2, 2, 2))), grad=True),
-    TensorCase("conv/f32", t.conv, (Input((1, 2, 7)), Input((3, 2, 3)))),
-    TensorCase("conv_transpose/f32", t.conv_transpose, (Input((1, 2, 5)), Input((2, 3, 3)))),
+    TensorCase("conv/f32", t.conv, (Input((1, 2, 7)), Input((3, 2, 3))), grad=True),
+    TensorCase("conv_transpose/f32", t.conv_transpose, (Input((1, 2, 5)), Input((2, 3, 3))), grad=True),
     TensorCase(
         "conv_transpose1d/f32", partial(t.conv_transpose1d, stride=2), (Input((1, 3, 5)), Input((3, 2, 4))), grad=True
     ),
@@ -86,7 +87,7 @@ _CONVOLUTIONS = (
         (Input((1, 2, 4, 3)), Input((2, 3, 3, 3))),
         grad=True,
     ),
-    TensorCase("conv_transpose3d/f32", t.conv_transpose3d, (Input((1, 2, 3, 2, 3)), Input((2, 2, 2, 2, 2)))),
+    TensorCase("conv_transpose3d/f32", t.conv_transpose3d, (Input((1, 2, 3, 2, 3)), Input((2, 2, 2, 2, 2))), grad=True),
     TensorCase("unfold/f32", lambda x: t.unfold(x, (2, 3)), (Input((1, 2, 5, 6)),), grad=True),
     TensorCase("max_pool/f32", lambda x: t.max_pool(x, (2, 2)), _PICTURE, grad=True),
     TensorCase("max_pool/f32/overlap", lambda x: t.max_pool(x, (3, 3), 2, 1), _PICTURE, grad=True),

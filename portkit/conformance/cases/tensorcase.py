@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,17 @@ from portkit.conformance.cases.inputs import random_values, small_values, unit_v
 from portkit.contract import Capabilities
 from portkit.errors import DTypeError
 from portkit.spec.types import DTYPES, DType, encode
+from portkit.tensor.tensor import Tensor
 
 if TYPE_CHECKING:
     from portkit.compiler.graph import Node
-    from portkit.tensor.tensor import Tensor
-
 Array = npt.NDArray[Any]
-Build = Callable[..., Any]
+Build: TypeAlias = (
+    Callable[[], Any]
+    | Callable[[Tensor], Any]
+    | Callable[[Tensor, Tensor], Any]
+    | Callable[[Tensor, Tensor, Tensor], Any]
+)
 """Given the inputs as tensors, gives a tensor or a sequence of them."""
 
 TENSOR_NEEDS = ("device/launch/index", "ops/load/i32/special", "ops/add/i32/special", "ops/phi.lt/i32/special")
@@ -176,9 +180,8 @@ def trial_of(
 
 def results_of(build: Build, leaves: Sequence[Node]) -> list[Node]:
     """Return the nodes of what a row builds of its inputs."""
-    from portkit.tensor.tensor import Tensor
-
-    made: Tensor | Sequence[Tensor] = build(*(Tensor.of(leaf) for leaf in leaves))
+    of_tensors = cast("Callable[..., Tensor | Sequence[Tensor]]", build)
+    made = of_tensors(*(Tensor.of(leaf) for leaf in leaves))
     return [t.node for t in ([made] if isinstance(made, Tensor) else made)]
 
 
