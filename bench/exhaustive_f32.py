@@ -17,6 +17,7 @@ from math import inf
 
 import numpy as np
 
+from portkit.compiler.accuracy import ulp_bound
 from portkit.compiler.decompose import BASE, Features, emit
 from portkit.compiler.derived.code import Code
 from portkit.contract import Backend, find_backend
@@ -103,18 +104,22 @@ def _error(c: Code, result: Reg, exact: Reg) -> Reg:
     return c.eq(wide, wide, apart, c.eq(exact, exact, apart, 0.0))
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Print the worst error of each function, its argument, and the seconds it took."""
+def main(arguments: Sequence[str]) -> int:
+    """Print the worst error of each function beside its bound; return 1 where one is larger."""
     backend = find_backend("cpu")
     native = Features.of(backend.capabilities)
     chosen = {"--base": BASE, "--fma": Features(fma=native.fma)}
     features = next((chosen[a] for a in arguments if a in chosen), native)
+    missed = 0
     for name in [a for a in arguments if a not in chosen] or NAMES:
         begin = time.perf_counter()
-        worst = search(name, features, backend)
+        worst, bound = search(name, features, backend), ulp_bound(name, F32, features)
+        missed |= worst.error > bound
         seconds = time.perf_counter() - begin
-        print(f"{name:8} {worst.error:.4f} ulp at {worst.argument.hex()}, {seconds:.1f} s", flush=True)
+        place = worst.argument.hex()
+        print(f"{name:8} {worst.error:.4f} ulp, bound {bound:.1f}, at {place}, {seconds:.1f} s", flush=True)
+    return int(missed)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
