@@ -1,29 +1,40 @@
-"""Lowering of scans and scatters: rows that do something in order along an axis."""
+"""Lowering of scans and scatters: rows that do something in order along an axis, several rows at once in vectors."""
 
 from __future__ import annotations
 
 from portkit.compiler.emit import Emitter, identity_bits
 from portkit.compiler.index import Axis, Index, substitute, unravel
 from portkit.compiler.index import Value as IndexValue
-from portkit.compiler.lower import emit_tasks, product
-from portkit.compiler.nest import Late, Nest, Scan, Scatter, Store
+from portkit.compiler.lower import emit_tasks, product, ragged_mask
+from portkit.compiler.nest import Late, Nest, Scan, Scatter, Store, Value
 from portkit.compiler.schedule import RowSchedule
 from portkit.spec.builder import Reg
 
 
 def lower_sequence(nest: Nest, schedule: RowSchedule, e: Emitter) -> None:
     """Emit the whole body of a kernel that scans or scatters, grid and lane loops included."""
+    vector = nest.rows[schedule.row] if schedule.mode == "row" else None
+    lanes = schedule.lanes
+    extents = [(a.extent + (lanes - 1)) // lanes if a is vector else a.extent for a in nest.rows]
 
-    def row(task: Axis) -> None:
-        for axis, place in zip(nest.rows, unravel(task, [a.extent for a in nest.rows]), strict=True):
-            e.bind(axis, e.index(place))
-        if isinstance(nest.sequence, Scan):
-            _scan(nest.sequence, e)
-        else:
-            assert isinstance(nest.sequence, Scatter)
-            _scatter(nest.sequence, e)
+    def rows(task: Axis) -> None:
+        for axis, place in zip(nest.rows, unravel(task, extents), strict=True):
+            e.bind(axis, e.index(place * lanes if axis is vector else place))
+        mask: Reg | None = None
+        if vector is not None and vector.extent % lanes != 0:
+            mask = ragged_mask(e, vector.extent - vector, lanes)
+        with e.vectorised(vector, lanes, mask):
+            _sequence(nest, e)
 
-    emit_tasks(e, product([a.extent for a in nest.rows]), schedule, row)
+    emit_tasks(e, product(extents), schedule, rows)
+
+
+def _sequence(nest: Nest, e: Emitter) -> None:
+    if isinstance(nest.sequence, Scan):
+        _scan(nest.sequence, e)
+    else:
+        assert isinstance(nest.sequence, Scatter)
+        _scatter(nest.sequence, e)
 
 
 def _count(e: Emitter, extent: Index) -> int | Reg:
@@ -34,14 +45,19 @@ def _combined(e: Emitter, kind: str, a: Reg, b: Reg) -> Reg:
     return e.b.op(kind if kind in ("add", "mul") else f"reduce.{kind}", a, b)
 
 
+def _wide(e: Emitter, value: Value) -> Reg:
+    """Return a value with the lanes of the rows."""
+    return e.splat(e.value(value))
+
+
 def _scan(scan: Scan, e: Emitter) -> None:
     """Carry the running fold along the axis; every step is stored."""
     value, axis = scan.store.value, scan.axis
     e.hoist([value], frozenset({axis}), [scan.store.index])
-    start = e.b.bits_const(value.dtype.name, identity_bits(scan.kind, value.dtype))
+    start = e.splat(e.b.bits_const(value.dtype.name, identity_bits(scan.kind, value.dtype)))
     with e.b.serial(_count(e, axis.extent), total=start) as loop, e.scope():
         e.bind(axis, loop.index)
-        total = _combined(e, scan.kind, loop["total"], e.value(value))
+        total = _combined(e, scan.kind, loop["total"], _wide(e, value))
         e.store(scan.store, total)
         loop.next(total=total)
 
@@ -66,9 +82,12 @@ def _put(scatter: Scatter, e: Emitter) -> None:
     place = substitute(scatter.base.index, {scatter.axis: unchecked})
     inside = e.gate(((unchecked, 0, extent - 1),), wide=False)
     assert inside is not None
-    value = e.value(scatter.values)
+    gate = e.splat(inside)
+    if e.mask is not None:
+        gate = e.b.op("reduce.and", gate, e.mask)
+    value = _wide(e, scatter.values)
     if scatter.kind != "set":
         mem = e.memories[scatter.base.node]
-        zero = e.b.bits_const(mem.dtype.name, 0)
-        value = _combined(e, scatter.kind, e.read(mem, place, inside, zero, wide=False), value)
-    e.store(Store(scatter.base.node, place, value=scatter.values), value, inside)
+        zero = e.splat(e.b.bits_const(mem.dtype.name, 0))
+        value = _combined(e, scatter.kind, e.read(mem, place, gate, zero, wide=e.lanes > 1), value)
+    e.store(Store(scatter.base.node, place, value=scatter.values), value, gate)

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from portkit.compiler.extents import most
 from portkit.compiler.index import Axis, Expr, Index, linear
-from portkit.compiler.nest import Nest, Value, axes_of, subvalues
+from portkit.compiler.nest import Nest, Scan, Value, axes_of, subvalues
 from portkit.contract import Capabilities
 
 VectorMode = Literal["none", "inner", "row"]
@@ -73,11 +73,28 @@ def schedule_rows(nest: Nest, capabilities: Capabilities) -> RowSchedule:
 
 
 def schedule_sequence(nest: Nest, capabilities: Capabilities) -> RowSchedule:
-    """Return the schedule of a scan or scatter: rows, one after the other or one for each lane."""
+    """Return the schedule of a scan or scatter: rows in vectors where their elements are neighbours, else single ones.
+
+    Rows of a scatter that put their values at different places cannot be neighbours.
+    """
     if not capabilities.has("vec"):
         return _in_lanes(nest, capabilities)
-    groups = max(1, min(capabilities.tuning.workers * 8, _extent(nest.rows)))
-    return RowSchedule("none", 1, 1, groups, 1)
+    sequence = nest.sequence
+    assert sequence is not None
+    store = sequence.store if isinstance(sequence, Scan) else sequence.base
+    apart: frozenset[Axis] = frozenset() if isinstance(sequence, Scan) else sequence.at.axes
+    near = [i for i, a in enumerate(nest.rows) if a not in apart and grows(store.index, a) == 1]
+    values = subvalues([store.value] if isinstance(sequence, Scan) else [store.value, sequence.values])
+    lanes = _widest(values, nest, capabilities)
+    along = most(nest.rows[near[0]].extent) if near else 0
+    if along < lanes or lanes == 1:
+        return RowSchedule("none", 1, 1, _groups(_extent(nest.rows), capabilities), 1)
+    tasks = _extent(nest.rows) // along * ceil(along / lanes)
+    return RowSchedule("row", lanes, 1, _groups(tasks, capabilities), 1, row=near[0])
+
+
+def _groups(tasks: int, capabilities: Capabilities) -> int:
+    return max(1, min(capabilities.tuning.workers * 8, tasks))
 
 
 def _cut(

@@ -189,3 +189,15 @@ def test_a_second_fold_of_several_axes_over_tiles_of_rows_reads_its_own_places()
     contents = {x.attr: small_integers(x, 1)}
     (got,), _ = run_graph([output], contents, CPU)
     np.testing.assert_array_equal(got, evaluate([output], contents)[0])
+
+
+@pytest.mark.parametrize("columns", [16, 37])
+@pytest.mark.parametrize("kind", ["set", "add", "max"])
+def test_rows_that_scatter_to_the_same_places_go_in_vectors(kind: str, columns: int) -> None:
+    x, values = g.source(Source(F32, (6, columns))), g.source(Source(F32, (9, columns)))
+    places = g.source(Source(I32, (9, 1)))
+    contents = {n.attr: small_integers(n, i) for i, n in enumerate((x, values, places))}
+    output = g.scatter(kind, x, spread(places, values.shape), values, 0)
+    (got,), compiled = run_graph([output], contents, CPU)
+    np.testing.assert_array_equal(got, evaluate([output], contents)[0])
+    assert any(instr.name == "store.vec" for instr in compiled.program.launches[0].kernel.body)
