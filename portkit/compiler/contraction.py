@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
+from portkit.compiler.fuse import most
 from portkit.compiler.index import Axis, Expr, Index, linear, unravel
+from portkit.compiler.lower import product
 from portkit.compiler.nest import Nest, Store, Value, axes_of, indices, subvalues
 from portkit.compiler.rebase import Rebase
 from portkit.compiler.schedule import grows
@@ -32,8 +33,8 @@ class Factors:
 class Contraction:
     """fold = sum over k of left[batch, m, k] * right[batch, n, k]; `stores` are what is made of it.
 
-    Where n stands for several axes, `run` is the last of them and `outer` the others, flat, and `in_runs` is the right
-    factor over these two.
+    Where n stands for several axes, `run` is the last of them if its extent is known, and `outer` the others, flat, and
+    `in_runs` is the right factor over these two.
     """
 
     fold: Value
@@ -50,13 +51,17 @@ class Contraction:
 
 
 def size(axis: Axis) -> int:
-    """Return a static extent."""
-    assert isinstance(axis.extent, int)
-    return axis.extent
+    """Return the extent of an axis, the largest one where it is dynamic."""
+    return most(axis.extent)
+
+
+def divides(unit: int, axis: Axis) -> bool:
+    """Whether the extent of an axis is known, and a multiple of `unit`."""
+    return isinstance(axis.extent, int) and axis.extent % unit == 0
 
 
 def find_factors(nest: Nest) -> Factors | None:
-    """Return the factors of a nest that is a contraction of static extents, else None."""
+    """Return the factors of a nest that is a contraction, its sum over static extents, else None."""
     if nest.sequence is not None or nest.inner or len(nest.folds) != 1 or not nest.row_stores:
         return None
     (fold,) = nest.folds
@@ -64,7 +69,7 @@ def find_factors(nest: Nest) -> Factors | None:
     body = fold.args[0]
     if kind != "add" or body.op != "map" or body.attr != "mul" or body.dtype is not fold.dtype:
         return None
-    static = all(isinstance(a.extent, int) for a in (*nest.rows, *depth))
+    static = all(isinstance(a.extent, int) for a in depth)
     if not static or fold.axes != frozenset(nest.rows) or _has_fold(body):
         return None
     left, right = body.args
@@ -93,7 +98,7 @@ def flatten(nest: Nest, factors: Factors, swapped: bool, columns: int) -> Contra
     stores = tuple(Store(s.node, rebase.index(s.index), rebase.value(s.value)) for s in nest.row_stores)
     batch = tuple(a for a in nest.rows if a not in rows and a not in across)
     outer = in_runs = run = None
-    if len(across) > 1:
+    if len(across) > 1 and isinstance(across[-1].extent, int):
         apart: dict[Axis, Index] = {a: replaced[a] for a in factors.depth if a in replaced}
         outer, run = _flat(across[:-1], apart), across[-1]
         in_runs = Rebase(apart).value(factors.values[second])
@@ -103,8 +108,8 @@ def flatten(nest: Nest, factors: Factors, swapped: bool, columns: int) -> Contra
 def _flat(axes: Sequence[Axis], replaced: dict[Axis, Index]) -> Axis:
     if len(axes) == 1:
         return axes[0]
-    extents = [size(a) for a in axes]
-    flat = Axis(prod(extents))
+    extents = [a.extent for a in axes]
+    flat = Axis(product(extents))
     replaced.update(zip(axes, unravel(flat, extents), strict=True))
     return flat
 

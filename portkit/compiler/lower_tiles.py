@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from portkit.compiler.contraction import Contraction, size
+from portkit.compiler.contraction import Contraction, divides, size
 from portkit.compiler.emit import Emitter, identity_bits
 from portkit.compiler.index import Axis, Index, minimum, substitute, unravel
-from portkit.compiler.lower import ragged_mask
+from portkit.compiler.lower import product, ragged_mask
 from portkit.compiler.packing import Packing, turns
 from portkit.compiler.register_tile import Operand, Products
 from portkit.compiler.schedule import grows
@@ -31,9 +31,10 @@ class _Tiles:
     def __init__(self, c: Contraction, schedule: TileSchedule, e: Emitter) -> None:
         self.c, self.s, self.e, self.b = c, schedule, e, e.b
         self.dtype = c.fold.dtype
-        self.m, self.n, self.k = size(c.m), size(c.n), size(c.k)
+        self.m, self.n, self.k = c.m.extent, c.n.extent, size(c.k)
         self.blocks = ceil(self.k / schedule.depth)
-        self.row_block, self.panel = Axis(ceil(self.m / schedule.row_block)), Axis(ceil(self.n / schedule.panel))
+        self.row_block = Axis((self.m + (schedule.row_block - 1)) // schedule.row_block)
+        self.panel = Axis((self.n + (schedule.panel - 1)) // schedule.panel)
         self.block: Index = 0
         self.first_row, self.first_column = self.row_block * schedule.row_block, self.panel * schedule.panel
         self.row_count = minimum(schedule.row_block, self.m - self.first_row)
@@ -51,12 +52,9 @@ class _Tiles:
 
     def emit(self) -> None:
         extents = [a.extent for a in (*self.c.batch, self.row_block, self.panel)]
-        total = 1
-        for n in extents:
-            assert isinstance(n, int)
-            total *= n
+        total = product(extents)
         task = Axis(total)
-        group = self.b.grid(total)
+        group = self.b.grid(total if isinstance(total, int) else self.e.index(total))
         self.b.lane(1)
         self.e.bind(task, group)
         for axis, place in zip((*self.c.batch, self.row_block, self.panel), unravel(task, extents), strict=True):
@@ -186,6 +184,6 @@ class _Tiles:
 
     def _mask(self, rest: Index) -> Reg | None:
         """Return which lanes are among the first `rest`, None where tiles fit panels."""
-        if self.s.panel % self.s.tile == 0 and self.n % self.s.tile == 0:
+        if self.s.panel % self.s.tile == 0 and divides(self.s.tile, self.c.n):
             return None
         return ragged_mask(self.e, rest, self.s.lanes)

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from math import ceil
 
-from portkit.compiler.contraction import Contraction, runs_along, size
+from portkit.compiler.contraction import Contraction, divides, runs_along, size
 from portkit.compiler.emit import Emitter
 from portkit.compiler.index import Axis, Index, minimum
 from portkit.compiler.lower import ragged_mask
@@ -67,7 +67,7 @@ class Packing:
         c, e, s = self.c, self.e, self.s
         start = column + vector * s.lanes
         e.bind(c.n, e.index(start))
-        ragged = size(c.n) % s.tile != 0
+        ragged = not divides(s.tile, c.n)
         mask = ragged_mask(e, end - start, s.lanes) if ragged else None
         with e.vectorised(c.n, s.lanes, mask):
             self._put(self.panel_memory, step * s.stride + vector * s.lanes, c.right, self.align)
@@ -80,7 +80,7 @@ class Packing:
         assert c.in_runs is not None
         length = size(c.run)
         each = self.s.panel // length
-        count = minimum(each, size(c.outer) - panel * each)
+        count = minimum(each, c.outer.extent - panel * each)
         with self._step(first_step, steps) as step:
             self._clear_last_strip(step, strips, count * length)
             e.hoist([c.in_runs], frozenset({c.outer, c.run}))
@@ -126,7 +126,7 @@ class Packing:
         c, e, s = self.c, self.e, self.s
         ragged = size(c.k) % s.lanes != 0 or s.depth % s.lanes != 0
         with turns(e, s.group) as r:
-            e.bind(c.m, e.index(minimum(row + r, size(c.m) - 1)))
+            e.bind(c.m, e.index(minimum(row + r, c.m.extent - 1)))
             e.hoist([c.left], frozenset({c.k}))
             with turns(e, (steps + (s.lanes - 1)) // s.lanes) as vector:
                 start = first_step + vector * s.lanes
@@ -137,13 +137,13 @@ class Packing:
 
     def _rows_along_m(self, row: Index, first_step: Index, steps: Index) -> None:
         c, e, s = self.c, self.e, self.s
-        ragged = size(c.m) % s.group != 0 or s.group % s.lanes != 0
+        ragged = not divides(s.group, c.m) or s.group % s.lanes != 0
         with self._step(first_step, steps) as step:
             e.hoist([c.left], frozenset({c.m}))
             with turns(e, ceil(s.group / s.lanes)) as vector:
                 start = row + vector * s.lanes
                 e.bind(c.m, e.index(start))
-                mask = ragged_mask(e, size(c.m) - start, s.lanes) if ragged else None
+                mask = ragged_mask(e, c.m.extent - start, s.lanes) if ragged else None
                 with e.vectorised(c.m, s.lanes, mask):
                     self._put(self.rows_memory, step * row_steps(s)[1] + vector * s.lanes, c.left, self.align)
 

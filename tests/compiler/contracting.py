@@ -17,6 +17,7 @@ from portkit.compiler.facts import through
 from portkit.compiler.fuse import fuse
 from portkit.compiler.generate import Generated, generate
 from portkit.compiler.graph import Node, Source
+from portkit.compiler.index import Expr, evaluate
 from portkit.compiler.merge import merge_axes
 from portkit.compiler.nest import Nest
 from portkit.compiler.simplify import simplify
@@ -100,6 +101,12 @@ def integers(nodes: Sequence[Node]) -> Contents:
     """Return small integers for inputs, on which sums and products are exact."""
     made = ((n, np.random.default_rng(i).integers(-2, 3, extents(n))) for i, n in enumerate(nodes))
     return {n.attr: (array % 3 if n.dtype.name.startswith("u") else array).astype(n.dtype.numpy) for n, array in made}
+
+
+def dynamic_integers(nodes: Sequence[Node], known: Mapping[Expr, int]) -> Contents:
+    """Return small integers for inputs of which dimensions have these values."""
+    rng = np.random.default_rng(5)
+    return {n.attr: rng.integers(-2, 3, [int(evaluate(e, known)) for e in n.shape]).astype(np.float32) for n in nodes}
 
 
 # --- running ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from portkit.compiler import tiling
 from portkit.compiler.evaluate import evaluate
 from portkit.compiler.generate import generate
 from portkit.compiler.graph import Node, Source
-from portkit.compiler.index import Variable
+from portkit.compiler.index import Expr, Variable
 from portkit.compiler.schedule import RowSchedule
 from portkit.compiler.tiles import TileSchedule, check_tiles
 from portkit.compiler.tiling import choose_tiles, schedule_tiles
@@ -29,6 +29,7 @@ from tests.compiler.contracting import (
     Runner,
     checked,
     convolution,
+    dynamic_integers,
     extents,
     integers,
     only_nest,
@@ -36,6 +37,7 @@ from tests.compiler.contracting import (
     source,
     turned,
 )
+from tests.compiler.running import run_graph
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,29 @@ def test_a_convolution_is_an_implicit_product(
 def test_a_long_run_of_columns_is_cut_along_the_sum(cpu: Runner) -> None:
     x, w = source(1, 40, 5, 1500), source(4, 40, 3, 3)
     judge(cpu, [convolution(x, w)], [x, w])
+
+
+DYNAMIC: dict[str, tuple[tuple[int | str, ...], tuple[int | str, ...]]] = {
+    "rows": (("n", 40), (40, 70)),
+    "columns": ((45, 40), (40, "n")),
+    "a batch": (("n", 45, 40), (1, 40, 70)),
+    "rows of a batch": ((3, "n", 40), (3, 40, 70)),
+    "rows and their batch": (("n", "m", 40), (1, 40, 70)),
+}
+
+
+@pytest.mark.parametrize("shapes", DYNAMIC.values(), ids=DYNAMIC.keys())
+def test_one_kernel_serves_every_size_of_a_dimension(shapes: tuple[tuple[int | str, ...], ...]) -> None:
+    variables = {"n": Variable("n", 0, 100), "m": Variable("m", 1, 9)}
+    x, y = (g.source(Source(F32, tuple(variables[e] if isinstance(e, str) else e for e in shape))) for shape in shapes)
+    output = relu(product(x, y))
+    for sizes in ((1, 7), (33, 1), (100, 9), (0, 3)):
+        known: dict[Expr, int] = dict(zip(variables.values(), sizes, strict=True))
+        contents = dynamic_integers([x, y], known)
+        (got,), compiled = run_graph([output], contents, CPU, known)
+        assert isinstance(compiled.generated[0].schedule, TileSchedule)
+        a, b = (contents[n.attr] for n in (x, y))
+        np.testing.assert_array_equal(got, np.maximum(a @ b, 0))
 
 
 # --- what is fused ----------------------------------------------------------------------------------------------------
@@ -193,9 +218,10 @@ def test_a_product_with_a_vector_is_computed_by_rows() -> None:
     assert isinstance(scheduled(product(source(512, 512), source(512, 1))), RowSchedule)
 
 
-def test_a_product_of_a_dynamic_dimension_is_computed_by_rows() -> None:
-    x = g.source(Source(F32, (Variable("n", 1, 512), 64)))
-    assert schedule_tiles(only_nest([product(x, source(64, 64))]), CPU) is None
+def test_a_sum_over_a_dynamic_dimension_is_computed_by_rows() -> None:
+    k = Variable("k", 1, 512)
+    x, y = g.source(Source(F32, (64, k))), g.source(Source(F32, (64, k)))
+    assert schedule_tiles(only_nest([product(x, turned(y))]), CPU) is None
 
 
 def test_a_device_without_vectors_computes_by_rows() -> None:
