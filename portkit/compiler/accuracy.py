@@ -50,7 +50,7 @@ BOUNDS: dict[str, _Bounds] = {
     "sin": _Bounds(2.8, 2.3, 2.8),
     "cos": _Bounds(2.8, 2.3, 2.8),
     # -1/t in odd quadrants.
-    "tan": _Bounds(4.1, 3.6, 3.5, reciprocal=2.0),
+    "tan": _Bounds(4.1, 3.3, 3.5, reciprocal=2.0),
     # 1 - 2r with 2r < 1/2: an ulp of 2r is at most half an ulp of the result.
     "tanh": _Bounds(1.6, 1.4, 1.9, reciprocal=1.0),
     # t r with r in [1/2, 1]: an ulp of r is at most 2 ulp of the product.
