@@ -154,7 +154,7 @@ class Maker:
 
     def first(self, x: Node) -> Node:
         """Return the first element of each axis, zeros where there is none."""
-        empty = [(0, 1 if not isinstance(n, int) and n.low == 0 or n == 0 else 0) for n in x.shape]
+        empty = [(0, 1 if (not isinstance(n, int) and n.low == 0) or n == 0 else 0) for n in x.shape]
         return g.shrink(g.pad(x, empty), [(0, 1)] * x.rank)
 
     def _fitted_axis(self, x: Node, axis: int, n: g.Size, r: random.Random) -> Node:
@@ -293,7 +293,7 @@ def _reduce(m: Maker) -> Node | None:
     kind = m.r.choice(["add", "add", "add", "max", "min", "mul", "and", "or"])
     x = m.of([d for d in STORED if d.is_int or d is BOOL]) if kind in ("and", "or") else m.arith()
     axes = [a for a in range(x.rank) if m.r.random() < 0.6]
-    repeats = count([x.shape[a] for a in axes])
+    repeats = count(tuple(x.shape[a] for a in axes))
     if kind == "mul" and x.dtype.is_float:
         x = m.noted(g.map_("sign", x), 1)
     if kind == "add":
