@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 
+from portkit.compiler.accuracy import BOUNDS, ROUNDED
 from portkit.conformance.case import Level, Tier
 from portkit.conformance.report.statement import statement
 from portkit.conformance.verdict import Verdict
@@ -178,3 +179,17 @@ def test_the_porting_guide_tells_of_every_break_that_the_scaffold_check_makes() 
     breaks = tomllib.loads((ROOT / "tests/scaffold/breaks.toml").read_text(encoding="utf-8"))["break"]
     assert len(breaks) >= 3
     assert [entry["title"] for entry in breaks if entry["title"] not in page("porting.md")] == []
+
+
+def test_the_compiler_page_states_the_bounds_of_derived_functions() -> None:
+    row = r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
+    stated = {name: tuple(map(float, told)) for name, *told in re.findall(row, page("compiler.md"), re.MULTILINE)}
+    held = {name: (b.base, b.fused, b.double) for name, b in BOUNDS.items()}
+    assert stated == {name: bounds for name, bounds in held.items() if min(bounds) > ROUNDED}
+
+
+def test_the_compiler_page_names_files_that_exist() -> None:
+    named = re.findall(r"`((?:derived/|legal/|bench/|portkit/tensor/)?\w+\*?\.py)`", page("compiler.md"))
+    places = (ROOT, ROOT / "portkit" / "compiler")
+    assert len(named) > 10
+    assert [name for name in named if not any(list(place.glob(name)) for place in places)] == []
