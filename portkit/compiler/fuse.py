@@ -37,6 +37,8 @@ _RECOMPUTE = 8
 _REPEAT = 16
 """What may be computed again for each repetition inside a fold."""
 _MOST_ITEMS = 300
+_FREE = ("const", "iota")
+"""Operations that take no buffer."""
 _MOST_PLACES = 4
 """At how many different places one kernel may compute one node."""
 
@@ -79,6 +81,8 @@ class Group:
     before: set[Group] = field(default_factory=set["Group"])
     after: set[Group] = field(default_factory=set["Group"])
     reasons: list[str] = field(default_factory=list[str])
+    reads: set[Node] = field(default_factory=set[Node])
+    """What it needs and does not compute, so far: it may come to read each."""
 
 
 def fuse(
@@ -86,16 +90,24 @@ def fuse(
 ) -> list[Group]:
     """Return the kernels that compute `outputs`, in an order in which they can run; sources are not computed.
 
-    The nodes of `inside` are computed by the kernel that needs them, whatever that takes.
+    The nodes of `inside` are computed by the kernel that needs them, whatever that takes. Leaves are bounded for each
+    node beforehand, which is enough but for kernels that are cut where much is needed: these are cut with care.
     """
-    return _Fusion(outputs, limits_ or FusionLimits(), inside).run()
+    bounds = limits_ or FusionLimits()
+    groups = _Fusion(outputs, bounds, inside).run()
+    if all(len(g.reads) + len(g.stores) <= bounds.buffers for g in groups):
+        return groups
+    return _Fusion(outputs, bounds, inside, careful=True).run()
 
 
 class _Fusion:
     """One run of the pass."""
 
-    def __init__(self, outputs: Sequence[Node], bounds: FusionLimits, inside: frozenset[Node]) -> None:
+    def __init__(
+        self, outputs: Sequence[Node], bounds: FusionLimits, inside: frozenset[Node], careful: bool = False
+    ) -> None:
         self.bounds = bounds
+        self.careful = careful
         self.inside = inside
         self.outputs = outputs
         self.order = topological(outputs)
@@ -160,8 +172,8 @@ class _Fusion:
         least, largest = facts.folded[node]
         epilogue = largest > 0 and least >= size  # of folds of its own size only
         for group, places in wants.items():
-            if len(group.items) >= _MOST_ITEMS:
-                return "the kernel is long enough"
+            if len(group.items) >= _MOST_ITEMS or self._is_full(group, node):
+                return "the kernel is long enough, or would read more buffers than the device allows"
             if len(places) > _MOST_PLACES and facts.cost[node] > 1:
                 return "one kernel needs it at many places"
             for place in places:
@@ -194,17 +206,25 @@ class _Fusion:
         spare = self.bounds.buffers - most_loads(self.bounds)
         if group.sequence or len(group.stores) >= spare or _own_place(group, node, wants[group]) is None:
             return False
+        if self._is_full(group, node, stores=1):
+            return False
         if node in self.facts.barriers or len({place.at for place in wants[group]}) > 1:
             return False  # at its other places the kernel would compute it again
         users = (*wants, *self.awaited.get(node, ()))
         return not any(other is not group and _reaches(other, group) for other in users)
+
+    def _is_full(self, group: Group, node: Node, stores: int = 0) -> bool:
+        """Whether computing a node could make a kernel need more buffers than there are, and more than it needs now."""
+        more = {i for i in node.inputs if i.op not in _FREE} - group.reads
+        needed = len(group.reads) - 1 + len(more) + len(group.stores) + stores
+        return self.careful and len(more) + stores > 1 and needed > self.bounds.buffers
 
     def _can_fold(self, group: Group, node: Node, places: dict[Place, None]) -> bool:
         """Whether a fold can join a kernel: needed at one place, over the rows that its other folds have."""
         where = {place.at for place in places}
         if len(where) != 1 or group.heavy or group.sequence or len(group.items) >= _MOST_ITEMS:
             return False
-        if any(place.guards for place in places):
+        if any(place.guards for place in places) or self._is_full(group, node):
             return False
         (at,) = where
         axes = axes_of_all(at)
@@ -242,8 +262,11 @@ class _Fusion:
             for place in list(places):
                 item = self._expand(group, node, place)
                 group.items.append(item)
+                group.reads.discard(node)
                 for operand, where in item.operands:
                     self.needs.setdefault(operand, {}).setdefault(group, {})[where] = None
+                    if operand.op not in _FREE:
+                        group.reads.add(operand)
 
     def _expand(self, group: Group, node: Node, place: Place) -> Item:
         """Return the item of a node at a place of a kernel."""

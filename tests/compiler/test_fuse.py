@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from portkit.compiler import graph
+from portkit.compiler.build import build_nest
 from portkit.compiler.compile import compile_graph, fusion_limits
 from portkit.compiler.fuse import Group, fuse
 from portkit.compiler.graph import Node
+from portkit.compiler.key import nest_key
 from portkit.compiler.split import split_reductions
+from portkit.contract import Capabilities
 from portkit.tensor import Tensor
 from portkit.tensor import functional as F
 from portkit.tensor.gradient import gradients
@@ -98,6 +101,21 @@ def test_no_kernel_reads_more_buffers_than_the_device_allows() -> None:
     few = BASE
     compiled = compile_graph([total.node], few)
     assert all(len(launch.buffers) <= few.limits.buffers for launch in compiled.program.launches)
+
+
+@pytest.mark.parametrize("steps", [100, 300, 700])
+@pytest.mark.parametrize("device", [BASE, CPU], ids=["8 buffers", "256 buffers"])
+def test_kernels_that_cut_the_gradient_of_a_long_chain_fit_the_buffers_of_the_device(
+    steps: int, device: Capabilities
+) -> None:
+    x = tensor(2)
+    y = x
+    for _ in range(steps):
+        y = (y * 1.5).sin()
+    (slope,) = gradients(y.sum().node, [x.node])
+    assert slope is not None
+    found = fuse([slope], fusion_limits(device))
+    assert all(len(nest_key(build_nest(group))[1]) <= device.limits.buffers for group in found)
 
 
 def test_the_result_of_a_matmul_inside_another_is_kept_once() -> None:
