@@ -8,7 +8,7 @@ The indices of what is loaded are whatever they have to be: an implicit product,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from portkit.compiler.fuse import most
@@ -30,11 +30,20 @@ class Factors:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Runs:
+    """A factor with a flat axis taken apart: over `outer`, and `run`, the last of the axes that it stands for."""
+
+    outer: Axis
+    run: Axis
+    value: Value
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Contraction:
     """fold = sum over k of left[batch, m, k] * right[batch, n, k]; `stores` are what is made of it.
 
-    Where n stands for several axes, `run` is the last of them if its extent is known, and `outer` the others, flat, and
-    `in_runs` is the right factor over these two.
+    Where n stands for several axes and the extent of the last is known, `right_runs` is the right factor over that one
+    and the others apart; `left_runs` is the same for k and the left factor.
     """
 
     fold: Value
@@ -45,9 +54,8 @@ class Contraction:
     n: Axis
     k: Axis
     stores: tuple[Store, ...]
-    outer: Axis | None = None
-    run: Axis | None = None
-    in_runs: Value | None = None
+    left_runs: Runs | None = None
+    right_runs: Runs | None = None
 
 
 def size(axis: Axis) -> int:
@@ -97,12 +105,18 @@ def flatten(nest: Nest, factors: Factors, swapped: bool, columns: int) -> Contra
     fold, left, right = rebase.values([factors.fold, factors.values[first], factors.values[second]])
     stores = tuple(Store(s.node, rebase.index(s.index), rebase.value(s.value)) for s in nest.row_stores)
     batch = tuple(a for a in nest.rows if a not in rows and a not in across)
-    outer = in_runs = run = None
-    if len(across) > 1 and isinstance(across[-1].extent, int):
-        apart: dict[Axis, Index] = {a: replaced[a] for a in factors.depth if a in replaced}
-        outer, run = _flat(across[:-1], apart), across[-1]
-        in_runs = Rebase(apart).value(factors.values[second])
-    return Contraction(fold, left, right, batch, m, n, k, stores, outer, run, in_runs)
+    left_runs = _in_runs(factors.values[first], factors.depth, replaced)
+    right_runs = _in_runs(factors.values[second], across, replaced)
+    return Contraction(fold, left, right, batch, m, n, k, stores, left_runs, right_runs)
+
+
+def _in_runs(value: Value, axes: Sequence[Axis], replaced: Mapping[Axis, Index]) -> Runs | None:
+    """Return a factor with the last of some axes apart, all others flat."""
+    if len(axes) < 2 or not isinstance(axes[-1].extent, int):
+        return None
+    apart = {a: e for a, e in replaced.items() if a not in axes}
+    outer = _flat(axes[:-1], apart)
+    return Runs(outer, axes[-1], Rebase(apart).value(value))
 
 
 def _flat(axes: Sequence[Axis], replaced: dict[Axis, Index]) -> Axis:

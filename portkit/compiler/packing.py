@@ -74,22 +74,20 @@ class Packing:
 
     def _runs(self, first_step: Index, steps: Index, panel: Index, strips: Index) -> None:
         """Pack whole runs: the last vector of each reaches into the next, which comes later."""
-        c, e = self.c, self.e
-        assert c.run is not None
-        assert c.outer is not None
-        assert c.in_runs is not None
-        length = size(c.run)
+        e, runs = self.e, self.c.right_runs
+        assert runs is not None
+        length = size(runs.run)
         each = self.s.panel // length
-        count = minimum(each, c.outer.extent - panel * each)
+        count = minimum(each, runs.outer.extent - panel * each)
         with self._step(first_step, steps) as step:
             self._clear_last_strip(step, strips, count * length)
-            e.hoist([c.in_runs], frozenset({c.outer, c.run}))
+            e.hoist([runs.value], frozenset({runs.outer, runs.run}))
             with turns(e, count) as run:
-                e.bind(c.outer, e.index(panel * each + run))
-                e.hoist([c.in_runs], frozenset({c.run}))
-                self._run(c.run, c.in_runs, step * self.s.stride + run * length)
+                e.bind(runs.outer, e.index(panel * each + run))
+                e.hoist([runs.value], frozenset({runs.run}))
+                self._run(self.panel_memory, runs.run, runs.value, step * self.s.stride + run * length)
 
-    def _run(self, axis: Axis, value: Value, place: Index) -> None:
+    def _run(self, mem: Mem, axis: Axis, value: Value, place: Index) -> None:
         """Pack one run: the vectors at its ends apart, where alone there can be padding."""
         e, lanes = self.e, self.s.lanes
         vectors = ceil(size(axis) / lanes)
@@ -102,7 +100,7 @@ class Packing:
                 e.bind(lane, e.i32(0))
                 mask = ragged_mask(e, rest, lanes) if rest < lanes else None
                 with e.vectorised(lane, lanes, mask):
-                    self._put(self.panel_memory, place + start, Rebase({axis: start + lane}).value(value))
+                    self._put(mem, place + start, Rebase({axis: start + lane}).value(value))
 
     def _clear_last_strip(self, step: Index, strips: Index, columns: Index) -> None:
         s = self.s
@@ -117,10 +115,20 @@ class Packing:
 
     def rows(self, row: Index, first_step: Index, steps: Index) -> None:
         """Pack a group of rows for some steps; rows beyond the last are any numbers."""
-        if self.s.left == "along k":
-            self._rows_along_k(row, first_step, steps)
-        else:
-            self._rows_along_m(row, first_step, steps)
+        ways = {"along k": self._rows_along_k, "along m": self._rows_along_m, "runs": self._rows_in_runs}
+        ways[self.s.left](row, first_step, steps)
+
+    def _rows_in_runs(self, row: Index, first_step: Index, steps: Index) -> None:
+        c, e, runs = self.c, self.e, self.c.left_runs
+        assert runs is not None
+        length = size(runs.run)
+        with turns(e, self.s.group) as r:
+            e.bind(c.m, e.index(minimum(row + r, c.m.extent - 1)))
+            e.hoist([runs.value], frozenset({runs.outer, runs.run}))
+            with turns(e, steps // length) as run:
+                e.bind(runs.outer, e.index(first_step // length + run))
+                e.hoist([runs.value], frozenset({runs.run}))
+                self._run(self.rows_memory, runs.run, runs.value, r * row_steps(self.s)[0] + run * length)
 
     def _rows_along_k(self, row: Index, first_step: Index, steps: Index) -> None:
         c, e, s = self.c, self.e, self.s

@@ -16,7 +16,7 @@ from portkit.compiler.contraction import Contraction, is_plain, runs_along, size
 from portkit.contract import Capabilities
 from portkit.errors import UsageError
 
-Left = Literal["direct", "along k", "along m"]
+Left = Literal["direct", "along k", "along m", "runs"]
 Right = Literal["direct", "columns", "runs"]
 
 
@@ -75,15 +75,17 @@ def shared_elements(c: Contraction, s: TileSchedule) -> tuple[int, int, int]:
     """Return the elements of the packed panel, the packed rows and the sums."""
     panel = 0 if s.right == "direct" else s.depth * s.stride
     row, step = row_steps(s)
-    packed = {"direct": 0, "along k": s.group * row, "along m": s.depth * step}
+    packed = {"direct": 0, "along m": s.depth * step}.get(s.left, s.group * row)
     blocked = s.depth < size(c.k)
     sums = s.row_block * padded(s.panel, s.tile) if blocked else s.rows * s.tile
-    return panel, packed[s.left], sums
+    return panel, packed, sums
 
 
 def row_steps(s: TileSchedule) -> tuple[int, int]:
     """Return how far apart packed rows of the left factor lie in shared memory, and their steps."""
-    return (padded(s.depth, s.lanes), 1) if s.left == "along k" else (1, padded(s.group, s.lanes))
+    if s.left == "along m":
+        return 1, padded(s.group, s.lanes)
+    return padded(s.depth + (s.lanes if s.left == "runs" else 0), s.lanes), 1
 
 
 def padded(count: int, unit: int) -> int:
@@ -101,12 +103,17 @@ def _rules(c: Contraction, s: TileSchedule, capabilities: Capabilities) -> Itera
         s.left == "direct" and not is_plain(c.left, c.k),
     )
     yield "the right factor is not contiguous along n", s.right == "direct" and not in_place(c)
-    unit = size(c.run) if s.right == "runs" and c.run is not None else s.tile
+    unit = size(c.right_runs.run) if s.right == "runs" and c.right_runs is not None else s.tile
     yield f"panels of {s.panel} columns are no multiple of {unit}", s.panel % unit != 0
     yield f"blocks of {s.depth} steps are longer than the sum", s.depth > size(c.k)
-    yield "one axis has no runs", s.right == "runs" and c.run is None
+    yield "one axis has no runs", s.right == "runs" and c.right_runs is None
+    yield "blocks of the sum are no whole runs", s.left == "runs" and not _whole_runs(c, s.depth)
     most = capabilities.limits.shared_bytes
     yield f"{shared_bytes(c, s)} bytes of shared memory are more than {most}", shared_bytes(c, s) > most
+
+
+def _whole_runs(c: Contraction, depth: int) -> bool:
+    return c.left_runs is not None and depth % size(c.left_runs.run) == 0
 
 
 def in_place(c: Contraction) -> bool:

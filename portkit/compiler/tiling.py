@@ -15,6 +15,7 @@ from math import ceil, prod
 from portkit.compiler.contraction import (
     Contraction,
     Factors,
+    Runs,
     find_factors,
     flatten,
     is_plain,
@@ -23,7 +24,8 @@ from portkit.compiler.contraction import (
     stored_along,
     uneven,
 )
-from portkit.compiler.nest import Nest
+from portkit.compiler.index import Axis
+from portkit.compiler.nest import Nest, Value
 from portkit.compiler.schedule import grows, widest_lanes
 from portkit.compiler.tiles import Left, Right, TileSchedule, check_tiles, in_place, misfits, padded
 from portkit.contract import Capabilities
@@ -146,16 +148,21 @@ class _Plan:
 
     @cached_property
     def columns_cost(self) -> float:
-        divide = _DIVIDE / self.lanes if uneven(self.c.right, self.c.n) else 0.0
-        return divide + (_COPY / self.lanes if runs_along(self.c.right, self.c.n) else _SINGLE)
+        right, n = self.c.right, self.c.n
+        return self.divide(right, n) + (_COPY / self.lanes if runs_along(right, n) else _SINGLE)
+
+    def divide(self, value: Value, axis: Axis) -> float:
+        return _DIVIDE / self.lanes if uneven(value, axis) else 0.0
 
     @cached_property
     def runs_cost(self) -> float:
-        c = self.c
-        if c.in_runs is None or c.run is None or uneven(c.in_runs, c.run):
+        return self.cost_of_runs(self.c.right_runs)
+
+    def cost_of_runs(self, runs: Runs | None) -> float:
+        if runs is None or uneven(runs.value, runs.run):
             return float("inf")
-        waste = padded(size(c.run), self.lanes) / size(c.run)
-        return waste * (_COPY / self.lanes if runs_along(c.in_runs, c.run) else _SINGLE)
+        waste = padded(size(runs.run), self.lanes) / size(runs.run)
+        return waste * (_COPY / self.lanes if runs_along(runs.value, runs.run) else _SINGLE)
 
     @cached_property
     def left_cost(self) -> dict[Left, float]:
@@ -164,8 +171,9 @@ class _Plan:
         near = is_plain(c.left, c.k) and abs(grows(c.left.attr[1], c.k) or 0) * self.bytes <= _NEAR
         return {
             "direct": (_NEARBY if self.m * self.k <= self.budget else _STREAM) if near else float("inf"),
-            "along k": _COPY / self.lanes if runs_along(c.left, c.k) else _SINGLE,
-            "along m": _FAR / self.lanes if runs_along(c.left, c.m) else _SINGLE,
+            "along k": self.divide(c.left, c.k) + (_COPY / self.lanes if runs_along(c.left, c.k) else _SINGLE),
+            "along m": self.divide(c.left, c.m) + (_FAR / self.lanes if runs_along(c.left, c.m) else _SINGLE),
+            "runs": self.cost_of_runs(c.left_runs),
         }
 
     @cached_property
@@ -184,7 +192,7 @@ class _Plan:
         for vectors in range(1, _MOST_VECTORS + 1):
             tile = vectors * self.lanes
             right, unit = self.right(tile)
-            for depth in self.depths(right, unit, tile):
+            for depth in self.depths(left, right, unit, tile):
                 panel = self.panel(right, unit, tile, depth)
                 for rows in range(1, min(self.m, _MOST_ROWS) + 1):
                     if rows * vectors + vectors + 1 <= max(self.registers, 3):
@@ -214,17 +222,18 @@ class _Plan:
         c = self.c
         if in_place(c) and abs(grows(c.right.attr[1], c.k) or 0) * self.bytes <= _STRIDE:
             return "direct", tile
-        if c.run is not None and self.runs_cost < self.columns_cost:
-            return "runs", size(c.run)
+        if c.right_runs is not None and self.runs_cost < self.columns_cost:
+            return "runs", size(c.right_runs.run)
         return "columns", tile
 
-    def depths(self, right: Right, unit: int, tile: int) -> list[int]:
+    def depths(self, left: Left, right: Right, unit: int, tile: int) -> list[int]:
         """Return sizes of blocks of the sum: all of it where a panel fits, and less for wider panels."""
         narrow = self.stride(unit, tile, right)
         if right == "direct" or self.k * self.stride(self.n, tile, right) <= self.budget:
             return [self.k]
-        parts = [min(self.k, self.even(self.k, ceil(self.k / count), _UNROLL)) for count in (1, 2, 3, 4)]
-        return [d for d in parts if d * narrow <= self.budget] or [self.even(self.k, self.budget // narrow, _UNROLL)]
+        step = size(self.c.left_runs.run) if left == "runs" and self.c.left_runs is not None else _UNROLL
+        parts = [min(self.k, self.even(self.k, ceil(self.k / count), step)) for count in (1, 2, 3, 4)]
+        return [d for d in parts if d * narrow <= self.budget] or [self.even(self.k, self.budget // narrow, step)]
 
     def panel(self, right: Right, unit: int, tile: int, depth: int) -> int:
         """Return the width of panels: as much as fits, not many columns beyond whole tiles, enough tasks."""

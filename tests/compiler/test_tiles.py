@@ -277,6 +277,18 @@ def test_the_kernel_of_a_convolution_is_valid(monkeypatch: pytest.MonkeyPatch, p
     np.testing.assert_array_equal(got, evaluate(outputs, contents)[0])
 
 
+@pytest.mark.parametrize("depth", [6, 12, 24])
+def test_rows_are_packed_in_runs_of_the_sum(monkeypatch: pytest.MonkeyPatch, depth: int) -> None:
+    x, y = source(4, 4, 5), source(7, 4, 6)
+    left = g.expand(g.reshape(g.pad(x, ((0, 0), (0, 0), (1, 0))), (4, 1, 4, 6)), (4, 7, 4, 6))
+    right = g.expand(g.reshape(y, (1, 7, 4, 6)), (4, 7, 4, 6))
+    outputs, contents = [g.reduce("add", g.map_("mul", left, right), [2, 3])], integers([x, y])
+    found = small(monkeypatch, outputs[0])
+    schedule = replace(found, swapped=False, left="runs", right="columns", depth=depth, row_block=found.group * 4)
+    (got,), _ = checked(outputs, contents, schedule)
+    np.testing.assert_array_equal(got.reshape(4, 7), evaluate(outputs, contents)[0].reshape(4, 7))
+
+
 def test_a_schedule_is_read_back_as_it_was_written() -> None:
     found = schedule_tiles(only_nest([product(source(64, 64), source(64, 64))]), CPU)
     assert found is not None
