@@ -11,7 +11,7 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev conform test lint types unit conform-standard scaffold docs bench clean
+.PHONY: help setup setup-dev conform test lint types unit conform-standard conform-base scaffold docs bench clean
 
 help:  ## list these targets
 	@echo "portkit: port an accelerator by implementing twelve operations, and prove that the port conforms."
@@ -23,7 +23,7 @@ conform: setup  ## set up, conform the cpu backend (tier smoke), say where the r
 	@[ "$(BIN)" != .venv/bin ] || [ -n "$$VIRTUAL_ENV" ] || \
 		echo "To type portkit as above, activate its environment first:  . .venv/bin/activate"
 
-test: lint types unit docs conform-standard scaffold  ## run every check of this project, those from lint to docs below
+test: lint types unit docs conform-standard conform-base scaffold  ## run every check of this project, those from lint to docs below
 
 setup:  ## make the environment that `portkit` needs
 	@sh ci/setup-env run
@@ -41,8 +41,11 @@ types: setup-dev  ## basedpyright, strict
 unit: setup-dev  ## the unit tests, but those of the scaffold
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q --ignore tests/scaffold
 
-conform-standard: setup-dev  ## conform the cpu backend, profile core, tier standard
-	$(BIN)/portkit conform --backend cpu --profile core --tier standard --out $(OUT)/cpu-standard
+conform-standard: setup-dev  ## conform the cpu backend, profile compute, tier standard
+	$(BIN)/portkit conform --backend cpu --profile compute --tier standard --out $(OUT)/cpu-standard
+
+conform-base: setup-dev  ## conform a device that has nothing but the base forms, level tensors, tier standard
+	PYTHONPATH=. $(BIN)/portkit conform --backend tests.fakes.host:BASE_ONLY --profile compute --case tensors --out $(OUT)/base
 
 scaffold: setup-dev  ## make a new port, install and conform it, break it in documented ways and see each found
 	$(BIN)/python -m pytest -q tests/scaffold

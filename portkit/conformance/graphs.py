@@ -101,7 +101,7 @@ class GraphRun:
         place = f"launch {number + 1} of {count}" if count > 1 else "the launch"
         nest = show_nest(self.compiled.nests[number])
         detail = "\n\n".join(part for part in (found.detail, f"loops of {place}\n{nest}", self._graph()) if part)
-        return replace(found, reason=f"{place}: {found.reason}", detail=detail)
+        return replace(found, reason=f"{place}: {found.reason}", detail=detail, ill_conditioned=0)
 
     def _graph(self) -> str:
         return f"graph\n{show_graph(self.given.nodes)}"

@@ -378,7 +378,7 @@ def test_a_list_as_json_has_tiers_and_cells(portkit: Portkit) -> None:
     [
         (["-b", "cpuu"], 2, "unknown backend 'cpuu'; installed: cpu; did you mean cpu?"),
         (["-b", "cpu", "--case", "ops/addd"], 2, "no case matches 'ops/addd'; did you mean ops/add"),
-        (["-b", "cpu", "--profile", "cor"], 2, "unknown profile 'cor'; known: core; did you mean core?"),
+        (["-b", "cpu", "--profile", "cor"], 2, "unknown profile 'cor'; known: core, compute; did you mean core?"),
         (["-b", "no.such.module:X"], 1, "cannot be imported"),
         (["-b", "../../x"], 2, "unknown backend '../../x'"),
         (["-b", "no.such.module:"], 2, "'no.such.module:' is no backend reference"),

@@ -140,8 +140,8 @@ def test_a_sum_of_random_floats_is_open_by_the_error_of_any_order() -> None:
 def test_a_product_that_is_summed_may_be_exact_or_rounded() -> None:
     x = floats(1.0 + 2.0**-23, -1.0)
     accepted = bounds(graph.reduce("add", map_("mul", x, floats(1.0 + 2.0**-23, 1.0)), [0]))[0]
-    assert accepted.accepts(np.float32([2.0**-22])).all()  # rounded
-    assert accepted.accepts(np.float32([2.0**-22 + 2.0**-46])).all()  # exact
+    assert accepted.accepts(np.array([2.0**-22], np.float32)).all()  # rounded
+    assert accepted.accepts(np.array([2.0**-22 + 2.0**-46], np.float32)).all()  # exact
 
 
 def test_a_product_that_is_not_summed_is_rounded() -> None:
@@ -174,7 +174,7 @@ def test_what_is_gathered_at_an_open_place_is_not_claimed() -> None:
 
 def test_a_function_with_a_bound_admits_that_and_no_more() -> None:
     accepted = bounds(map_("exp", floats(1.0)))[0]
-    exact = np.float32([np.e])
+    exact = np.array([np.e], np.float32)
     assert accepted.accepts(exact).all()
     assert not accepted.accepts(exact + 4 * np.spacing(exact)).any()
 

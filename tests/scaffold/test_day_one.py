@@ -35,6 +35,14 @@ def test_a_new_port_is_judged_at_every_level(port: Port) -> None:
     assert {entry.level for entry in entries} == {"device", "ops", "kernels"}
 
 
+@pytest.mark.timeout(SECONDS)
+def test_tensors_compute_on_a_new_port(port: Port) -> None:
+    ended = port.portkit(
+        "conform", "--backend", NAME, "--profile", "compute", "--case", "tensors", "--out", "out/tensors"
+    )
+    assert (ended.status, ended.error) == (0, "")
+
+
 def test_the_kernel_of_a_new_port_runs_against_the_reference(port: Port) -> None:
     ended = port.portkit("run", f"portkit-{NAME}/axpy.pk", "-b", NAME, "--against", "reference", "--set", "n=1000")
     assert ended.status == 0, ended.error
