@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,22 +63,27 @@ def fusion_limits(capabilities: Capabilities) -> FusionLimits:
     )
 
 
-_lowered: dict[tuple[Any, str], tuple[Kernel, Generated, tuple[int, ...]]] = {}
+_KEPT = 1024
+_lowered: OrderedDict[tuple[Any, str], tuple[Kernel, Generated, tuple[int, ...]]] = OrderedDict()
+"""The kernels of the last nests; a program in a loop whose constants change would else keep ever more."""
 
 
 def _kernel(nest: Nest, capabilities: Capabilities) -> tuple[Kernel, Generated, list[Node]]:
     """Return the kernel of a nest, the one that an equal nest has if there is one, and the memories of this nest."""
     key, memories = nest_key(nest)
     digest = (key, _identity(capabilities))
-    if digest not in _lowered:
+    found = _lowered.get(digest)
+    if found is None:
         generated = generate(nest, capabilities)
         places = tuple(memories.index(m) for m in generated.memories)
         # Without the nodes: they would keep the contents of this graph's sources in memory.
         kept = replace(generated, memories=())
-        _lowered[digest] = (legalise(generated.kernel, capabilities).kernel, kept, places)
-    kernel, generated, places = _lowered[digest]
-    found = tuple(memories[i] for i in places)
-    return kernel, replace(generated, memories=found), list(found)
+        found = _lowered[digest] = (legalise(generated.kernel, capabilities).kernel, kept, places)
+        if len(_lowered) > _KEPT:
+            _lowered.popitem(last=False)
+    kernel, generated, places = found
+    mine = tuple(memories[i] for i in places)
+    return kernel, replace(generated, memories=mine), list(mine)
 
 
 def _identity(capabilities: Capabilities) -> str:

@@ -28,7 +28,7 @@ from portkit.runtime.cache import Store, folder
 from portkit.spec.jsonform import to_json
 from portkit.spec.kernel import Kernel
 
-_KEPT = 4096
+_KEPT = 1024
 _START_TICKS = 19  # of the fields of /proc/self/stat after the name, see proc(5)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Code)

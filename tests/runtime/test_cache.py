@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,14 @@ def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     store = Store(path)
     (path / "key").symlink_to(tmp_path / "elsewhere" / "key")
     assert store.get("key") is None
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_no_entry(path: Path, make: Callable[[Path], None]) -> None:
+    store = Store(path)
+    make(path / "name")
+    assert store.get("name") is None
+    store.put("name", b"contents")
 
 
 def test_above_its_limit_a_folder_loses_what_was_longest_unused(path: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
+from llvmlite.binding.newpassmanagers import NewPassManager
 
 from portkit.errors import CompileError
 
@@ -84,7 +85,17 @@ class CodeGenerator:
         tuning.loop_unrolling = False
         builder = llvm.create_pass_builder(self._machine, tuning)
         # A pass manager that holds the inliner must not run twice (llvm-project #58939), so each module gets its own.
-        builder.getModulePassManager().run(module, builder)
+        manager = builder.getModulePassManager()
+        try:
+            manager.run(module, builder)
+        finally:
+            _dispose(manager)
+
+
+def _dispose(manager: Any) -> None:
+    """Free a pass manager and its 100 kB, which `close` of llvmlite 0.50 leaves: its class inherits an empty one first."""
+    NewPassManager._dispose(manager)
+    manager.detach()
 
 
 def _parse(text: str, context: Any) -> Any:

@@ -171,3 +171,19 @@ def test_the_pools_native_half_compiles_for(processor: str, triple: str, feature
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(triple).create_target_machine(features=features)
     assert pause in CodeGenerator(machine).assembly(native_text(processor))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_compiling_keeps_no_memory() -> None:
+    jit = HostJit()
+    sums = "\n".join(f"  %a{n + 1} = fadd float %a{n}, 1.0" for n in range(100))
+    text = f"define float @kernel(float %a0) {{\n{sums}\n  ret float %a100\n}}"
+    jit.object_code(text)
+    before, times = _resident_bytes(), 50
+    for _ in range(times):
+        jit.object_code(text)
+    assert _resident_bytes() - before < times * 4 * len(text)
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * mmap.PAGESIZE
