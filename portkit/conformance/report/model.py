@@ -64,8 +64,8 @@ class Versions(Record, frozen=True):
 class CaseResult(Record, frozen=True):
     """The verdict of one case.
 
-    `error_share` is the largest error as a share of its bound, `digest` that of the outputs of strict kernels, and
-    `bit_exact` whether they equal the reference's.
+    `error_share` is the largest error as a share of its bound, `digest` that of outputs that are fixed bit for bit (strict
+    kernels, graphs with one admitted result), and `bit_exact` whether they equal the reference's.
     """
 
     id: CaseId
@@ -143,7 +143,7 @@ class Report(Record, frozen=True):
 
     @property
     def bit_exact_share(self) -> float | None:
-        """The share of strict cases whose output digests equal the reference's; None without strict cases."""
+        """The share of cases with a digest whose outputs equal the reference's; None where no case has one."""
         strict = self.strict_cases
         return sum(c.bit_exact is True for c in strict) / len(strict) if strict else None
 

@@ -41,7 +41,7 @@ def details(report: Report, journal: Journal | None = None, *, cards: int = CARD
     parts = [_head(report), table(report)]
     if report.bit_exact_share is not None:
         share = f"{100 * report.bit_exact_share:.2f} % of {len(report.strict_cases):,}"
-        parts.append(f"strict cases equal to the reference bit for bit: {share}")
+        parts.append(f"results fixed bit for bit, equal to the reference: {share}")
     found = list(cards_of(journal)) if journal is not None else [f.card for f in report.failures]
     parts += [f"{'-' * WIDTH}\n{wrap_card(card)}" for card in found[:cards]]
     if len(found) > cards > 0:
