@@ -64,8 +64,8 @@ class Versions(Record, frozen=True):
 class CaseResult(Record, frozen=True):
     """The verdict of one case.
 
-    `error_share` is the largest error as a share of its bound, `digest` that of outputs that are fixed bit for bit (strict
-    kernels, graphs with one admitted result), and `bit_exact` whether they equal the reference's.
+    `error_share` is the largest error as a share of its bound, `digest` that of outputs that are fixed bit for bit
+    (strict kernels, graphs with one admitted result), and `bit_exact` whether they equal the reference's.
     """
 
     id: CaseId
