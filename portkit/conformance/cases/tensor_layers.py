@@ -101,7 +101,7 @@ _CONVOLUTIONS = (
 )
 
 _NORMS = (
-    TensorCase("softmax/f32", t.softmax, _X, grad=True, tier=SMOKE),
+    TensorCase("softmax/f32", t.softmax, _X, grad=True, tier=SMOKE, grad_tier=SMOKE),
     TensorCase("softmax/f32/columns", partial(t.softmax, axis=0), (Input((17, 5)),)),
     TensorCase("log_softmax/f32", t.log_softmax, _X, grad=True),
     TensorCase(
@@ -149,7 +149,7 @@ _LOSSES = (
     ),
     TensorCase("kl_div/f32", lambda x, y: t.kl_div(t.log_softmax(x), t.softmax(y)), _PAIR, grad=True),
     TensorCase("nll_loss/f32", lambda x, y: t.nll_loss(t.log_softmax(x), y), (Input((5, 9)), _CLASSES), grad=True),
-    TensorCase("cross_entropy/f32", t.cross_entropy, (Input((5, 9)), _CLASSES), grad=True, tier=SMOKE),
+    TensorCase("cross_entropy/f32", t.cross_entropy, (Input((5, 9)), _CLASSES), grad=True, tier=SMOKE, grad_tier=SMOKE),
     TensorCase(
         "cross_entropy/f32/smoothing", lambda x, y: t.cross_entropy(x, y, smoothing=0.1), (Input((5, 9)), _CLASSES)
     ),

@@ -35,7 +35,7 @@ def _assigned(x: Tensor, value: Tensor) -> Tensor:
 
 
 _REDUCTIONS = (
-    TensorCase("sum/f32/rows", partial(t.sum, axis=1), _WIDE, grad=True, tier=SMOKE),
+    TensorCase("sum/f32/rows", partial(t.sum, axis=1), _WIDE, grad=True, tier=SMOKE, grad_tier=SMOKE),
     TensorCase("sum/f32/columns", partial(t.sum, axis=0), _WIDE),
     TensorCase("sum/f32/all", t.sum, _CUBE),
     TensorCase("sum/f32/outer-axes", partial(t.sum, axis=(0, 2), keepdims=True), _CUBE),

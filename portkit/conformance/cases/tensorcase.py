@@ -105,6 +105,7 @@ class TensorCase:
     grad: bool = False
     tier: Tier = Tier.STANDARD
     dtype: str = ""
+    grad_tier: Tier = Tier.STANDARD
 
     @property
     def name(self) -> str:
@@ -119,7 +120,9 @@ class TensorCase:
         yield tensor_case(case_id, partial(row_trial, self, case_id), (Cell(f"tensor.{self.name}", dtype),), self.tier)
         if self.grad:
             cell = Cell(f"tensor.{self.name}.grad", dtype)
-            yield tensor_case(f"{case_id}/grad", partial(gradient_trial, self, f"{case_id}/grad"), (cell,), self.tier)
+            yield tensor_case(
+                f"{case_id}/grad", partial(gradient_trial, self, f"{case_id}/grad"), (cell,), self.grad_tier
+            )
 
 
 def tensor_case(
