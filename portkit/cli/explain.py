@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def explain(
         raise UsageError(f"{script} is no file; give the path of a Python script")
     if device:
         os.environ["PORTKIT_DEVICE"] = device
-    with recording() as trace:
+    with recording() as trace, redirect_stdout(sys.stderr if json else sys.stdout):  # JSON, and nothing else
         _run(script, arguments or [])
     if html is not None:
         write(trace, html)

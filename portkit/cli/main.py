@@ -45,7 +45,7 @@ app.command("new", short_help="Scaffold an installable port that passes on a sta
 app.command("backends")(backends.backends)
 app.command("conform")(conform.conform)
 app.command("run")(run.run)
-app.command("explain")(explain.explain)
+app.command("explain", short_help="Run a script and show every kernel that it computes.")(explain.explain)
 app.command("report")(publishing.report)
 app.command("diff")(publishing.diff)
 app.command("publish")(publishing.publish)
