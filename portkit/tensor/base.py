@@ -149,7 +149,8 @@ def host_array(data: Any, dtype: DTypeLike | None = None) -> Array:
 def _copied(array: Array, dtype: DType) -> Array:
     """Return a copy that a device which works in the memory of the host uses in place."""
     copy = aligned(array.shape, dtype.numpy)
-    copy[...] = array
+    with np.errstate(all="ignore"):
+        copy[...] = array
     return copy
 
 

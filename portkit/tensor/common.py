@@ -198,9 +198,17 @@ def static(name: str, x: Tensor, axis: int) -> int:
     return n
 
 
+def whole(name: str, what: str, value: int) -> int:
+    """Return an argument that counts something, an int of Python or NumPy. Raises `ShapeError` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ShapeError(f"{name}: {what} is an int, got {value!r}")
+    return int(value)
+
+
 def sequence(value: int | Sequence[int], count: int, name: str, what: str) -> tuple[int, ...]:
     """Return `count` integers from one, which stands for all, or as many. Raises `ShapeError`."""
-    numbers = (value,) * count if isinstance(value, int) else tuple(value)
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    numbers = tuple(whole(name, what, n) for n in (value if several else (value,) * count))  # type: ignore[union-attr]
     if len(numbers) != count:
         raise ShapeError(f"{name}: {what} needs one number or {count}, got {list(numbers)}")
     return numbers

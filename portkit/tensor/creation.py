@@ -14,7 +14,7 @@ from portkit.compiler.graph import Size, show
 from portkit.errors import DTypeError, ShapeError
 from portkit.tensor import elementwise, movement
 from portkit.tensor.base import DEFAULT_DEVICE
-from portkit.tensor.common import constant, is_scalar, one_axis
+from portkit.tensor.common import constant, is_scalar, one_axis, whole
 from portkit.tensor.promotion import DEFAULT_FLOAT, DTypeLike, Scalar, as_dtype, promote
 from portkit.tensor.tensor import Tensor
 
@@ -108,7 +108,10 @@ def linspace(
 
 
 def eye(rows: int, columns: int | None = None, dtype: DTypeLike = DEFAULT_FLOAT, device: str | None = None) -> Tensor:
-    """Return the identity matrix, rows x columns (square by default)."""
+    """Return the identity matrix, rows x columns (square by default). Raises `ShapeError`."""
+    for extent in (rows, rows if columns is None else columns):
+        if whole("eye", "an extent", extent) < 0:
+            raise ShapeError(f"eye: extents are not negative, got {extent}")
     down = arange(rows, device=device).unsqueeze(1)
     across = arange(rows if columns is None else columns, device=device).unsqueeze(0)
     return (down == across).cast(dtype)
@@ -129,10 +132,12 @@ def meshgrid(*axes: Tensor, indexing: str = "ij") -> list[Tensor]:
 def one_hot(x: Tensor, count: int, dtype: DTypeLike = DEFAULT_FLOAT) -> Tensor:
     """Return for each integer of x a vector along a new last axis that is 1 there and 0 elsewhere.
 
-    An integer out of 0 .. count-1 gives zeros. Raises `DTypeError` for floats.
+    An integer out of 0 .. count-1 gives zeros. Raises `DTypeError` for floats, `ShapeError`.
     """
     if not x.dtype.is_int:
         raise DTypeError(f"one_hot needs integers, got {x.dtype}; cast them to i32")
+    if whole("one_hot", "the count", count) < 0:
+        raise ShapeError(f"one_hot: the count of classes is not negative, got {count}")
     return (x.unsqueeze(-1) == arange(count, dtype=x.dtype, device=x.device)).cast(dtype)
 
 

@@ -27,6 +27,7 @@ from portkit.tensor.common import (
     sequence,
     static,
     tensors_of,
+    whole,
 )
 from portkit.tensor.promotion import Scalar
 
@@ -218,8 +219,8 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     Raises `AxisError`, `ShapeError`.
     """
     n = static("split", x, one_axis("split", x, axis))
-    if isinstance(sizes, int):
-        if sizes < 1:
+    if not isinstance(sizes, Sequence):
+        if whole("split", "a size", sizes) < 1:
             raise ShapeError(f"split of {show(x.shape)}: a part has at least 1 element, got {sizes}")
         sizes = [min(sizes, n - start) for start in range(0, n, sizes)] or [0]
     if sum(sizes) != n or min(sizes, default=0) < 0:

@@ -12,6 +12,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from portkit.compiler.graph import show
 from portkit.errors import ShapeError, UsageError
 from portkit.spec.types import F32, DType
@@ -31,7 +33,7 @@ class Optimizer(ABC):
     def __init__(self, parameters: Iterable[Tensor], learning_rate: float) -> None:
         """Move tensors with `requires_grad`, each once, whatever else they hold; they are computed now.
 
-        Raises `UsageError` where there is none, or one that is no leaf.
+        Raises `UsageError` where there is none, or one that is no leaf, and for a rate that is no number from 0 up.
         """
         self.parameters = list({id(p): p for p in parameters}.values())
         if not self.parameters:
@@ -42,7 +44,7 @@ class Optimizer(ABC):
                     f"parameter {n} of shape {show(p.shape)} has no requires_grad; set it, or leave it out"
                 )
         device = self.parameters[0].device
-        self._rate = Tensor(learning_rate, "f32", device)
+        self._rate = Tensor(_checked(learning_rate), "f32", device)
         self._count = Tensor(0, "i32", device)
         self.state = {name: [_kept(p) for p in self.parameters] for name in self.slots}
         pending.realise_with([*self.parameters, *(t for tensors in self.state.values() for t in tensors)])
@@ -54,7 +56,7 @@ class Optimizer(ABC):
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self._rate.assign(Tensor(value, "f32", self._rate.device))
+        self._rate.assign(Tensor(_checked(value), "f32", self._rate.device))
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -118,6 +120,12 @@ class Optimizer(ABC):
         realise(list(mine.values()))
 
 
+def _checked(rate: float) -> float:
+    if not isinstance(rate, (int, float, np.number)) or not 0 <= rate < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"a learning rate is a number from 0 up, got {rate!r}")
+    return float(rate)
+
+
 def _kept(p: Tensor) -> Tensor:
     return creation.zeros(*p.shape, dtype=wide(p.dtype), device=p.device)
 
@@ -174,8 +182,8 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         """Raises as `Optimizer`, and `UsageError` for betas outside of 0 to below 1."""
-        if not all(0 <= b < 1 for b in betas):
-            raise UsageError(f"betas are from 0 to below 1, got {betas}")
+        if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
+            raise UsageError(f"betas are two, from 0 to below 1, got {betas}")
         self.betas, self.epsilon, self.weight_decay = betas, epsilon, weight_decay
         super().__init__(parameters, learning_rate)
 

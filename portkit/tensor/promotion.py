@@ -10,6 +10,7 @@ Sources: NumPy Enhancement Proposal 50 (weak Python numbers); PyTorch, "Type Pro
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -57,7 +58,9 @@ def as_dtype(dtype: DTypeLike) -> DType:
     if isinstance(dtype, str) and dtype in DTYPES:
         return DTYPES[dtype]
     if not isinstance(dtype, str):
-        name = np.dtype(dtype).name
+        with suppress(TypeError):  # no dtype of NumPy's either
+            dtype = np.dtype(dtype)
+        name = getattr(dtype, "name", "")
         found = next((d for d in DTYPES.values() if d.numpy_name.rstrip("_") == name), None)
         if found is not None:
             return found

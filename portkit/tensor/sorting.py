@@ -15,7 +15,7 @@ from portkit.errors import DTypeError, ShapeError
 from portkit.spec.types import BOOL, F64, I8, I16, I32, I64, DType, nan_bits
 from portkit.tensor import elementwise as e
 from portkit.tensor import movement, reductions
-from portkit.tensor.common import broadcast_node, one_axis, static
+from portkit.tensor.common import broadcast_node, one_axis, static, whole
 from portkit.tensor.indexing import gather
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def topk(x: Tensor, count: int, axis: int = -1, largest: bool = True) -> tuple[T
     """
     at = one_axis("topk", x, axis)
     n = static("topk", x, at)
-    if not 0 <= count <= n:
+    if not 0 <= whole("topk", "the count", count) <= n:
         raise ShapeError(f"topk: axis {at} of {show(x.shape)} does not have {count} elements")
     if 0 < count <= _SELECTED and n > _COUNTED:
         places = _selected(_key("topk", x, largest), at, count)

@@ -105,6 +105,9 @@ ERRORS: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "bool": (lambda: c.arange(0, 2, dtype=bool), DTypeError, "arange has no bool sequence"),
     "count": (lambda: c.linspace(0, 1, -1), ShapeError, "linspace needs a count that is not negative"),
     "one_hot": (lambda: c.one_hot(Tensor([0.5]), 2), DTypeError, "one_hot needs integers, got f32; cast them to i32"),
+    "classes": (lambda: c.one_hot(Tensor([0]), -1), ShapeError, "one_hot: the count of classes is not negative"),
+    "identity": (lambda: c.eye(-1), ShapeError, "eye: extents are not negative, got -1"),
+    "dtype": (lambda: c.zeros(2, dtype=5), DTypeError, "unknown dtype 5"),  # type: ignore[arg-type]
     "tril": (lambda: c.tril(Tensor([1.0])), AxisError, "tril: axis -2 is out of range"),
     "grid": (lambda: c.meshgrid(Tensor([[1.0]])), ShapeError, "meshgrid needs vectors"),
 }

@@ -214,6 +214,8 @@ ERRORS: dict[str, tuple[Callable[[Tensor], object], type[Exception], str]] = {
     "stack": (lambda x: movement.stack([x, x[0]]), ShapeError,
         r"stack needs tensors of one shape, got \(2, 3\) and \(3,\)"),
     "roll": (lambda x: x.roll((1, 2), 0), ShapeError, "roll: shift needs one number or 1"),
+    "roll by a float": (lambda x: x.roll(1.5), ShapeError, "roll: shift is an int, got 1.5"),  # type: ignore[arg-type]
+    "split by a float": (lambda x: x.split(1.5), ShapeError, "split: a size is an int, got 1.5"),  # type: ignore[arg-type]
 }  # fmt: skip
 
 

@@ -192,7 +192,7 @@ def test_what_cannot_be_optimized_is_refused() -> None:
         SGD([parameter()]).step()
     with pytest.raises(UsageError, match="nesterov needs a momentum"):
         SGD([parameter()], nesterov=True)
-    with pytest.raises(UsageError, match="betas are from 0 to below 1"):
+    with pytest.raises(UsageError, match="betas are two, from 0 to below 1"):
         Adam([parameter()], betas=(0.9, 1.0))
 
 
@@ -205,3 +205,15 @@ def test_clipping_scales_all_gradients_to_a_norm_only_if_theirs_is_larger() -> N
         np.testing.assert_allclose(found, expected, rtol=2.0**-23)
     with pytest.raises(UsageError, match="no parameter has a gradient"):
         clip_gradients([parameter()], 1.0)
+
+
+@pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf")])
+def test_a_rate_that_is_no_number_from_0_up_is_refused(rate: float) -> None:
+    optimizer = SGD([Tensor([1.0], requires_grad=True)])
+    with pytest.raises(UsageError, match="a learning rate is a number from 0 up"):
+        optimizer.learning_rate = rate
+
+
+def test_one_beta_is_refused() -> None:
+    with pytest.raises(UsageError, match="betas are two"):
+        Adam([Tensor([1.0], requires_grad=True)], betas=(0.9,))  # type: ignore[arg-type]

@@ -96,6 +96,8 @@ def test_what_cannot_be_sorted_is_refused() -> None:
         Tensor(np.ones(3, DTYPES["f8e5m2"].numpy)).sort()
     with pytest.raises(ShapeError, match=r"topk: axis 0 of \(3,\) does not have 4 elements"):
         Tensor([1, 2, 3]).topk(4)
+    with pytest.raises(ShapeError, match=r"topk: the count is an int, got 1.5"):
+        Tensor([1, 2, 3]).topk(1.5)  # type: ignore[arg-type]
     with pytest.raises(AxisError, match="argsort: axis 1 is out of range"):
         Tensor([1, 2, 3]).argsort(1)
     assert value(Tensor([3, 1]).topk(0)[0]).shape == (0,)

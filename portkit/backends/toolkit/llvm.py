@@ -93,7 +93,7 @@ class CodeGenerator:
 
 
 def _dispose(manager: Any) -> None:
-    """Free a pass manager and its 100 kB, which `close` of llvmlite 0.50 leaves: its class inherits an empty one first."""
+    """Free a pass manager (100 kB), which `close` of llvmlite 0.50 leaves: an empty method hides the right one."""
     NewPassManager._dispose(manager)
     manager.detach()
 

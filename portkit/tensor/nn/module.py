@@ -184,8 +184,10 @@ class Sequential(Module):
     """Modules one after the other."""
 
     def __init__(self, *layers: Module) -> None:
-        """Call `layers` in order."""
+        """Call `layers` in order. Raises `UsageError` for what is no module."""
         for n, layer in enumerate(layers):
+            if not isinstance(layer, Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise UsageError(f"Sequential takes modules, got {layer!r}; wrap a function in nn.Function")
             setattr(self, str(n), layer)
 
     def forward(self, x: Any) -> Any:

@@ -151,3 +151,8 @@ def test_a_module_is_shown_with_what_is_inside() -> None:
 def test_a_module_without_forward_is_told() -> None:
     with pytest.raises(UsageError, match="Module defines no forward"):
         Module()(1)
+
+
+def test_a_sequence_of_other_things_than_modules_is_refused() -> None:
+    with pytest.raises(UsageError, match="Sequential takes modules, got 1"):
+        Sequential(ReLU(), 1)  # type: ignore[arg-type]
