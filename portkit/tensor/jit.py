@@ -30,6 +30,7 @@ from portkit.errors import TensorError
 from portkit.tensor import leaves, tracing
 from portkit.tensor.capture import Capture, trace
 from portkit.tensor.constants import Constants, constants, difference, draws
+from portkit.tensor.random import default_generator
 from portkit.tensor.tensor import Tensor
 from portkit.tensor.trees import Tree, flatten
 
@@ -78,6 +79,7 @@ class Jit(Generic[P, R]):
             args, kwargs = tree
             return self._function(*args, **kwargs)
 
+        default_generator()  # one that were made inside would begin anew at each replay
         drawn = draws()
         before = constants(self._function, skeleton)
         capture = trace(call, skeleton, arguments)

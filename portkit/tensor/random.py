@@ -32,14 +32,17 @@ class Generator:
     def __init__(self, seed: int = 0, device: str | None = None) -> None:
         """Start the stream of a seed, 0 .. 2^64-1. Raises `UsageError` for another."""
         self.device = device or DEFAULT_DEVICE
+        self._key = Tensor([0, 0], "u32", self.device)
+        self._draws = Tensor(0, "u32", self.device)
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
         """Start the stream of another seed. Raises `UsageError`."""
         if not 0 <= seed < WORDS * WORDS:
             raise UsageError(f"a seed is an integer from 0 to 2^64-1, got {seed}")
-        self._key = Tensor([seed % WORDS, seed // WORDS], "u32", self.device)
-        self._draws = Tensor(0, "u32", self.device)
+        # Assigned to, so that what is captured draws from the new stream too.
+        self._key.assign(Tensor([seed % WORDS, seed // WORDS], "u32", self.device))
+        self._draws.assign(Tensor(0, "u32", self.device))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the key and the number of draws, with which `load_state_dict` continues the stream."""

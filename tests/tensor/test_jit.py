@@ -187,6 +187,23 @@ def test_random_numbers_go_on_from_call_to_call() -> None:
     assert draw.captured <= 2
 
 
+def test_the_first_random_numbers_of_a_process_go_on_from_call_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "_default", None)
+    draw = jit(lambda: random.rand(4))
+    drawn = [draw().tolist() for _ in range(3)]
+    monkeypatch.setattr(random, "_default", None)
+    assert drawn == [random.rand(4).tolist() for _ in range(3)]
+
+
+def test_a_seed_between_replays_starts_another_stream() -> None:
+    draw = jit(lambda: random.rand(4))
+    drawn: list[Any] = []
+    for seed in (3, 4, 3):
+        random.seed(seed)
+        drawn.append([draw().tolist(), draw().tolist()])
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
 # --- gradients and training ---------------------------------------------------------------------------------------
 
 
