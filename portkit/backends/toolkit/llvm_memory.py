@@ -7,13 +7,15 @@ gated vector access is computed without `inbounds`, because it may lie anywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portkit.backends.toolkit.llvm_code import PARALLEL, Code, Value, mangle, memory_element_of, splat, vector
 from portkit.backends.toolkit.llvm_forms import Forms
 from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.types import DType
 
+_WORD = 4
+_BITS = {"i8": 8, "i16": 16, "half": 16, "bfloat": 16, "float": 32}
 _ATOMIC_FLOATS = {"add": "fadd", "max": "fmaximum", "min": "fminimum"}
 
 
@@ -93,7 +95,21 @@ class Memory:
         return self._masked("load", access, access.instr.imms[0], access.other)
 
     def masked_store(self, access: Access) -> None:
-        self._masked("store", access, access.instr.imms[0])
+        index, value = access.args
+        fenced = self._fenced(value) if access.bytes < _WORD else value
+        self._masked("store", replace(access, args=(index, fenced)), access.instr.imms[0])
+
+    def _fenced(self, value: Value) -> Value:
+        """Return a vector of narrow elements such that LLVM does not look at how it came about.
+
+        Of a masked store of truncated lanes whose constant mask has one open lane, LLVM 22 makes a scalar store of the
+        wide element, which writes past the end of the narrow one.
+        """
+        words, rest = divmod(value.lanes * _BITS[value.element], _BITS["float"])
+        if rest:
+            return value
+        fence = self.code.call("llvm.arithmetic.fence", self.code.reinterpret(value, "float", words))
+        return self.code.reinterpret(fence, value.element, value.lanes)
 
     def gather(self, access: Access) -> Value:
         lanes, element = access.args[0].lanes, memory_element_of(access.dtype)
