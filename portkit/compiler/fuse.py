@@ -26,7 +26,7 @@ from portkit.compiler.facts import (
     through,
 )
 from portkit.compiler.graph import Node, topological
-from portkit.compiler.index import Axis
+from portkit.compiler.index import Axis, has_parts
 from portkit.compiler.index import Value as IndexValue
 from portkit.compiler.nest import Guards, Late, guard_axes
 from portkit.compiler.order import launch_order
@@ -39,6 +39,8 @@ _REPEAT = 16
 _MOST_ITEMS = 300
 _FREE = ("const", "iota")
 """Operations that take no buffer."""
+_MOST_PARTS = 24
+"""Of an index expression: beyond, memory is cheaper than divisions."""
 _MOST_PLACES = 4
 """At how many different places one kernel may compute one node."""
 
@@ -166,7 +168,7 @@ class _Fusion:
     def _why_keep(self, node: Node, wants: Wants) -> str:
         """Return why a node that is no output is kept, or an empty string."""
         if node.op == "view" or node.op in IDENTITIES:
-            return ""
+            return "its indices would be long" if _is_long(node, wants) else ""
         facts = self.facts
         size = count(node.shape)
         least, largest = facts.folded[node]
@@ -327,6 +329,14 @@ def _expand_sequence(group: Group, node: Node, place: Place) -> Item:
     steps = Axis(index.shape[axis])
     at = Place(tuple(steps if i == axis else v for i, v in enumerate(place.at)))
     return Item(node, place, ((x, place), (index, at), (values, at)), axes=(steps,))
+
+
+def _is_long(view: Node, wants: Wants) -> bool:
+    """Whether a view that makes index expressions grow is needed at indices that are long already."""
+    if view.attr != ("reshape",):
+        return False
+    indices = (e for places in wants.values() for place in places for e in place.at)
+    return any(not isinstance(e, int) and has_parts(e, _MOST_PARTS) for e in indices)
 
 
 def _own_place(group: Group, node: Node, places: Iterable[Place]) -> Indices | None:

@@ -53,6 +53,7 @@ __all__ = [
     "bounds",
     "evaluate",
     "exact",
+    "has_parts",
     "leaves",
     "less",
     "linear",
@@ -130,6 +131,17 @@ def _postorder(e: Expr, done: Callable[[Expr], bool]) -> Iterator[Expr]:
         stack.pop()
         if not done(top):
             yield top
+
+
+def has_parts(e: Expr, count: int) -> bool:
+    """Return whether an expression is made of at least that many different ones, itself included."""
+    seen = {e}
+    stack = [e]
+    while stack and len(seen) < count:
+        fresh = [p for p in _parts(stack.pop()) if isinstance(p, Expr) and p not in seen]
+        seen.update(fresh)
+        stack += fresh
+    return len(seen) >= count
 
 
 def substitute(e: Index, replacements: Mapping[Expr, Index]) -> Index:

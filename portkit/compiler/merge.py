@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 from portkit.compiler.index import Axis, Expr, Index, leaves, linear, substitute
 from portkit.compiler.index import Value as IndexValue
@@ -24,6 +25,9 @@ from portkit.compiler.nest import (
     select,
     subvalues,
 )
+
+_MOST_POINTS = 1 << 31
+"""Of an axis: indices have 32 bits."""
 
 
 def merge_axes(nest: Nest) -> Nest:
@@ -79,7 +83,7 @@ class _Mergeable:
         """Return the axes after merging, and record what replaces those that went."""
         runs: list[list[Axis]] = []
         for axis in axes:
-            if runs and self._pair(runs[-1][-1], axis):
+            if runs and self._pair(runs[-1][-1], axis) and _points([*runs[-1], axis]) < _MOST_POINTS:
                 runs[-1].append(axis)
             else:
                 runs.append([axis])
@@ -95,6 +99,10 @@ class _Mergeable:
         replacements.update(dict.fromkeys(run[:-1], 0))
         replacements[run[-1]] = merged
         return merged
+
+
+def _points(axes: Iterable[Axis]) -> int:
+    return prod(a.extent if isinstance(a.extent, int) else a.extent.high for a in axes)
 
 
 def rebuilt_values(

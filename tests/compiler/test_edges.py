@@ -7,7 +7,9 @@ import pytest
 
 from portkit.compiler import graph as g
 from portkit.compiler.graph import Source
-from portkit.compiler.index import Variable
+from portkit.compiler.index import Axis, Variable
+from portkit.compiler.merge import merge_axes
+from portkit.compiler.nest import Nest, Store, fold, load
 from portkit.contract import Capabilities
 from portkit.spec.types import BF16, F32, I32
 from tests.compiler.running import BASE, CPU
@@ -34,3 +36,18 @@ def test_the_extreme_of_a_dynamic_dimension_without_elements_is_infinite(kind: s
     n = Variable("n", 0, 9)
     x = g.source(Source(BF16, (n, 2)))
     judge([g.reduce(kind, x, [0])], {x.attr: np.empty((0, 2), BF16.numpy)}, CPU, {n: 0})
+
+
+def test_long_chains_of_reshapes_are_cut_rather_than_indexed_by_ever_longer_expressions() -> None:
+    x = y = g.source(Source(I32, (4, 5)))
+    for _ in range(100):
+        y = g.reshape(g.permute(g.reshape(y, y.shape[::-1]), (1, 0)), (4, 5))
+    judge([y], {x.attr: np.arange(20, dtype=np.int32).reshape(4, 5)}, CPU)
+
+
+def test_axes_of_more_points_than_an_index_holds_are_not_merged() -> None:
+    x = g.source(Source(F32, (1,)))
+    rows, columns = Axis(1 << 16), Axis(1 << 16)
+    total = fold("add", (rows, columns), load(x, 0), F32)
+    nest = Nest((), folds=(total,), row_stores=(Store(x, 0, total),))
+    assert merge_axes(nest).folds[0].attr[1] == (rows, columns)
