@@ -43,6 +43,9 @@ def _realise(tensors: Sequence[Tensor]) -> None:
         device = open_device(name)
         nodes = [t.node for t in waiting]
         extents: dict[str, int] = {}
+        for node in graph.topological(nodes):  # the program may need none of them, and still a shape of theirs
+            if node.op == "source":
+                note_extents(node.attr, extents)
         buffers = compute(device, nodes, lambda s, device=device, extents=extents: given(s, device, extents), extents)
         for tensor, node, buffer in zip(waiting, nodes, buffers, strict=True):
             tensor.rebind(graph.source(Source(node.dtype, node.shape, buffer, extents=extents_of(node.shape, extents))))
@@ -50,11 +53,16 @@ def _realise(tensors: Sequence[Tensor]) -> None:
 
 def given(source: Source, device: RuntimeDevice, extents: dict[str, int]) -> Buffer:
     """Return a source's contents on a device, and note the values of its dynamic extents."""
+    note_extents(source, extents)
+    return buffer_of(source, device)
+
+
+def note_extents(source: Source, extents: dict[str, int]) -> None:
+    """Add the values of a source's dynamic extents to those known. Raises `ShapeError` where they differ."""
     for dimension, extent in source.extents.items():
         if extents.setdefault(str(dimension), extent) != extent:
             other = extents[str(dimension)]
             raise ShapeError(f"dimension {dimension} is {other} in one tensor and {extent} in another")
-    return buffer_of(source, device)
 
 
 def extents_of(shape: graph.Shape, extents: Mapping[str, int]) -> dict[Expr, int]:

@@ -54,6 +54,11 @@ def test_all_extents_share_one_compiled_program(monkeypatch: pytest.MonkeyPatch)
     assert len(compiled) <= 1
 
 
+def test_a_value_that_needs_no_contents_still_has_the_extents_of_its_tensors() -> None:
+    x = dynamic(Tensor(np.arange(5, dtype=np.int32)), 0, N)
+    assert (x - x).numpy().tolist() == [0] * 5
+
+
 def test_one_dimension_has_one_extent_at_a_time() -> None:
     x, y = dynamic(Tensor(numbers(3, 2)), 0, N), dynamic(Tensor(numbers(4, 2)), 0, N)
     with pytest.raises(ShapeError, match="dimension n is 3 in one tensor and 4 in another"):
