@@ -76,4 +76,5 @@ def _as_json(trace: Trace) -> dict[str, object]:
 
     kernels = [msgspec.to_builtins(made) for made in trace.made]
     launches = [msgspec.to_builtins(event) for event in trace.events]
-    return {"device": trace.device, "compiling": trace.compiling, "kernels": kernels, "launches": launches}
+    told = {"device": trace.device, "compiling": trace.compiling, "graphs": trace.graphs}
+    return {**told, "kernels": kernels, "launches": launches}

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portkit.compiler.compile import Compiled, compile_graph
-from portkit.compiler.graph import Node, Source
+from portkit.compiler.graph import Node, Source, unmarked
 from portkit.compiler.plan import size_of
-from portkit.compiler.show import show_nest
+from portkit.compiler.show import show_graph, show_nest
 from portkit.runtime.execute import check_inputs, resolve, values
 from portkit.spec.text import format as format_kernel
 
@@ -49,9 +49,10 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One launch: the number of its kernel, its start in the trace and time in seconds, the bytes of its operands."""
+    """One launch: the numbers of its kernel and graph, its start and time in seconds, and the bytes of its operands."""
 
     made: int
+    graph: int
     start: float
     seconds: float
     bytes: int
@@ -64,7 +65,7 @@ class Trace:
     device: str = ""
     made: list[Made] = field(default_factory=list[Made])
     events: list[Event] = field(default_factory=list[Event])
-    programs: int = 0
+    graphs: list[str] = field(default_factory=list[str])
     compiling: float = 0.0
     _numbers: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     _begun: float = field(default_factory=time.perf_counter)
@@ -87,7 +88,8 @@ class Trace:
         steps = [resolve(device, launch, known) for launch in program.launches]
         numbers = [self._number(compiled, at, getattr(step.executable, "source", "")) for at, step in enumerate(steps)]
         self.compiling += time.perf_counter() - began
-        self.device, self.programs = device.info.device, self.programs + 1
+        self.device = device.info.device
+        self.graphs.append(show_graph(unmarked(outputs)))
         held = dict(zip(program.inputs, inputs, strict=True))
         for step, number in zip(steps, numbers, strict=True):
             for slot in step.slots:
@@ -99,7 +101,8 @@ class Trace:
                 device.queue.launch(step.name, step.executable, step.grid, handles, step.scalars)
             device.synchronise()
             seconds = time.perf_counter() - start
-            self.events.append(Event(number, start - self._begun, seconds, sum(sizes[s] for s in set(step.slots))))
+            operands = sum(sizes[s] for s in set(step.slots))
+            self.events.append(Event(number, len(self.graphs) - 1, start - self._begun, seconds, operands))
         return [held[slot] if slot in held else device.allocate(sizes[slot]) for slot in program.outputs]
 
     def _number(self, compiled: Compiled, at: int, source: str) -> int:

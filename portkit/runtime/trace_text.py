@@ -20,7 +20,7 @@ def _lines(trace: Trace, sources: bool) -> Iterator[str]:
     total = sum(event.seconds for event in trace.events)
     yield f"{trace.device or 'nothing was computed'}"
     yield (
-        f"{len(trace.events)} launches of {len(trace.made)} kernels in {trace.programs} graphs: "
+        f"{len(trace.events)} launches of {len(trace.made)} kernels in {len(trace.graphs)} graphs: "
         f"{duration(total)} running, {duration(trace.compiling)} compiling"
     )
     yield ""
@@ -30,6 +30,12 @@ def _lines(trace: Trace, sources: bool) -> Iterator[str]:
         what = trace.made[event.made].outputs
         shown = what if len(what) <= _WIDTH else what[: _WIDTH - 3] + "..."
         yield f"{number:>4} {'k' + str(event.made):>6} {duration(event.seconds):>9} {rate:>7.2f}  {shown}"
+    for number, graph in enumerate(trace.graphs):
+        launches = ", ".join(f"k{event.made}" for event in trace.events if event.graph == number)
+        yield ""
+        yield f"-- graph {number}, computed by {launches or 'nothing: it was there'}"
+        yield ""
+        yield _indented(graph)
     for number, made in enumerate(trace.made):
         yield ""
         yield from _kernel(number, made, sources)

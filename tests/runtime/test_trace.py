@@ -25,7 +25,9 @@ def traced() -> Trace:
 def test_every_launch_is_recorded_with_its_kernel() -> None:
     trace = traced()
     assert len(trace.events) == 3
-    assert trace.programs == 3
+    assert len(trace.graphs) == 3
+    assert [event.graph for event in trace.events] == [0, 1, 2]
+    assert "exp" in trace.graphs[0]
     assert "exp" in trace.made[trace.events[0].made].nest
     assert trace.made[0].kernel.startswith("portkit ")
     assert all(event.seconds > 0 and event.bytes > 0 for event in trace.events)
@@ -54,7 +56,7 @@ def test_the_text_names_each_launch_and_kernel() -> None:
 def test_the_page_escapes_what_it_shows(tmp_path: Path) -> None:
     trace = Trace(device="<script>alert(1)</script>")
     trace.made.append(Made("<b>", "</pre><script>", "<i>", "&", "</details>", "<style>"))
-    trace.events.append(Event(0, 0.0, 1e-3, 8))
+    trace.events.append(Event(0, 0, 0.0, 1e-3, 8))
     write(trace, tmp_path / "trace.html")
     page = (tmp_path / "trace.html").read_text(encoding="utf-8")
     assert "alert(1)</script>" not in page
