@@ -9,13 +9,15 @@ import pytest
 from msgspec.structs import replace
 
 from portkit.compiler.evaluate import evaluate
-from portkit.compiler.graph import Source
+from portkit.compiler.graph import Source, topological
 from portkit.compiler.index import evaluate as evaluate_index
 from portkit.compiler.storage import from_device, storage, to_device
 from portkit.contract import Capabilities, Limits, Tuning, find_backend
 from portkit.runtime.buffers import Buffer, from_array
 from portkit.runtime.devices import RuntimeDevice
 from portkit.runtime.programs import compute
+from portkit.spec.types import F64, I32
+from portkit.tensor.gradient import gradients
 from tests.compiler.random_graphs import RandomGraph, random_graph
 from tests.compiler.running import BASE, CPU
 from tests.compiler.stepwise import judge, judge_nests, same
@@ -41,6 +43,16 @@ def test_nests_of_a_random_graph_compute_what_it_means(seed: int) -> None:
 def test_kernels_of_a_random_graph_compute_what_it_means(seed: int, name: str) -> None:
     graph = random_graph(1000 * (list(DEVICES).index(name) + 1) + seed)
     judge(graph.outputs, graph.contents, DEVICES[name], graph.variables)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_kernels_of_gradients_of_a_random_graph_compute_what_they_mean(seed: int) -> None:
+    graph = random_graph(300_000 + seed, 7, (F64, F64, I32), without=())
+    sources = [n for n in topological(graph.outputs) if n.op == "source"]
+    floats = [n for n in sources if n.dtype is F64]
+    found = [g for output in graph.outputs if output.dtype is F64 for g in gradients(output, floats) if g is not None]
+    exact = [g for g in found if all(n.attr != "div" for n in topological([g]))]  # ties share by division
+    judge([*exact, *sources], graph.contents, CPU, graph.variables)
 
 
 @pytest.fixture(scope="module")
