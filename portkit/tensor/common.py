@@ -205,6 +205,13 @@ def whole(name: str, what: str, value: int) -> int:
     return int(value)
 
 
+def at_least(lowest: int, name: str, **counts: int) -> None:
+    """Refuse counts that are no ints or below `lowest`, each told by its name. Raises `ShapeError`."""
+    for what, value in counts.items():
+        if whole(name, what, value) < lowest:
+            raise ShapeError(f"{name}: {what} is at least {lowest}, got {value}")
+
+
 def sequence(value: int | Sequence[int], count: int, name: str, what: str) -> tuple[int, ...]:
     """Return `count` integers from one, which stands for all, or as many. Raises `ShapeError`."""
     several = isinstance(value, Sequence) and not isinstance(value, str)

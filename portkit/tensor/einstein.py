@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from portkit.compiler.graph import Size, show
-from portkit.errors import ShapeError
+from portkit.errors import ShapeError, UsageError
 from portkit.spec.types import DType
 from portkit.tensor import elementwise, movement, reductions
 from portkit.tensor.common import Operand, tensors_of
@@ -28,8 +28,11 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
 
     A letter twice in one operand takes its diagonal; "..." stands for leading axes, which broadcast; without "->" the
     letters that occur once are kept, in alphabetical order. More than two operands are multiplied from left to right.
-    Raises `ShapeError` for an equation that does not fit, `DTypeError`, `DeviceMismatch`.
+    Raises `UsageError` for an equation that is no text, `ShapeError` for one that does not fit, `DTypeError`,
+    `DeviceMismatch`.
     """
+    if not isinstance(equation, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"einsum: the equation comes first and is text such as 'ij,jk->ik', got {equation!r}")
     tensors = tensors_of("einsum", *operands)
     terms, result = _parse(equation, tensors)
     _check_extents(equation, terms, tensors)

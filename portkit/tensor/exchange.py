@@ -27,8 +27,10 @@ _VERSIONED = (1, 0)
 def from_numpy(array: NDArray[Any], device: str | None = None) -> Tensor:
     """Return a tensor of an array's elements, in place where that can be; `Tensor(array)` always copies.
 
-    Raises `DTypeError` for a dtype of no number format.
+    Raises `DTypeError` for what is no array, or has a dtype of no number format.
     """
+    if not isinstance(array, (np.ndarray, np.generic)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DTypeError(f"from_numpy takes a NumPy array, got {type(array).__name__}; make a tensor with Tensor(...)")
     return Tensor.of(source_of(array), device or DEFAULT_DEVICE)
 
 
@@ -37,6 +39,8 @@ def from_dlpack(array: Any, device: str | None = None) -> Tensor:
 
     Raises `DTypeError` where NumPy cannot take it, saying why.
     """
+    if not hasattr(array, "__dlpack__"):
+        raise DTypeError(f"from_dlpack takes what has __dlpack__, got {type(array).__name__}; use Tensor(...)")
     try:
         return from_numpy(np.from_dlpack(array), device)
     except (BufferError, RuntimeError) as error:

@@ -373,11 +373,17 @@ def _places(name: str, x: Tensor, item: Any) -> Tensor:
     if is_tensor(item):
         index = item
     elif isinstance(item, (np.ndarray, np.integer, int, list, range)) and not isinstance(item, bool):
-        array = np.asarray(item)
-        index = x.wrap(source_of(host_array(item if array.size else array.astype(np.int32))))
+        index = x.wrap(source_of(_numbers(name, item)))
     else:
         raise AxisError(f"{name}: an index is an int, slice, None, '...' or tensor of ints, got {item!r}")
     same_device(name, x, index)
     if index.dtype is BOOL:
         raise DTypeError(f"{name}: a mask has no size that is known; use masked_select(mask, size=...) or where")
     return index
+
+
+def _numbers(name: str, item: Any) -> NDArray[Any]:
+    try:
+        return host_array(item) if np.size(item) else np.zeros(np.shape(item), np.int32)
+    except ValueError:
+        raise ShapeError(f"{name}: the index {item!r} is ragged; give lists of one length at each depth") from None

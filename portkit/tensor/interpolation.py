@@ -6,6 +6,7 @@ Positions are exact ratios of integers, so that they are the same on every backe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -62,10 +63,16 @@ def _sizes(
         raise UsageError("interpolate: give either size or scale")
     if size is not None:
         return sequence(size, len(extents), "interpolate", "size")
-    factors = (scale,) * len(extents) if isinstance(scale, (int, float)) else tuple(scale or ())
+    factors = tuple(scale) if isinstance(scale, Sequence) else (scale,) * len(extents)
     if len(factors) != len(extents):
         raise ShapeError(f"interpolate of {show(x.shape)}: scale needs one number or {len(extents)}, got {scale}")
-    return tuple(int(n * f) for n, f in zip(extents, factors, strict=True))
+    return tuple(int(n * _factor(x, f)) for n, f in zip(extents, factors, strict=True))
+
+
+def _factor(x: Tensor, factor: object) -> float:
+    if not isinstance(factor, (int, float)) or not 0 < factor < math.inf:
+        raise ShapeError(f"interpolate of {show(x.shape)}: a scale is a finite number above 0, got {factor!r}")
+    return factor
 
 
 def _nearest(x: Tensor, axis: int, count: int, align_corners: bool) -> Tensor:

@@ -18,6 +18,7 @@ from portkit.errors import AxisError, ShapeError
 from portkit.spec.types import BOOL, I32, encode
 from portkit.tensor.common import (
     Axes,
+    at_least,
     axes_of,
     broadcast_node,
     broadcast_shapes,
@@ -268,14 +269,20 @@ def diagonal(x: Tensor, axis0: int = -2, axis1: int = -1) -> Tensor:
 
 def pad(x: Tensor, widths: Sequence[tuple[Size, Size]], value: Scalar = 0) -> Tensor:
     """Return x with (before, after) elements of `value` around it, one pair for each axis. Raises `ShapeError`."""
+    if not isinstance(widths, Sequence) or not all(isinstance(w, Sequence) and len(w) == 2 for w in widths):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ShapeError(f"pad of {show(x.shape)} needs (before, after) for each of its {x.ndim} axes, got {widths!r}")
     constant("pad", value, x.dtype)
     bits = encode(x.dtype, bool(value) if x.dtype is BOOL else value)
     return x.wrap(graph.pad(x.node, tuple(widths), bits))
 
 
 def dilate(x: Tensor, steps: Sequence[int]) -> Tensor:
-    """Return x with step - 1 zeros between the elements of each axis: what a slice with that step undoes."""
-    for axis, step in enumerate(steps):
+    """Return x with step - 1 zeros between the elements of each axis: what a slice with that step undoes.
+
+    Raises `ShapeError`.
+    """
+    for axis, step in enumerate(sequence(steps, x.ndim, "dilate", "steps")):
+        at_least(1, "dilate", step=step)
         if step > 1:
             shape = x.shape
             apart = unsqueeze(x, axis + 1)

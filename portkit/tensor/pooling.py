@@ -29,7 +29,7 @@ def _spatial(name: str, x: Tensor, rank: int) -> range:
 
 def _rank(x: Tensor, *settings: Each) -> int:
     """Return the number of spatial axes: as many numbers as a setting has, else all axes after the second."""
-    return next((len(s) for s in settings if not isinstance(s, int)), x.ndim - 2)
+    return next((len(s) for s in settings if isinstance(s, Sequence)), x.ndim - 2)
 
 
 def _padded(x: Tensor, axes: Sequence[int], pads: Sequence[int], value: float | int | bool) -> Tensor:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Shape, Size, map_, show
 from portkit.errors import DTypeError, ShapeError, UsageError
@@ -38,8 +40,9 @@ class Generator:
 
     def seed(self, seed: int) -> None:
         """Start the stream of another seed. Raises `UsageError`."""
-        if not 0 <= seed < WORDS * WORDS:
-            raise UsageError(f"a seed is an integer from 0 to 2^64-1, got {seed}")
+        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < WORDS * WORDS:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"seed: a seed is an integer from 0 to 2^64-1, got {seed!r}")
+        seed = int(seed)
         # Assigned to, so that what is captured draws from the new stream too.
         self._key.assign(Tensor([seed % WORDS, seed // WORDS], "u32", self.device))
         self._draws.assign(Tensor(0, "u32", self.device))
@@ -149,7 +152,9 @@ def normal(
     dtype: DTypeLike = F32,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Return mean + std * `randn`, computed in the dtype. Raises as `randn`."""
+    """Return mean + std * `randn`, computed in the dtype. Raises as `randn`, and `UsageError` for a negative std."""
+    if isinstance(std, (int, float)) and not std >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"normal: std is a number of 0 or more, got {std}; give its size without the sign")
     return randn(*shape, dtype=dtype, generator=generator) * std + mean
 
 

@@ -17,7 +17,7 @@ from portkit.compiler.graph import Size, show
 from portkit.errors import DTypeError, ShapeError
 from portkit.spec.types import BOOL, I32
 from portkit.tensor import elementwise, movement
-from portkit.tensor.common import Axes, axes_of, one_axis
+from portkit.tensor.common import Axes, axes_of, one_axis, whole
 from portkit.tensor.promotion import DTypeLike, accumulator, inexact, wide
 
 if TYPE_CHECKING:
@@ -114,9 +114,10 @@ def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
 def var(x: Tensor, axis: Axes = None, keepdims: bool = False, correction: int = 1) -> Tensor:
     """Return the sum of squared distances from the mean over axes, divided by n - correction.
 
-    In two passes; of integers as f32; infinite or NaN where n <= correction. Raises `AxisError`.
+    In two passes; of integers as f32; infinite or NaN where n <= correction. Raises `AxisError`, `ShapeError`.
     """
     axes = axes_of("var", x, axis)
+    correction = whole("var", "the correction", correction)
     dtype = inexact(x.dtype)
     x = elementwise.cast(x, wide(dtype))
     squares = sum(elementwise.square(x - mean(x, axes, keepdims=True)), axes, keepdims)
@@ -127,7 +128,7 @@ def var(x: Tensor, axis: Axes = None, keepdims: bool = False, correction: int = 
 
 
 def std(x: Tensor, axis: Axes = None, keepdims: bool = False, correction: int = 1) -> Tensor:
-    """Return the square root of `var`. Raises `AxisError`."""
+    """Return the square root of `var`. Raises `AxisError`, `ShapeError`."""
     spread = var(elementwise.cast(x, wide(inexact(x.dtype))), axis, keepdims, correction)
     return elementwise.cast(elementwise.sqrt(spread), inexact(x.dtype))
 

@@ -80,7 +80,13 @@ class Tensor(Handle):
     # --- computing ------------------------------------------------------------------------------------------------
 
     def realize(self, *others: Tensor) -> Self:
-        """Compute this tensor, and `others` with it so that they share work; return this tensor."""
+        """Compute this tensor, and `others` with it so that they share work; return this tensor.
+
+        Raises `DTypeError` where one of the others is no tensor.
+        """
+        for other in others:
+            if not is_tensor(other):
+                raise DTypeError(f"realize takes tensors, got {other!r}; give each as an argument of its own")
         realising.realise([self, *others])
         return self
 
