@@ -15,7 +15,7 @@ from portkit.runtime.programs import compute
 from portkit.runtime.replay import recorded
 from portkit.runtime.trace import active
 from portkit.tensor import tracing
-from portkit.tensor.realising import extents_of, given, realise
+from portkit.tensor.realising import extents_of, given, note_extents, realise
 from portkit.tensor.tensor import Tensor
 from portkit.tensor.trees import Tree, flatten, unflatten
 
@@ -209,6 +209,8 @@ class Capture:
             realise(waiting)
         sources = [source for source in map(_source, known) if source is not None]
         device, extents = ready.device, dict[str, int]()
+        for source in filter(None, map(_source, tensors)):  # those too that the program does not read
+            note_extents(source, extents)
         if active() is not None:  # whoever traces wants to see every kernel
             now = dict(zip(ready.stand_ins, sources, strict=True))
             outputs = compute(device, list(self._outputs), lambda s: given(now.get(s, s), device, extents), extents)

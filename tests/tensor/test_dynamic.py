@@ -12,6 +12,7 @@ from portkit.runtime import programs
 from portkit.tensor import Tensor
 from portkit.tensor import functional as F
 from portkit.tensor.dynamic import Dimension, dynamic
+from portkit.tensor.jit import jit
 
 N = Dimension("n", 1, 40)
 SIZES = (1, 3, 16, 17, 40)
@@ -73,3 +74,13 @@ def test_an_extent_outside_the_bounds_is_refused() -> None:
 def test_an_axis_out_of_range_is_refused() -> None:
     with pytest.raises(AxisError, match="axis 2"):
         dynamic(Tensor(numbers(4, 2)), 2, N)
+
+
+def test_a_captured_function_knows_an_extent_that_it_does_not_read() -> None:
+    @jit
+    def nothing(x: Tensor) -> Tensor:
+        return x - x
+
+    for size in (3, 5):
+        found = nothing(dynamic(Tensor(np.arange(size, dtype=np.int32)), 0, N))
+        np.testing.assert_array_equal(found.numpy(), np.zeros(size, np.int32))
