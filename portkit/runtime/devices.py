@@ -17,7 +17,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from portkit.contract import Backend, Capabilities, Device, DeviceInfo, find_backend
+from portkit.contract import Backend, Capabilities, Device, DeviceInfo, find_backend, installed_backends
 from portkit.errors import DeviceLost
 from portkit.runtime.buffers import Buffer
 from portkit.runtime.kernels import Kernels
@@ -73,7 +73,10 @@ class RuntimeDevice:
         if not self._open:
             raise DeviceLost(f"device {self.name} is closed; open it again")
         if os.getpid() != self._owner:
-            raise DeviceLost(f"device {self.name} was opened before a fork; open it again in this process")
+            raise DeviceLost(
+                f"device {self.name} was opened before a fork, and what it holds, tensors too, stays with the parent; "
+                "start processes by spawn, or make the tensor here from what .numpy() gave before the fork"
+            )
 
     def allocate(self, size: int) -> Buffer:
         """Return a buffer of `size` bytes with any contents. Raises `OutOfMemory`, `DeviceLost`."""
@@ -130,6 +133,11 @@ _opening = threading.RLock()
 def default_name() -> str:
     """Return the backend that is used where none is named: that in PORTKIT_DEVICE, else cpu."""
     return os.environ.get(VARIABLE, "") or DEFAULT
+
+
+def device_names() -> list[str]:
+    """Return the names of the installed backends, without importing any."""
+    return list(installed_backends())
 
 
 def open_device(name: str | None = None) -> RuntimeDevice:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, Shape, Size, Source
-from portkit.errors import DTypeError, ShapeError
+from portkit.errors import DTypeError, ShapeError, UsageError
 from portkit.runtime.buffers import aligned
 from portkit.runtime.devices import default_name
 from portkit.spec.types import BOOL, DTYPES, I32, DType
@@ -22,6 +22,13 @@ Array: TypeAlias = NDArray[Any]
 
 DEFAULT_DEVICE = default_name()
 """Where tensors are that name no device; the environment is read once."""
+
+
+def device_name(device: str | None) -> str:
+    """Return the name of a device, by default that of the default one. Raises `UsageError` for what is no name."""
+    if device is not None and not isinstance(device, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"a device is named by the name of its backend, such as {DEFAULT_DEVICE!r}, got {device!r}")
+    return device or DEFAULT_DEVICE
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,8 @@ def _check_channels(
 def _check_reach(name: str, x: Tensor, padded: Tensor, kernel: Sequence[int], gaps: Sequence[int]) -> None:
     for axis, (k, d) in enumerate(zip(kernel, gaps, strict=True), 2):
         n = padded.shape[axis]
+        if k < 1:
+            raise ShapeError(f"{name}: a kernel of {k} on axis {axis} has no elements; give the weight at least 1")
         if isinstance(n, int) and n < d * (k - 1) + 1:
             raise ShapeError(
                 f"{name}: a kernel of {k} dilated by {d} does not fit axis {axis} of {show(x.shape)}, padded to {n}"
@@ -178,6 +180,11 @@ def conv_transpose(
     _check_channels(name, x, weight, bias, groups, channels // max(groups, 1), inner * groups)
     steps, gaps = sequence(stride, rank, name, "stride"), sequence(dilation, rank, name, "dilation")
     pads, extra = sequence(padding, rank, name, "padding"), sequence(output_padding, rank, name, "output_padding")
+    if any(not 0 <= e < max(s, d) for e, s, d in zip(extra, steps, gaps, strict=True)):
+        raise ShapeError(
+            f"{name}: output_padding {list(extra)} is from 0 to below the larger of stride {list(steps)} and "
+            f"dilation {list(gaps)}; pad the result instead"
+        )
     kernel = [static(name, weight, a) for a in range(2, rank + 2)]
     spread = movement.dilate(x, (1, 1, *steps))
     reach = [d * (k - 1) for d, k in zip(gaps, kernel, strict=True)]

@@ -13,7 +13,7 @@ from portkit.compiler import graph
 from portkit.compiler.graph import Size, show
 from portkit.errors import DTypeError, ShapeError
 from portkit.tensor import elementwise, movement
-from portkit.tensor.base import DEFAULT_DEVICE
+from portkit.tensor.base import device_name
 from portkit.tensor.common import constant, is_scalar, one_axis, whole
 from portkit.tensor.promotion import DEFAULT_FLOAT, DTypeLike, Scalar, as_dtype, promote
 from portkit.tensor.tensor import Tensor
@@ -32,7 +32,7 @@ def full(
     if any(isinstance(n, int) and n < 0 for n in extents):
         raise ShapeError(f"full: shape {show(extents)} has a negative extent")
     wanted = promote((), [value]) if dtype is None else as_dtype(dtype)
-    return Tensor.of(constant("full", value, wanted, extents), device or DEFAULT_DEVICE)
+    return Tensor.of(constant("full", value, wanted, extents), device_name(device))
 
 
 def zeros(*shape: Size | Sequence[Size], dtype: DTypeLike = DEFAULT_FLOAT, device: str | None = None) -> Tensor:
@@ -73,7 +73,7 @@ def arange(
     Raises `ShapeError` for a step of 0, `DTypeError` for numbers that do not fit.
     """
     if not isinstance(start, (bool, int, float)):
-        places = Tensor.of(graph.iota(start), device or DEFAULT_DEVICE)
+        places = Tensor.of(graph.iota(start), device_name(device))
         return places if dtype is None else places.cast(dtype)
     if stop is None:
         start, stop = 0, start
@@ -81,7 +81,7 @@ def arange(
         raise ShapeError(f"arange from {start} to {stop}: the step is 0")
     wanted = promote((), [start, stop, step]) if dtype is None else as_dtype(dtype)
     count = max(0, math.ceil((stop - start) / step))
-    places = Tensor.of(graph.iota(count), device or DEFAULT_DEVICE).cast(wanted)
+    places = Tensor.of(graph.iota(count), device_name(device)).cast(wanted)
     if wanted.name == "bool":
         raise DTypeError("arange has no bool sequence; give dtype='i32'")
     scaled = places if step == 1 else elementwise.mul(places, step)
@@ -143,6 +143,7 @@ def one_hot(x: Tensor, count: int, dtype: DTypeLike = DEFAULT_FLOAT) -> Tensor:
 
 def _below(name: str, x: Tensor, offset: int) -> Tensor:
     """Return where the column is at most the row plus an offset, for the last two axes."""
+    whole(name, "the offset", offset)
     rows, columns = x.shape[one_axis(name, x, -2)], x.shape[-1]
     down = arange(rows, device=x.device).unsqueeze(1)
     across = arange(columns, device=x.device).unsqueeze(0)

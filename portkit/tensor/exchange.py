@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portkit.errors import DTypeError
-from portkit.tensor.base import DEFAULT_DEVICE, source_of
+from portkit.tensor.base import device_name, source_of
 from portkit.tensor.realising import contents
 from portkit.tensor.tensor import Tensor
 
@@ -31,7 +31,7 @@ def from_numpy(array: NDArray[Any], device: str | None = None) -> Tensor:
     """
     if not isinstance(array, (np.ndarray, np.generic)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError(f"from_numpy takes a NumPy array, got {type(array).__name__}; make a tensor with Tensor(...)")
-    return Tensor.of(source_of(array), device or DEFAULT_DEVICE)
+    return Tensor.of(source_of(array), device_name(device))
 
 
 def from_dlpack(array: Any, device: str | None = None) -> Tensor:

@@ -65,7 +65,7 @@ def _sizes(
         return sequence(size, len(extents), "interpolate", "size")
     factors = tuple(scale) if isinstance(scale, Sequence) else (scale,) * len(extents)
     if len(factors) != len(extents):
-        raise ShapeError(f"interpolate of {show(x.shape)}: scale needs one number or {len(extents)}, got {scale}")
+        raise ShapeError(f"interpolate of {show(x.shape)}: scale needs one number or {len(extents)}, got {scale!r}")
     return tuple(int(n * _factor(x, f)) for n, f in zip(extents, factors, strict=True))
 
 

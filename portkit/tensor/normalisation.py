@@ -26,6 +26,8 @@ def softmax(x: Tensor, axis: Axes = -1) -> Tensor:
     Raises `AxisError`.
     """
     axes = axes_of("softmax", x, axis)
+    if x.size == 0:
+        return x
     powers = e.exp(x - e.detach(reductions.max(x, axes, keepdims=True)))
     # One reciprocal a row: a division for each element would take as long as its exponential.
     return powers * e.reciprocal(reductions.sum(powers, axes, keepdims=True))
@@ -35,6 +37,8 @@ def softmax(x: Tensor, axis: Axes = -1) -> Tensor:
 def log_softmax(x: Tensor, axis: Axes = -1) -> Tensor:
     """Return the logarithm of `softmax`, without underflow. Raises `AxisError`."""
     axes = axes_of("log_softmax", x, axis)
+    if x.size == 0:
+        return x
     shifted = x - e.detach(reductions.max(x, axes, keepdims=True))
     return shifted - e.log(reductions.sum(e.exp(shifted), axes, keepdims=True))
 
@@ -59,6 +63,14 @@ def _last_axes(name: str, x: Tensor, shape: Size | Sequence[Size]) -> tuple[int,
     return tuple(range(x.ndim - len(extents), x.ndim))
 
 
+def _check_extents(name: str, extents: Sequence[Size], **parameters: Tensor | None) -> None:
+    """Refuse weights and biases of another shape than the normalised one, told by their names. Raises `ShapeError`."""
+    for what, p in parameters.items():
+        if p is not None and p.shape != tuple(extents):
+            told = f"{what} {show(p.shape)} does not have the normalised shape {show(tuple(extents))}"
+            raise ShapeError(f"{name}: {told}; reshape or expand it")
+
+
 @in_wide
 def layer_norm(
     x: Tensor,
@@ -71,7 +83,9 @@ def layer_norm(
 
     Raises `ShapeError`. Source: J. Ba et al., "Layer Normalization", 2016.
     """
-    return _scaled(_standardised(x, _last_axes("layer_norm", x, shape), epsilon), weight, bias)
+    axes = _last_axes("layer_norm", x, shape)
+    _check_extents("layer_norm", [x.shape[a] for a in axes], weight=weight, bias=bias)
+    return _scaled(_standardised(x, axes, epsilon), weight, bias)
 
 
 @in_wide
@@ -83,6 +97,7 @@ def rms_norm(
     Raises `ShapeError`. Source: B. Zhang, R. Sennrich, "Root Mean Square Layer Normalization", 2019.
     """
     axes = _last_axes("rms_norm", x, x.shape[one_axis("rms_norm", x, -1)] if shape is None else shape)
+    _check_extents("rms_norm", [x.shape[a] for a in axes], weight=weight)
     return _scaled(x * e.rsqrt(reductions.mean(e.square(x), axes, keepdims=True) + epsilon), weight, None)
 
 

@@ -18,7 +18,7 @@ from portkit.compiler.graph import Node, Shape, Size, map_, show
 from portkit.errors import DTypeError, ShapeError, UsageError
 from portkit.spec.types import F32, F64, I32, U32, DType
 from portkit.tensor import pending, threefry
-from portkit.tensor.base import DEFAULT_DEVICE
+from portkit.tensor.base import device_name
 from portkit.tensor.movement import sizes
 from portkit.tensor.promotion import DTypeLike, as_dtype, wide
 from portkit.tensor.tensor import Tensor
@@ -33,7 +33,7 @@ class Generator:
 
     def __init__(self, seed: int = 0, device: str | None = None) -> None:
         """Start the stream of a seed, 0 .. 2^64-1. Raises `UsageError` for another."""
-        self.device = device or DEFAULT_DEVICE
+        self.device = device_name(device)
         self._key = Tensor([0, 0], "u32", self.device)
         self._draws = Tensor(0, "u32", self.device)
         self.seed(seed)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from portkit.runtime.devices import RuntimeDevice
     from portkit.tensor.tensor import Tensor
 
+MAX_RANK = 64
+"""Axes of an array in NumPy."""
+
 
 def realise(tensors: Sequence[Tensor]) -> None:
     """Compute tensors together, so that they share work; each becomes the source of its own contents.
@@ -87,8 +90,11 @@ def buffer_of(source: Source, device: RuntimeDevice) -> Buffer:
 def contents(tensor: Tensor) -> NDArray[Any]:
     """Return the elements as an array of the host, computed if need be; it is not to be written to.
 
-    Raises `TensorError` while a function is captured for what depends on its arguments.
+    Raises `TensorError` while a function is captured for what depends on its arguments, `ShapeError` for more axes than
+    arrays have.
     """
+    if tensor.ndim > MAX_RANK:
+        raise ShapeError(f"a tensor of rank {tensor.ndim} is no array, which has at most {MAX_RANK} axes; reshape it")
     if tracing.current() is not None:
         tracing.check_known([tensor.node])
     _realise([tensor])

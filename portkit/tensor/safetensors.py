@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from portkit.errors import SchemaError, UsageError, near_names
+from portkit.errors import DTypeError, SchemaError, UsageError, near_names
 from portkit.spec.types import (
     BF16,
     BOOL,
@@ -74,20 +74,25 @@ def load(path: str | Path, *, device: str | None = None) -> dict[str, Tensor]:
 
     Raises `UsageError` for a file that cannot be read, `SchemaError` for one that does not fit the format.
     """
-    from portkit.tensor.base import DEFAULT_DEVICE, source_of
+    from portkit.tensor.base import device_name, source_of
     from portkit.tensor.tensor import Tensor
 
     arrays, _ = read(path)
-    return {name: Tensor.of(source_of(array, name), device or DEFAULT_DEVICE) for name, array in arrays.items()}
+    return {name: Tensor.of(source_of(array, name), device_name(device)) for name, array in arrays.items()}
 
 
 def save(tensors: Mapping[str, Tensor], path: str | Path, *, metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors to a file, computing those that wait; an old file is replaced only when the new one is whole.
 
-    Raises `UsageError` for a file that cannot be written or the reserved name `__metadata__`.
+    Raises `UsageError` for a file that cannot be written or the reserved name `__metadata__`, `DTypeError` for other
+    than tensors.
     """
+    from portkit.tensor.common import is_tensor
     from portkit.tensor.realising import realise
 
+    for name, value in tensors.items():
+        if not is_tensor(value):
+            raise DTypeError(f"save: {name!r} is a {type(value).__name__}; make a tensor of it with Tensor(...)")
     realise(list(tensors.values()))
     write({name: tensor.numpy() for name, tensor in tensors.items()}, path, metadata=metadata)
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portkit.compiler.graph import Node, show
-from portkit.errors import DTypeError, ShapeError, TensorError
+from portkit.errors import DTypeError, ShapeError, TensorError, UsageError, near_names
+from portkit.runtime.devices import device_names
 from portkit.spec.types import DTYPES
 from portkit.tensor import (
     activations,
@@ -25,7 +26,7 @@ from portkit.tensor import (
     sorting,
     tracing,
 )
-from portkit.tensor.base import DEFAULT_DEVICE, Handle, host_array, source_of
+from portkit.tensor.base import DEFAULT_DEVICE, Handle, device_name, host_array, source_of
 from portkit.tensor.common import Operand, is_operand, is_tensor, nodes_of
 from portkit.tensor.leaves import computed
 from portkit.tensor.promotion import DTypeLike
@@ -39,6 +40,14 @@ def _plain(array: NDArray[Any]) -> NDArray[Any]:
         return array
     with np.errstate(invalid="ignore"):
         return array.astype(np.float64)
+
+
+def _check_installed(name: str) -> None:
+    """Refuse early what would be refused when it is computed, without importing a backend. Raises `UsageError`."""
+    backends = device_names()
+    if name not in backends and ":" not in name:
+        near = near_names(name, [*backends, *_DTYPE_NAMES])
+        raise UsageError(f"to: {name!r} is no dtype and no installed backend; installed: {', '.join(backends)}{near}")
 
 
 class Tensor(Handle):
@@ -70,7 +79,7 @@ class Tensor(Handle):
             device = device or data.device
         else:
             self._node = source_of(host_array(data, dtype))
-        self._device = device or DEFAULT_DEVICE
+        self._device = device_name(device)
         self._requires_grad = False
         self._grad = None
         tracing.made(self)
@@ -139,11 +148,15 @@ class Tensor(Handle):
         return HOST
 
     def to(self, target: str | DTypeLike) -> Tensor:
-        """Return this tensor in another dtype, or on another device, to which a computed copy is made."""
+        """Return this tensor in another dtype, or on another device, to which a computed copy is made.
+
+        Raises `DTypeError`, and `UsageError` for a name of neither.
+        """
         if not isinstance(target, str) or target in _DTYPE_NAMES:
             return elementwise.cast(self, target)
         if target == self.device:
             return self
+        _check_installed(target)
         return Tensor.of(source_of(realising.contents(self)), target)
 
     # --- gradients ------------------------------------------------------------------------------------------------

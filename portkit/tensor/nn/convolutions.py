@@ -9,13 +9,27 @@ from collections.abc import Sequence
 from math import prod
 from typing import ClassVar
 
+from portkit.errors import ShapeError
 from portkit.tensor import convolution
+from portkit.tensor.common import at_least, sequence
 from portkit.tensor.nn import init
 from portkit.tensor.nn.module import Module
 from portkit.tensor.promotion import DTypeLike
 from portkit.tensor.tensor import Tensor
 
 Each = int | Sequence[int]
+
+
+def _checked(name: str, rank: int, inputs: int, outputs: int, kernel: Each, groups: int) -> tuple[int, ...]:
+    """Return the kernel's extents. Raises `ShapeError` where there is no such convolution."""
+    sizes = sequence(kernel, rank, name, "kernel")
+    for k in sizes:
+        at_least(1, name, kernel=k)
+    at_least(0, name, inputs=inputs, outputs=outputs)
+    at_least(1, name, groups=groups)
+    if inputs % groups or outputs % groups:
+        raise ShapeError(f"{name}: {inputs} inputs and {outputs} outputs do not divide into {groups} groups")
+    return sizes
 
 
 class _Convolution(Module):
@@ -33,8 +47,8 @@ class _Convolution(Module):
         bias: bool = True,
         dtype: DTypeLike = "f32",
     ) -> None:
-        """Draw weight and bias evenly up to 1/sqrt(the elements of a window)."""
-        sizes = (kernel,) * self.rank if isinstance(kernel, int) else tuple(kernel)
+        """Draw weight and bias evenly up to 1/sqrt(the elements of a window). Raises `ShapeError`."""
+        sizes = _checked(type(self).__name__, self.rank, inputs, outputs, kernel, groups)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         window = inputs // groups * prod(sizes)
         self.weight = init.by_inputs((outputs, inputs // groups, *sizes), window, dtype)
@@ -86,8 +100,11 @@ class _ConvTranspose(Module):
         dilation: Each = 1,
         dtype: DTypeLike = "f32",
     ) -> None:
-        """Draw weight and bias evenly up to 1/sqrt(outputs / groups * the elements of the kernel)."""
-        sizes = (kernel,) * self.rank if isinstance(kernel, int) else tuple(kernel)
+        """Draw weight and bias evenly up to 1/sqrt(outputs / groups * the elements of the kernel).
+
+        Raises `ShapeError`.
+        """
+        sizes = _checked(type(self).__name__, self.rank, inputs, outputs, kernel, groups)
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.dilation, self.groups = dilation, groups
         window = outputs // groups * prod(sizes)

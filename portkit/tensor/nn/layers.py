@@ -7,6 +7,7 @@ from typing import Any
 
 from portkit.errors import UsageError
 from portkit.tensor import activations, indexing, interpolation, normalisation, pooling, products, random
+from portkit.tensor.common import at_least
 from portkit.tensor.nn import init
 from portkit.tensor.nn.module import Module
 from portkit.tensor.promotion import DTypeLike, as_dtype, wide
@@ -20,7 +21,8 @@ class Linear(Module):
     """x @ weight.T + bias, for x (..., inputs): weight (outputs, inputs), bias (outputs,)."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True, dtype: DTypeLike = "f32") -> None:
-        """Draw weight and bias evenly up to 1/sqrt(inputs)."""
+        """Draw weight and bias evenly up to 1/sqrt(inputs). Raises `ShapeError` for negative counts."""
+        at_least(0, "Linear", inputs=inputs, outputs=outputs)
         self.weight = init.by_inputs((outputs, inputs), inputs, dtype)
         self.bias = init.by_inputs((outputs,), inputs, dtype) if bias else None
 
