@@ -124,7 +124,7 @@ def dropout(x: Tensor, noise: Tensor, rate: float = 0.5) -> Tensor:
 
     `noise` is uniform in 0 .. 1 and broadcasts to x. Raises `UsageError` for a rate outside 0 .. 1, `ShapeError`.
     """
-    if not 0.0 <= rate <= 1.0:
-        raise UsageError(f"dropout: the rate is a share from 0 to 1, got {rate}")
+    if not isinstance(rate, (int, float)) or not 0.0 <= rate <= 1.0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"dropout: the rate is a share from 0 to 1, got {rate!r}")
     scaled = x * (1.0 / (1.0 - rate) if rate < 1.0 else 0.0)
     return e.where(noise >= rate, scaled, 0.0)

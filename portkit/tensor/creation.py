@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from portkit.compiler import graph
 from portkit.compiler.graph import Size, show
+from portkit.compiler.index import Expr
 from portkit.errors import DTypeError, ShapeError
 from portkit.tensor import elementwise, movement
 from portkit.tensor.base import device_name
@@ -72,13 +73,15 @@ def arange(
     Each is start + i * step, computed in the dtype. `arange(n)` takes a dynamic extent too.
     Raises `ShapeError` for a step of 0, `DTypeError` for numbers that do not fit.
     """
-    if not isinstance(start, (bool, int, float)):
+    if isinstance(start, Expr):
         places = Tensor.of(graph.iota(start), device_name(device))
         return places if dtype is None else places.cast(dtype)
     if stop is None:
         start, stop = 0, start
-    if step == 0:
-        raise ShapeError(f"arange from {start} to {stop}: the step is 0")
+    if step == 0 or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in (start, stop, step)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ShapeError(
+            f"arange from {start!r} to {stop!r} by {step!r}: these are finite numbers of Python, the step not 0"
+        )
     wanted = promote((), [start, stop, step]) if dtype is None else as_dtype(dtype)
     count = max(0, math.ceil((stop - start) / step))
     places = Tensor.of(graph.iota(count), device_name(device)).cast(wanted)

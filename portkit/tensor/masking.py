@@ -9,7 +9,7 @@ from portkit.compiler.graph import show
 from portkit.errors import DTypeError, ShapeError
 from portkit.spec.types import BOOL
 from portkit.tensor import elementwise, movement, scans
-from portkit.tensor.common import Operand, broadcast_shapes, constant, same_device
+from portkit.tensor.common import Operand, at_least, broadcast_shapes, constant, same_device
 
 if TYPE_CHECKING:
     from portkit.tensor.tensor import Tensor
@@ -33,8 +33,7 @@ def masked_select(x: Tensor, mask: Tensor, size: int) -> Tensor:
     same_device("masked_select", x, mask)
     if mask.dtype is not BOOL:
         raise DTypeError(f"masked_select needs a bool mask, got {mask.dtype}; compare first")
-    if size < 0:
-        raise ShapeError(f"masked_select of {show(x.shape)}: the size is not negative, got {size}")
+    at_least(0, "masked_select", size=size)
     shape = broadcast_shapes("masked_select", x.shape, mask.shape)
     flat, chosen = (movement.flatten(movement.expand(t, shape)) for t in (x, mask))
     places = elementwise.where(chosen, scans.cumsum(chosen, 0) - 1, -1)
@@ -49,6 +48,7 @@ def nonzero(x: Tensor, size: int) -> Tensor:
     """
     if x.ndim == 0:
         raise ShapeError("nonzero needs at least one axis, got (); reshape it to (1,)")
+    at_least(0, "nonzero", size=size)
     mask = elementwise.cast(x, BOOL)
     places = movement.reshape(mask.wrap(graph.iota(x.size)), x.shape)
     flat = masked_select(places + 1, mask, size) - 1

@@ -19,6 +19,7 @@ from portkit.errors import ShapeError, UsageError
 from portkit.spec.types import F32, DType
 from portkit.tensor import creation, movement, pending
 from portkit.tensor.autograd import no_grad
+from portkit.tensor.common import is_tensor
 from portkit.tensor.promotion import wide
 from portkit.tensor.realising import realise
 from portkit.tensor.tensor import Tensor
@@ -39,6 +40,8 @@ class Optimizer(ABC):
         if not self.parameters:
             raise UsageError("an optimizer needs parameters, got none")
         for n, p in enumerate(self.parameters):
+            if not is_tensor(p):
+                raise UsageError(f"parameter {n} is a {type(p).__name__}; give tensors, such as module.parameters()")
             if not p.requires_grad:
                 raise UsageError(
                     f"parameter {n} of shape {show(p.shape)} has no requires_grad; set it, or leave it out"

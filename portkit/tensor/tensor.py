@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -42,6 +43,7 @@ def _plain(array: NDArray[Any]) -> NDArray[Any]:
         return array.astype(np.float64)
 
 
+@lru_cache(maxsize=64)  # of names that passed: a look at what is installed takes over a millisecond
 def _check_installed(name: str) -> None:
     """Refuse early what would be refused when it is computed, without importing a backend. Raises `UsageError`."""
     backends = device_names()

@@ -251,7 +251,7 @@ ERRORS: dict[str, tuple[Callable[[Tensor], object], type[Exception], str]] = {
     "take": (lambda x: x.take(Tensor([0]), 2), AxisError, "take: axis 2 is out of range"),
     "embedding": (lambda x: indexing.embedding(x[0], x), ShapeError, r"embedding needs weights \(v, d\), got \(3,\)"),
     "select": (lambda x: x.masked_select(x, 3), DTypeError, "masked_select needs a bool mask, got i32; compare first"),
-    "select size": (lambda x: x.masked_select(x > 0, -1), ShapeError, "the size is not negative"),
+    "select size": (lambda x: x.masked_select(x > 0, -1), ShapeError, "masked_select: size is at least 0, got -1"),
     "fill": (lambda x: x.masked_fill(x, 3), DTypeError, "masked_fill needs a bool mask"),
     "nonzero": (lambda x: masking.nonzero(x.sum(), 3), ShapeError, "nonzero needs at least one axis"),
 }  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from portkit.errors import DTypeError, ShapeError, UsageError
-from portkit.tensor import creation, functional, movement, nn, random, safetensors
+from portkit.tensor import creation, functional, movement, nn, optim, random, safetensors
 from portkit.tensor.einstein import einsum
 from portkit.tensor.exchange import from_dlpack, from_numpy
 from portkit.tensor.tensor import Tensor
@@ -44,6 +44,11 @@ REFUSED: dict[str, tuple[Callable[[], object], type[UsageError], str]] = {
     "a number to compute": (lambda: X.realize(wrong(5)), DTypeError, "realize takes tensors, got 5"),
     "a seed of text": (lambda: random.seed(wrong("a")), UsageError, "seed: .* integer from 0 to .*got 'a'"),
     "a negative std": (lambda: random.normal(2, std=-1.0), UsageError, "normal: std is .* got -1.0; give"),
+    "places up to NaN": (lambda: creation.arange(math.nan), ShapeError, "arange from 0 to nan by 1: .* finite numbers"),
+    "places up to text": (lambda: creation.arange(wrong("a")), ShapeError, "arange from 0 to 'a' by 1: .* finite"),
+    "a number for a parameter": (lambda: optim.SGD(wrong([5]), 0.1), UsageError, "parameter 0 is a int; give tensors"),
+    "a size of text": (lambda: X.nonzero(wrong("a")), ShapeError, "nonzero: size is an int, got 'a'"),
+    "a rate of text": (lambda: functional.dropout(X, X, wrong("a")), UsageError, "dropout: the rate is .* got 'a'"),
     "a broken offset": (lambda: creation.tril(X, wrong(1.5)), ShapeError, "tril: the offset is an int, got 1.5"),
     "a device by number": (lambda: Tensor([1.0], device=wrong(5)), UsageError, "device is named by .* got 5"),
     "zeros on a number": (lambda: creation.zeros(2, device=wrong(5)), UsageError, "device is named by .* got 5"),
