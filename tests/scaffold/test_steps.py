@@ -132,7 +132,7 @@ def test_the_compiler_half_can_be_pointed_at_another_target(port: Port) -> None:
 def test_every_conform_command_of_the_readme_selects_cases(readme: str, capabilities: Capabilities) -> None:
     commands = conform_commands(readme)
     assert len(commands) > len(STEPS)
-    cases = collect(capabilities)
+    cases = collect(capabilities, "compute")
     assert [command for command in commands if not select(cases, Tier.STANDARD, patterns(command))] == []
 
 
