@@ -11,8 +11,8 @@ from portkit.compiler.build import build_nest
 from portkit.compiler.facts import FusionLimits, through
 from portkit.compiler.fuse import fuse
 from portkit.compiler.generate import Generated, generate
-from portkit.compiler.graph import Node, Source, unmarked
-from portkit.compiler.index import Expr, Index
+from portkit.compiler.graph import Node, Source, count, unmarked
+from portkit.compiler.index import Index
 from portkit.compiler.key import nest_key
 from portkit.compiler.legalise import legalise
 from portkit.compiler.nest import Nest
@@ -50,7 +50,8 @@ def compile_graph(outputs: Sequence[Node], capabilities: Capabilities) -> Compil
     wanted = split_reductions(folded, limits.rows)
     groups = fuse(wanted, limits, inside_attention(wanted))
     nests = [build_nest(group) for group in groups]
-    kernels = [_kernel(nest, capabilities) for nest in nests]
+    device = repr(capabilities)
+    kernels = [_kernel(nest, capabilities, device) for nest in nests]
     return _assemble(wanted, nests, kernels, capabilities)
 
 
@@ -68,10 +69,13 @@ _lowered: OrderedDict[tuple[Any, str], tuple[Kernel, Generated, tuple[int, ...]]
 """The kernels of the last nests; a program in a loop whose constants change would else keep ever more."""
 
 
-def _kernel(nest: Nest, capabilities: Capabilities) -> tuple[Kernel, Generated, list[Node]]:
-    """Return the kernel of a nest, the one that an equal nest has if there is one, and the memories of this nest."""
+def _kernel(nest: Nest, capabilities: Capabilities, device: str) -> tuple[Kernel, Generated, list[Node]]:
+    """Return the kernel of a nest, the one that an equal nest has if there is one, and the memories of this nest.
+
+    `device` stands for the capabilities in keys.
+    """
     key, memories = nest_key(nest)
-    digest = (key, _identity(capabilities))
+    digest = (key, device)
     found = _lowered.get(digest)
     if found is None:
         generated = generate(nest, capabilities)
@@ -84,10 +88,6 @@ def _kernel(nest: Nest, capabilities: Capabilities) -> tuple[Kernel, Generated, 
     kernel, generated, places = found
     mine = tuple(memories[i] for i in places)
     return kernel, replace(generated, memories=mine), list(mine)
-
-
-def _identity(capabilities: Capabilities) -> str:
-    return repr(capabilities)
 
 
 def _assemble(
@@ -119,10 +119,7 @@ def _assemble(
 
 
 def _bytes(node: Node, capabilities: Capabilities) -> Index:
-    total: int | Expr = storage(node.dtype, capabilities).bytes
-    for n in node.shape:
-        total = total * n
-    return total
+    return storage(node.dtype, capabilities).bytes * count(node.shape)
 
 
 def forget() -> None:

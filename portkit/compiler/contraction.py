@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from portkit.compiler.fuse import most
+from portkit.compiler.graph import count
 from portkit.compiler.index import Axis, Expr, Index, linear, unravel
-from portkit.compiler.lower import product
 from portkit.compiler.nest import Nest, Store, Value, axes_of, indices, subvalues
 from portkit.compiler.rebase import Rebase
 from portkit.compiler.schedule import grows
@@ -123,7 +123,7 @@ def _flat(axes: Sequence[Axis], replaced: dict[Axis, Index]) -> Axis:
     if len(axes) == 1:
         return axes[0]
     extents = [a.extent for a in axes]
-    flat = Axis(product(extents))
+    flat = Axis(count(extents))
     replaced.update(zip(axes, unravel(flat, extents), strict=True))
     return flat
 

@@ -88,6 +88,14 @@ class Emitter:
             return self.i32(expression)
         return self._sum(expression, None)
 
+    def count(self, extent: Index) -> int | Reg:
+        """Return an extent as the count of a loop: a literal where it is known."""
+        return extent if isinstance(extent, int) else self.index(extent)
+
+    def combine(self, kind: str, a: Reg, b: Reg) -> Reg:
+        """Return one step of a fold."""
+        return self.b.op(kind if kind in ("add", "mul") else f"reduce.{kind}", a, b)
+
     def indices(self, expression: Index) -> Reg:
         """Return an index expression as a vector, one for each lane."""
         if self.vector is None or self.vector not in axes_of(expression):

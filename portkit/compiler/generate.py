@@ -9,13 +9,13 @@ from portkit.compiler.attention import find_attention, schedule_online
 from portkit.compiler.emit import Emitter, stored_dtype
 from portkit.compiler.features import Features
 from portkit.compiler.graph import Node
-from portkit.compiler.index import Axis, Expr, Variable, leaves
+from portkit.compiler.index import Expr, Variable, leaves
 from portkit.compiler.lower import lower_rows
 from portkit.compiler.lower_online import lower_online
 from portkit.compiler.lower_sequence import lower_sequence
 from portkit.compiler.lower_tiles import lower_tiles
 from portkit.compiler.merge import merge_axes
-from portkit.compiler.nest import Nest, Scan, Scatter, Value, indices, subvalues
+from portkit.compiler.nest import Nest, Scatter, indices, subvalues
 from portkit.compiler.schedule import schedule_rows, schedule_sequence
 from portkit.compiler.staging import find_staged
 from portkit.compiler.tiles import TileSchedule
@@ -81,47 +81,24 @@ def _lowering(
     return rows, lambda e: lower_rows(nest, rows, e, staged), kept
 
 
-def _roots(nest: Nest) -> list[Value]:
-    roots = [*nest.folds, *(s.value for s in nest.stores)]
-    if isinstance(nest.sequence, Scan):
-        roots.append(nest.sequence.store.value)
-    elif isinstance(nest.sequence, Scatter):
-        roots += [nest.sequence.base.value, nest.sequence.at, nest.sequence.values]
-    return roots
-
-
 def _memories(nest: Nest) -> tuple[list[Node], list[Node]]:
     """Return the stored nodes that a nest reads and those that it writes, in the order of their mention."""
-    loads = [v.attr[0] for v in subvalues(_roots(nest)) if v.op == "load"]
-    written = [s.node for s in nest.stores]
-    if isinstance(nest.sequence, Scan):
-        written.append(nest.sequence.store.node)
-    elif isinstance(nest.sequence, Scatter):
-        written.append(nest.sequence.base.node)
+    loads = [v.attr[0] for v in subvalues(nest.roots) if v.op == "load"]
+    written = [s.node for s in nest.kept]
     return list(dict.fromkeys(n for n in loads if n not in written)), list(dict.fromkeys(written))
 
 
 def _dimensions(nest: Nest, memories: Iterable[Node]) -> list[Expr]:
     """Return what the launch has to say: variables, and extents that are no plain variable."""
     found: dict[Expr, None] = {}
-
     extents = [n for node in memories for n in node.shape]
-    values = subvalues(_roots(nest))
-    expressions = [*(e for v in values for e in indices(v)), *(a.extent for a in _axes(nest, values)), *extents]
+    values = subvalues(nest.roots)
+    expressions = [*(e for v in values for e in indices(v)), *(a.extent for a in nest.axes), *extents]
     for expression in expressions:
         if isinstance(expression, Expr):
             found.update({leaf: None for leaf in sorted(leaves(expression), key=str) if isinstance(leaf, Variable)})
     found.update({n: None for n in extents if isinstance(n, Expr)})
     return list(found)
-
-
-def _axes(nest: Nest, values: Iterable[Value]) -> list[Axis]:
-    axes = [*nest.rows, *nest.inner, *(a for v in values if v.op == "fold" for a in v.attr[1])]
-    if nest.sequence is not None:
-        axes.append(nest.sequence.axis)
-    if isinstance(nest.sequence, Scatter):
-        axes.append(nest.sequence.steps)
-    return axes
 
 
 def _extent(node: Node, names: dict[Expr, str]) -> tuple[int | str, ...]:

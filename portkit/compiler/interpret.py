@@ -42,33 +42,12 @@ def interpret(
         return _Interpretation(nest, contents, variables or {}).run()
 
 
-def axes_in(nest: Nest) -> list[Axis]:
-    """Return every axis of a nest: rows, inner, that of a sequence and its steps, those of folds."""
-    found = [*nest.rows, *nest.inner]
-    if nest.sequence is not None:
-        found.append(nest.sequence.axis)
-    if isinstance(nest.sequence, Scatter):
-        found.append(nest.sequence.steps)
-    folds = (v for v in subvalues(roots(nest)) if v.op == "fold")
-    return list(dict.fromkeys([*found, *(a for fold in folds for a in fold.attr[1])]))
-
-
-def roots(nest: Nest) -> list[Value]:
-    """Return the values that a nest computes: its folds, and what it stores."""
-    found = [*nest.folds, *(s.value for s in nest.stores)]
-    if isinstance(nest.sequence, Scan):
-        found.append(nest.sequence.store.value)
-    elif isinstance(nest.sequence, Scatter):
-        found += [nest.sequence.base.value, nest.sequence.at, nest.sequence.values]
-    return found
-
-
 class _Interpretation:
     def __init__(self, nest: Nest, contents: Mapping[Node, Array], variables: Mapping[Expr, int]) -> None:
         self.nest = nest
         self.contents = {node: np.ascontiguousarray(array).reshape(-1) for node, array in contents.items()}
         self.variables = variables
-        self.axes = axes_in(nest)
+        self.axes = nest.axes
         if len(self.axes) > MOST_AXES:
             raise UsageError(f"a nest of {len(self.axes)} axes is too large to interpret; at most {MOST_AXES}")
         self.extents = {axis: self.size(axis.extent) for axis in self.axes}
@@ -76,7 +55,7 @@ class _Interpretation:
         self.known: dict[Value, Array] = {}
 
     def run(self) -> dict[Node, Array]:
-        for value in subvalues(roots(self.nest)):
+        for value in subvalues(self.nest.roots):
             self.over(np.zeros(()), value.axes)  # refuse what is too large before it is made
             self.known[value] = self.value(value)
         rows, inner = self.nest.rows, self.nest.inner

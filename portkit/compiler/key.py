@@ -32,14 +32,8 @@ class _Key:
         return self._numbers.setdefault(thing, len(self._numbers))
 
     def nest(self, nest: Nest) -> tuple[Any, ...]:
-        roots = [*nest.folds, *(s.value for s in nest.stores)]
-        sequence = nest.sequence
-        if isinstance(sequence, Scan):
-            roots.append(sequence.store.value)
-        elif sequence is not None:
-            roots += [sequence.base.value, sequence.at, sequence.values]
         axes = tuple(self.axis(a) for a in (*nest.rows, *nest.inner))
-        values = tuple(self.value(v) for v in subvalues(roots))
+        values = tuple(self.value(v) for v in subvalues(nest.roots))
         stores = tuple(tuple(map(self.store, part)) for part in (nest.row_stores, nest.inner_stores))
         return (len(nest.rows), axes, values, tuple(map(self._number, nest.folds)), stores, self.sequence(nest))
 

@@ -7,12 +7,11 @@ a vector axis there is a main loop over whole vectors and, where the extent is r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import reduce
-from math import prod
 from typing import Any
 
 from portkit.compiler.emit import Emitter, identity_bits
 from portkit.compiler.extents import most
+from portkit.compiler.graph import count
 from portkit.compiler.index import Axis, Index, minimum, unravel
 from portkit.compiler.nest import Nest, Value
 from portkit.compiler.schedule import RowSchedule
@@ -42,7 +41,7 @@ class _Rows:
         if self.vector is not None:
             vectors = (self.vector.extent + (self.schedule.lanes - 1)) // self.schedule.lanes
             blocks = (vectors + (self.schedule.block - 1)) // self.schedule.block
-        emit_tasks(self.e, product([*extents, blocks]), self.schedule, lambda task: self._task(task, extents, blocks))
+        emit_tasks(self.e, count([*extents, blocks]), self.schedule, lambda task: self._task(task, extents, blocks))
 
     def _task(self, task: Axis, extents: Sequence[Index], blocks: Index) -> None:
         e = self.e
@@ -81,7 +80,7 @@ class _Rows:
             return
         e, lanes = self.e, self.schedule.lanes
         step = Axis(most(count))
-        with e.b.serial(self._count(count)) as loop, e.scope():
+        with e.b.serial(self.e.count(count)) as loop, e.scope():
             e.bind(step, loop.index)
             start = e.index((step * tile + first) * lanes)
             e.bind(axis, start)
@@ -168,7 +167,7 @@ class _Rows:
         if not axes:
             body()
             return
-        with self.b.serial(self._count(axes[0].extent)) as loop, self.e.scope():
+        with self.b.serial(self.e.count(axes[0].extent)) as loop, self.e.scope():
             self.e.bind(axes[0], loop.index)
             self._hoist([*axes[1:], *varying])
             self._loops(axes[1:], body, varying)
@@ -179,7 +178,7 @@ class _Rows:
         whole = axis.extent // lanes
         with e.vectorised(axis, lanes):
             if whole != 0:
-                with self.b.serial(self._count(whole)) as loop, e.scope():
+                with self.b.serial(self.e.count(whole)) as loop, e.scope():
                     e.bind(axis, self.b.mul(loop.index, e.i32(lanes)))
                     self._inner_stores()
         rest = axis.extent - whole * lanes
@@ -188,9 +187,6 @@ class _Rows:
                 e.bind(axis, e.index(whole * lanes))
                 with e.vectorised(axis, lanes, ragged_mask(e, rest, lanes)):
                     self._inner_stores()
-
-    def _count(self, count: Index) -> int | Reg:
-        return count if isinstance(count, int) else self.e.index(count)
 
     # --- folds --------------------------------------------------------------------------------------------------------
 
@@ -221,16 +217,13 @@ class _Rows:
             return self.b.op("mul.add", *factors, total)
         value = e.value(body)
         self._put(body)
-        return self._combine(kind, total, e.splat(value) if wide else value)
+        return self.e.combine(kind, total, e.splat(value) if wide else value)
 
     def _put(self, body: Value) -> None:
         """Keep what the stores need again of what a fold has just computed."""
         for row in self.kept:
             if row.staged.fold.args[0] is body:
                 row.put(self.e)
-
-    def _combine(self, kind: str, a: Reg, b: Reg) -> Reg:
-        return self.b.op(kind if kind in ("add", "mul") else f"reduce.{kind}", a, b)
 
     def _carried(
         self, axes: Sequence[Axis], sums: list[Reg], step: Step, body: Value, varying: frozenset[Axis] = frozenset()
@@ -239,7 +232,7 @@ class _Rows:
         if not axes:
             return step(sums)
         names = [f"s{i}" for i in range(len(sums))]
-        count = self._count(axes[0].extent)
+        count = self.e.count(axes[0].extent)
         with self.b.serial(count, **dict(zip(names, sums, strict=True))) as loop, self.e.scope():
             self.e.bind(axes[0], loop.index)
             self.e.hoist([body], varying.union(axes[1:]))
@@ -259,7 +252,7 @@ class _Rows:
             sums = self._carried(axes[:-1], sums, step, body, frozenset({axis}))
             total = sums[0]
             for partial in sums[1:]:
-                total = self._combine(kind, total, partial)
+                total = self.e.combine(kind, total, partial)
         if total.type.lanes == 1:
             return total
         return self.b.op(f"reduce.vec.{kind}", total)
@@ -271,7 +264,7 @@ class _Rows:
         rounds = whole // unroll
         if rounds != 0:
             names = [f"s{i}" for i in range(unroll)]
-            with self.b.serial(self._count(rounds), **dict(zip(names, sums, strict=True))) as loop:
+            with self.b.serial(self.e.count(rounds), **dict(zip(names, sums, strict=True))) as loop:
                 after: list[Reg] = []
                 for u in range(unroll):
                     with e.scope():
@@ -293,7 +286,7 @@ class _Rows:
                     value = e.splat(e.value(body))
                     self._put(body)
                     value = self.b.eq(mask, e.splat(self.b.const("bool", True)), value, self._identity(fold, True))
-                    sums[-1] = self._combine(kind, sums[-1], value)
+                    sums[-1] = self.e.combine(kind, sums[-1], value)
         return sums
 
     def _place(self, index: Reg, factor: int, offset: int) -> Reg:
@@ -318,7 +311,7 @@ def emit_tasks(e: Emitter, total: Index, schedule: RowSchedule, body: Callable[[
 
 def _tasks_in_lanes(e: Emitter, total: Index, items: int, task: Axis, body: Callable[[Axis], None]) -> None:
     groups = (total + (items - 1)) // items
-    group = e.b.grid(groups if isinstance(groups, int) else e.index(groups))
+    group = e.b.grid(e.count(groups))
     lane = e.b.lane(items)
     number = e.b.add(e.b.mul(group, e.i32(items)), lane)
     with e.b.serial(e.b.lt(number, e.index(total), e.i32(1), e.i32(0))), e.scope():
@@ -337,11 +330,6 @@ def _tasks_in_order(e: Emitter, total: Index, groups: int, task: Axis, body: Cal
         e.bind(task, e.index(number * share))
         body(task)
         return
-    with e.b.serial(count if isinstance(count, int) else e.index(count)) as loop, e.scope():
+    with e.b.serial(e.count(count)) as loop, e.scope():
         e.bind(task, e.b.add(e.index(number * share), loop.index))
         body(task)
-
-
-def product(extents: Sequence[Index]) -> Index:
-    """Return the product of extents."""
-    return prod(extents) if all(isinstance(n, int) for n in extents) else reduce(lambda a, c: a * c, extents, 1)

@@ -29,8 +29,9 @@ from portkit.compiler.derived.code import Code
 from portkit.compiler.derived.exponential import exp_inside
 from portkit.compiler.emit import Emitter
 from portkit.compiler.extents import most
+from portkit.compiler.graph import count
 from portkit.compiler.index import Axis, Expr, Index, minimum, substitute, unravel
-from portkit.compiler.lower import emit_tasks, product, ragged_mask
+from portkit.compiler.lower import emit_tasks, ragged_mask
 from portkit.compiler.nest import Nest, Value
 from portkit.compiler.packing import turns
 from portkit.compiler.schedule import RowSchedule, grows
@@ -98,7 +99,7 @@ class _Online:
     def emit(self) -> None:
         extents = [x.extent for x in (*self.a.batch, self.block)]
         tasks = RowSchedule("none", 1, 1, self.s.groups, 1)
-        emit_tasks(self.e, product(extents), tasks, lambda task: self._task(task, extents))
+        emit_tasks(self.e, count(extents), tasks, lambda task: self._task(task, extents))
 
     def _task(self, task: Axis, extents: Sequence[Index]) -> None:
         e = self.e
@@ -303,7 +304,7 @@ class _Online:
         """Run a loop that carries sums; `turn` replaces those in its list by the next ones."""
         names = [f"a{i}" for i in range(len(sums))]
         axis = Axis(count)
-        number = count if isinstance(count, int) else self.e.index(count)
+        number = self.e.count(count)
         with self.b.serial(number, **dict(zip(names, sums, strict=True))) as loop, self.e.scope():
             self.e.bind(axis, loop.index)
             following = [loop[n] for n in names]

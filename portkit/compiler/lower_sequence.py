@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from portkit.compiler.emit import Emitter, identity_bits
-from portkit.compiler.index import Axis, Index, substitute, unravel
+from portkit.compiler.graph import count
+from portkit.compiler.index import Axis, substitute, unravel
 from portkit.compiler.index import Value as IndexValue
-from portkit.compiler.lower import emit_tasks, product, ragged_mask
+from portkit.compiler.lower import emit_tasks, ragged_mask
 from portkit.compiler.nest import Late, Nest, Scan, Scatter, Store, Value
 from portkit.compiler.schedule import RowSchedule
 from portkit.spec.builder import Reg
@@ -26,7 +27,7 @@ def lower_sequence(nest: Nest, schedule: RowSchedule, e: Emitter) -> None:
         with e.vectorised(vector, lanes, mask):
             _sequence(nest, e)
 
-    emit_tasks(e, product(extents), schedule, rows)
+    emit_tasks(e, count(extents), schedule, rows)
 
 
 def _sequence(nest: Nest, e: Emitter) -> None:
@@ -35,14 +36,6 @@ def _sequence(nest: Nest, e: Emitter) -> None:
     else:
         assert isinstance(nest.sequence, Scatter)
         _scatter(nest.sequence, e)
-
-
-def _count(e: Emitter, extent: Index) -> int | Reg:
-    return extent if isinstance(extent, int) else e.index(extent)
-
-
-def _combined(e: Emitter, kind: str, a: Reg, b: Reg) -> Reg:
-    return e.b.op(kind if kind in ("add", "mul") else f"reduce.{kind}", a, b)
 
 
 def _wide(e: Emitter, value: Value) -> Reg:
@@ -55,9 +48,9 @@ def _scan(scan: Scan, e: Emitter) -> None:
     value, axis = scan.store.value, scan.axis
     e.hoist([value], frozenset({axis}), [scan.store.index])
     start = e.splat(e.b.bits_const(value.dtype.name, identity_bits(scan.kind, value.dtype)))
-    with e.b.serial(_count(e, axis.extent), total=start) as loop, e.scope():
+    with e.b.serial(e.count(axis.extent), total=start) as loop, e.scope():
         e.bind(axis, loop.index)
-        total = _combined(e, scan.kind, loop["total"], _wide(e, value))
+        total = e.combine(scan.kind, loop["total"], _wide(e, value))
         e.store(scan.store, total)
         loop.next(total=total)
 
@@ -66,11 +59,11 @@ def _scatter(scatter: Scatter, e: Emitter) -> None:
     """Copy the base along the axis, then put or fold the values in, in order."""
     base = scatter.base
     e.hoist([base.value], frozenset({scatter.axis}), [base.index])
-    with e.b.serial(_count(e, scatter.axis.extent)) as loop, e.scope():
+    with e.b.serial(e.count(scatter.axis.extent)) as loop, e.scope():
         e.bind(scatter.axis, loop.index)
         e.store(base)
     e.hoist([scatter.at, scatter.values], frozenset({scatter.steps}))
-    with e.b.serial(_count(e, scatter.steps.extent)) as loop, e.scope():
+    with e.b.serial(e.count(scatter.steps.extent)) as loop, e.scope():
         e.bind(scatter.steps, loop.index)
         _put(scatter, e)
 
@@ -89,5 +82,5 @@ def _put(scatter: Scatter, e: Emitter) -> None:
     if scatter.kind != "set":
         mem = e.memories[scatter.base.node]
         zero = e.splat(e.b.bits_const(mem.dtype.name, 0))
-        value = _combined(e, scatter.kind, e.read(mem, place, gate, zero, wide=e.lanes > 1), value)
+        value = e.combine(scatter.kind, e.read(mem, place, gate, zero, wide=e.lanes > 1), value)
     e.store(Store(scatter.base.node, place, value=scatter.values), value, gate)

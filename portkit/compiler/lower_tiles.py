@@ -13,8 +13,9 @@ from math import ceil
 
 from portkit.compiler.contraction import Contraction, divides, size
 from portkit.compiler.emit import Emitter, identity_bits
+from portkit.compiler.graph import count
 from portkit.compiler.index import Axis, Index, minimum, substitute, unravel
-from portkit.compiler.lower import product, ragged_mask
+from portkit.compiler.lower import ragged_mask
 from portkit.compiler.packing import Packing, turns
 from portkit.compiler.register_tile import Operand, Products
 from portkit.compiler.schedule import grows
@@ -52,7 +53,7 @@ class _Tiles:
 
     def emit(self) -> None:
         extents = [a.extent for a in (*self.c.batch, self.row_block, self.panel)]
-        total = product(extents)
+        total = count(extents)
         task = Axis(total)
         group = self.b.grid(total if isinstance(total, int) else self.e.index(total))
         self.b.lane(1)

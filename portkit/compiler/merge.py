@@ -34,8 +34,7 @@ def merge_axes(nest: Nest) -> Nest:
     """Return the nest with runs of mergeable axes made one, among rows, inner axes and the axes of each fold."""
     if nest.sequence is not None:
         return nest
-    roots = [*nest.folds, *(s.value for s in nest.stores)]
-    values = subvalues(roots)
+    values = subvalues(nest.roots)
     expressions = [e for v in values for e in indices(v)] + [s.index for s in nest.stores]
     mergeable = _Mergeable([e for e in dict.fromkeys(expressions) if isinstance(e, Expr)])
     replacements: dict[Expr, Index] = {}

@@ -149,6 +149,30 @@ class Nest:
     def stores(self) -> tuple[Store, ...]:
         return self.row_stores + self.inner_stores
 
+    @property
+    def kept(self) -> tuple[Store, ...]:
+        """Everything that is stored, by a sequence too."""
+        if self.sequence is None:
+            return self.stores
+        return (*self.stores, self.sequence.store if isinstance(self.sequence, Scan) else self.sequence.base)
+
+    @property
+    def roots(self) -> tuple[Value, ...]:
+        """The values that the nest computes: its folds, what it stores, and what a scatter needs besides."""
+        values = (*self.folds, *(s.value for s in self.kept))
+        return (*values, self.sequence.at, self.sequence.values) if isinstance(self.sequence, Scatter) else values
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Every axis, each once: rows, inner ones, those of folds, that of a sequence and its steps."""
+        folds = (v for v in subvalues(self.roots) if v.op == "fold")
+        found = [*self.rows, *self.inner, *(a for fold in folds for a in fold.attr[1])]
+        if self.sequence is not None:
+            found.append(self.sequence.axis)
+        if isinstance(self.sequence, Scatter):
+            found.append(self.sequence.steps)
+        return tuple(dict.fromkeys(found))
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scan:

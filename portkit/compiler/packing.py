@@ -31,7 +31,7 @@ def turns(e: Emitter, count: Index) -> Generator[Index]:
             yield 0
         return
     axis = Axis(count)
-    with e.b.serial(count if isinstance(count, int) else e.index(count)) as loop, e.scope():
+    with e.b.serial(e.count(count)) as loop, e.scope():
         e.bind(axis, loop.index)
         yield axis
 

@@ -43,7 +43,7 @@ class Products:
         if count == 0:
             return totals
         names = [f"s{i}" for i in range(len(totals))]
-        trips = count if isinstance(count, int) else self.e.index(count)
+        trips = self.e.count(count)
         with self.b.serial(trips, **dict(zip(names, totals, strict=True))) as loop, self.e.scope():
             after = body(loop.index, [loop[n] for n in names])
             loop.next(**dict(zip(names, after, strict=True)))
