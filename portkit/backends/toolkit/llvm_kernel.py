@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from portkit.backends.toolkit.llvm_body import Body, Target
+from portkit.backends.toolkit.body import Body, Target
+from portkit.backends.toolkit.forms import accumulator
 from portkit.backends.toolkit.llvm_code import PARALLEL, Value, element_of, memory_element_of, vector
-from portkit.backends.toolkit.llvm_forms import accumulator
 from portkit.backends.toolkit.serialise import Around, Once, Region, Step, is_group_reduction, reduction_slot, serialise
 from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.types import BOOL, Type

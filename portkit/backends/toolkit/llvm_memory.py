@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from portkit.backends.toolkit.forms import Forms
 from portkit.backends.toolkit.llvm_code import PARALLEL, Code, Value, mangle, memory_element_of, splat, vector
-from portkit.backends.toolkit.llvm_forms import Forms
 from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.types import DType
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from portkit.backends.toolkit.formats import Formats
+from portkit.backends.toolkit.forms import Emitter, Forms
 from portkit.backends.toolkit.llvm_code import Code, Value, constant, element_of
-from portkit.backends.toolkit.llvm_floats import Formats
-from portkit.backends.toolkit.llvm_forms import Emitter, Forms
 from portkit.backends.toolkit.llvm_memory import Memory
 from portkit.spec.kernel import Instr, Kernel, Loop
 from portkit.spec.types import TOKEN

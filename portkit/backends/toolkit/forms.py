@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
 
+from portkit.backends.toolkit.formats import Formats
+from portkit.backends.toolkit.functions import FUNCTIONS
 from portkit.backends.toolkit.llvm_code import Code, Value, bits_of, constant, element_of
-from portkit.backends.toolkit.llvm_floats import Formats
-from portkit.backends.toolkit.llvm_math import FUNCTIONS
 from portkit.errors import CompileError
 from portkit.spec.kernel import Instr
 from portkit.spec.types import BF16, BOOL, F16, F32, DType, Type, encode
