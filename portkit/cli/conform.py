@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_PASS, print_json, say, shown, warn
+from portkit.cli.output import EXIT_CANNOT_RUN, EXIT_HARNESS, EXIT_INTERRUPTED, print_json, say, shown, warn
+from portkit.cli.overview import print_overview
 from portkit.cli.progress import progress
 from portkit.errors import UsageError
 
@@ -78,16 +79,19 @@ class Request:
 
 def conform(
     backend: str = typer.Option(
-        ..., "--backend", "-b", help="Installed backends, comma-separated, or module:ATTRIBUTE."
+        ..., "--backend", "-b", help="Installed backends, comma-separated; all; or module:ATTRIBUTE."
     ),
     profile: str = typer.Option("core", "--profile", help="What is claimed: core, or compute (core and tensors)."),
     tier: TierName = typer.Option(TierName.STANDARD, "--tier", help="How much is run."),
     case: list[str] = typer.Option([], "--case", metavar="ID", help="Only this id, prefix or glob; may be repeated."),
-    out: Path | None = typer.Option(None, "--out", help="The folder of the report; by default out/BACKEND."),
+    out: Path | None = typer.Option(
+        None, "--out", help="The folder of the report; by default out/BACKEND. Of several backends: out, OUT/BACKEND."
+    ),
     resume: bool = typer.Option(False, "--resume", help="Go on with an interrupted run in the same folder."),
     workers: int | None = typer.Option(None, "--workers", "-n", min=1, help="Worker processes; by default one a core."),
     waivers: Path | None = typer.Option(None, "--waivers", help="A TOML file of known failures."),
     seconds: float = typer.Option(_DEFAULT_SECONDS, "--case-timeout", min=0.1, help="Seconds for one case."),
+    skip_missing: bool = typer.Option(False, "--skip-missing", help="Skip, and count, backends that cannot run here."),
     list_cases: bool = typer.Option(False, "--list", help="Print the ids of the selected cases and leave."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
@@ -95,24 +99,31 @@ def conform(
 
     Exit codes: 0 all pass, 1 not, 2 usage, 3 cannot run here, 4 portkit at fault, 130 interrupted.
     """
-    names = list(dict.fromkeys(name.strip() for name in backend.split(",") if name.strip()))
-    if not names:
-        raise UsageError("--backend names no backend; portkit backends lists those that are installed")
-    if out is not None and len(names) > 1:
-        raise UsageError("--out names one folder; leave it out to run several backends")
+    names = _names(backend)
+    folders = [out if out and len(names) == 1 else default_folder(name, out or Path("out")) for name in names]
     requests = [
-        Request(n, out or default_folder(n), profile, tier, tuple(case), resume, workers, waivers, seconds)
-        for n in names
+        Request(name, folder, profile, tier, tuple(case), resume, workers, waivers, seconds)
+        for name, folder in zip(names, folders, strict=True)
     ]
     if list_cases:
         _list(requests, json=json)
         return
-    raise typer.Exit(_run_all(requests, json=json))
+    raise typer.Exit(_run_all(requests, skip_missing=skip_missing, json=json))
 
 
-def default_folder(backend: str) -> Path:
-    """Return the folder of a backend's report: one part below `out`, whatever the reference looks like."""
-    return Path("out") / ("".join(c if c.isalnum() or c in "_+-." else "-" for c in backend).lstrip(".-") or "backend")
+def _names(backend: str) -> list[str]:
+    """Return the backends that were asked for, each once."""
+    from portkit.contract import installed_backends
+
+    names = list(dict.fromkeys(name.strip() for name in backend.split(",") if name.strip()))
+    if not names:
+        raise UsageError("--backend names no backend; portkit backends lists those that are installed")
+    return list(installed_backends()) if names == ["all"] else names
+
+
+def default_folder(backend: str, parent: Path = Path("out")) -> Path:
+    """Return the folder of a backend's report: one part below `parent`, whatever the reference looks like."""
+    return parent / ("".join(c if c.isalnum() or c in "_+-." else "-" for c in backend).lstrip(".-") or "backend")
 
 
 # --- listing ------------------------------------------------------------------------------------------------------
@@ -142,24 +153,25 @@ def _list(requests: list[Request], *, json: bool) -> None:
 # --- running ------------------------------------------------------------------------------------------------------
 
 
-def _run_all(requests: list[Request], *, json: bool) -> int:
+def _run_all(requests: list[Request], *, skip_missing: bool, json: bool) -> int:
     """Run one backend after the other and return the most serious exit code; an interruption ends them all."""
     records: list[dict[str, Any]] = []
-    worst = EXIT_PASS
     for number, request in enumerate(requests):
         if number and not json:
             say(f"\n{'=' * 80}\n")
-        code, record = _run(request, json=json)
-        records.append(record)
-        worst = max(worst, code)
-        if code == EXIT_INTERRUPTED:
+        records.append(_run(request, json=json))
+        if records[-1]["exit_code"] == EXIT_INTERRUPTED:
             break
+    counted = [r["exit_code"] for r in records if not (skip_missing and r["exit_code"] == EXIT_CANNOT_RUN)]
+    worst = max(counted, default=EXIT_CANNOT_RUN)
     if json:
         print_json({"exit_code": worst, "runs": records})
+    elif len(requests) > 1:
+        print_overview(records)
     return worst
 
 
-def _run(request: Request, *, json: bool) -> tuple[int, dict[str, Any]]:
+def _run(request: Request, *, json: bool) -> dict[str, Any]:
     from portkit.conformance.run import run_suite
 
     try:
@@ -175,7 +187,7 @@ def _run(request: Request, *, json: bool) -> tuple[int, dict[str, Any]]:
         code = EXIT_HARNESS  # a declared cell without a case is a hole in the suite, not in the backend
     if not json:
         _print_person(request, result, journal, report)
-    return code, _record(request, result, report, code)
+    return _record(request, result, report, code)
 
 
 def _write_report(result: RunResult, out: Path) -> tuple[Journal | None, Report | None]:
@@ -195,11 +207,15 @@ def _write_report(result: RunResult, out: Path) -> tuple[Journal | None, Report 
 
 
 def _record(request: Request, result: RunResult, report: Report | None, code: int) -> dict[str, Any]:
+    strict = report.strict_cases if report else ()
     return {
         "backend": request.backend,
         "exit_code": code,
         "message": shown(result.message),
         "statement": report.statement if report else "",
+        "evidence": report.subject.evidence if report else "",
+        "device": report.subject.device if report else "",
+        "strict": {"equal": sum(case.bit_exact is True for case in strict), "cases": len(strict)},
         "counts": {verdict.value: n for verdict, n in result.counts.items()},
         "seconds": round(result.seconds, 3),
         "report": str(request.out / "report.json") if report else None,

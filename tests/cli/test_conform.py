@@ -18,6 +18,7 @@ from portkit.conformance.journal import Entry
 from portkit.conformance.report.model import load_report
 from portkit.conformance.run import Progress, RunOptions, RunResult
 from portkit.conformance.verdict import ExitCode, Verdict
+from portkit.contract import installed_backends
 from portkit.errors import PortkitError
 from tests.cli.calls import Called, Portkit, one_line
 from tests.conformance.report.runs import entry, journal, passing, report, write_journal
@@ -240,8 +241,51 @@ def test_an_interruption_ends_the_run_of_several_backends(portkit: Portkit, suit
     assert len(suite.seen) == 1
 
 
-def test_several_backends_cannot_share_a_folder(portkit: Portkit, suite: Suite) -> None:
-    assert "--out names one folder" in one_line(portkit("conform", "-b", "a,b", "--out", "x"))
+def test_several_backends_get_folders_below_the_one_that_is_given(portkit: Portkit, suite: Suite) -> None:
+    assert portkit("conform", "-b", "a,b", "--out", "x").status == 0
+    assert [options.out for options in suite.seen] == [Path("x/a"), Path("x/b")]
+
+
+def test_all_means_every_installed_backend(portkit: Portkit, suite: Suite) -> None:
+    portkit("conform", "-b", "all")
+    assert [options.backend for options in suite.seen] == list(installed_backends())
+
+
+def with_codes(suite: Suite, codes: dict[str, ExitCode], monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(options: RunOptions) -> RunResult:
+        suite.code = codes[options.backend]
+        return suite(options)
+
+    monkeypatch.setattr("portkit.conformance.run.run_suite", run)
+
+
+def test_backends_that_cannot_run_here_are_skipped_and_counted_if_asked_for(
+    portkit: Portkit, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_codes(suite, {"a": ExitCode.PASSED, "b": ExitCode.CANNOT_RUN_HERE}, monkeypatch)
+    called = portkit("conform", "-b", "a,b", "--skip-missing")
+    assert called.status == 0
+    assert called.out.splitlines()[-1] == "1 passed, 0 failed, 1 skipped"
+
+
+def test_a_run_of_which_every_backend_is_skipped_has_not_passed(portkit: Portkit, suite: Suite) -> None:
+    suite.code = ExitCode.CANNOT_RUN_HERE
+    assert portkit("conform", "-b", "a,b", "--skip-missing").status == 3
+
+
+def test_a_backend_that_fails_is_not_skipped(portkit: Portkit, suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_codes(suite, {"a": ExitCode.PASSED, "b": ExitCode.NOT_PASSED}, monkeypatch)
+    called = portkit("conform", "-b", "a,b", "--skip-missing")
+    assert called.status == 1
+    assert called.out.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
+
+
+def test_the_overview_of_several_backends_counts_the_strict_outputs_that_equal_the_reference(
+    portkit: Portkit, suite: Suite
+) -> None:
+    suite.entries = [*passing(), entry("ops/x", Verdict.PASS, digest="a" * 64, reference_digest="a" * 64)]
+    lines = portkit("conform", "-b", "a,b").out.splitlines()
+    assert [" 1 of 1 " in line for line in lines if line.startswith(("a ", "b "))] == [True, True], lines
 
 
 @pytest.mark.parametrize("names", ["", ",", " , "])
