@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from portkit.backends.toolkit.llvm_code import Code, Value, element_of
+from portkit.backends.toolkit.code import Code, Value, element_of
 from portkit.spec.types import BF16, F16, F32, F64, DType
 
 _INFINITE_F16 = 1 << 16
@@ -43,7 +43,7 @@ class Formats:
     def fma(self, dtype: DType, a: Value, b: Value, c: Value) -> Value:
         """Return a*b+c rounded once (Spec: fma_c1); the product of two narrow floats is exact in f64."""
         if dtype not in self._widen:
-            return self.code.call("llvm.fma", a, b, c)
+            return self.code.call("fma", a, b, c)
         wide = [self.code.convert("fpext", self.widen(dtype, x), "double") for x in (a, b, c)]
         product = self.code.op("fmul", wide[0], wide[1])
         return self.narrow(dtype, self._odd_f32(self._odd_sum(product, wide[2])))
@@ -63,7 +63,7 @@ class Formats:
         code = self.code
         nearest = code.convert("fptrunc", x, "float")
         back = code.convert("fpext", nearest, "double")
-        away = code.compare("fcmp ogt", code.call("llvm.fabs", back), code.call("llvm.fabs", x))
+        away = code.compare("fcmp ogt", code.call("fabs", back), code.call("fabs", x))
         return self._to_odd(code.convert("bitcast", nearest, "i32"), away, code.compare("fcmp one", back, x))
 
     def _to_odd(self, bits: Value, away: Value, inexact: Value) -> Value:
@@ -154,8 +154,8 @@ class Formats:
     def _clamped(self, source: DType, x: Value) -> Value:
         """Return an integer within what f16 tells apart from infinity."""
         if not source.is_signed:
-            return self.code.call("llvm.umin", x, _INFINITE_F16)
-        return self.code.call("llvm.smax", self.code.call("llvm.smin", x, _INFINITE_F16), -_INFINITE_F16)
+            return self.code.call("umin", x, _INFINITE_F16)
+        return self.code.call("smax", self.code.call("smin", x, _INFINITE_F16), -_INFINITE_F16)
 
     def _odd_f64(self, source: DType, x: Value) -> Value:
         """Return a 64-bit integer rounded to odd in f64, as the sum of its halves, which are exact."""

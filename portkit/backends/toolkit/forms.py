@@ -1,4 +1,4 @@
-"""The pure forms of the spec as LLVM instructions: a table from form to emitter.
+"""The pure forms of the spec as instructions of `Code`: a table from form to emitter.
 
 An emitter gets the instruction, the types of its operands and their values, and returns the value of the result. Every
 one works lane by lane on vectors of any length.
@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
 
+from portkit.backends.toolkit.code import Code, Value, bits_of, element_of, high_half
 from portkit.backends.toolkit.formats import Formats
 from portkit.backends.toolkit.functions import FUNCTIONS
-from portkit.backends.toolkit.llvm_code import Code, Value, bits_of, constant, element_of
 from portkit.errors import CompileError
 from portkit.spec.kernel import Instr
 from portkit.spec.types import BF16, BOOL, F16, F32, DType, Type, encode
 
 _INT_STEPS = {"add": "add", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
 _FLOAT_STEPS = {"add": "fadd", "mul": "fmul"}
-# llvm.maximum and llvm.minimum give NaN for NaN and order the zeros, which numeric_c4 asks of strict kernels.
-_FLOAT_EXTREMES = {"max": "llvm.maximum", "min": "llvm.minimum"}
+# maximum and minimum give NaN for NaN and order the zeros, which numeric_c4 asks of strict kernels.
+_FLOAT_EXTREMES = {"max": "maximum", "min": "minimum"}
 _COMPARISONS = {"phi.lt": ("fcmp olt", "icmp slt", "icmp ult"), "phi.eq": ("fcmp oeq", "icmp eq", "icmp eq")}
 _IDENTITIES: dict[str, Callable[[DType], float]] = {
     "add": lambda d: -0.0 if d.is_float else 0,
@@ -33,11 +33,6 @@ _IDENTITIES: dict[str, Callable[[DType], float]] = {
 }
 
 Emitter = Callable[["Forms", Instr, Sequence[Type], Sequence[Value]], Value]
-
-
-def identity(kind: str, type_: Type) -> Value:
-    """Return what a reduction starts from: x f identity = x for every x, signed zeros included (Spec: numeric_c5)."""
-    return constant(type_, encode(type_.dtype, _IDENTITIES[kind](type_.dtype)))
 
 
 def accumulator(kind: str, type_: Type) -> Type:
@@ -56,8 +51,12 @@ class Forms:
     def emit(self, instr: Instr, types: Sequence[Type], args: Sequence[Value]) -> Value:
         """Write a pure instruction and return its result."""
         if instr.name not in self.emitters:
-            raise CompileError(f"{instr.name} has no expansion to LLVM IR; legalise the kernel to the declared forms")
+            raise CompileError(f"{instr.name} has no expansion; legalise the kernel to the declared forms")
         return self.emitters[instr.name](self, instr, types, args)
+
+    def identity(self, kind: str, type_: Type) -> Value:
+        """Return what a reduction starts from: x f identity = x for every x, signed zeros too (Spec: numeric_c5)."""
+        return self.code.constant(type_, encode(type_.dtype, _IDENTITIES[kind](type_.dtype)))
 
     # --- one step of a reduction ----------------------------------------------------------------------------------
 
@@ -70,7 +69,7 @@ class Forms:
             return self.formats.lift(dtype, partial(code.op, _FLOAT_STEPS[kind]), a, b)
         if kind in _INT_STEPS:
             return code.op(_INT_STEPS[kind], a, b)
-        return code.call(f"llvm.{'s' if dtype.is_signed else 'u'}{kind}", a, b)
+        return code.call(f"{'s' if dtype.is_signed else 'u'}{kind}", a, b)
 
     def fold(self, kind: str, dtype: DType, values: Sequence[Value]) -> Value:
         """Fold from left to right (Spec: reduce_c1)."""
@@ -87,7 +86,7 @@ class Forms:
         size = 1 << (type_.lanes - 1).bit_length()
         if size > type_.lanes:
             pad = [min(lane, type_.lanes) for lane in range(size)]
-            x = code.shuffle(x, identity(kind, wide), pad)
+            x = code.shuffle(x, self.identity(kind, wide), pad)
         while size > 2:
             size //= 2
             low, high = code.shuffle(x, x, [*range(size)]), code.shuffle(x, x, [*range(size, 2 * size)])
@@ -98,10 +97,21 @@ class Forms:
     # --- the forms ------------------------------------------------------------------------------------------------
 
     def high_half(self, dtype: DType, a: Value, b: Value) -> Value:
-        code, wide = self.code, f"i{2 * dtype.bits}"
-        grow = "sext" if dtype.is_signed else "zext"
+        """Return the upper half of an integer product."""
+        code = self.code
+        if 2 * dtype.bits > code.widest:
+            return self._high_half_of_widest(dtype, a, b)
+        wide, grow = f"i{2 * dtype.bits}", "sext" if dtype.is_signed else "zext"
         product = code.op("mul", code.convert(grow, a, wide), code.convert(grow, b, wide))
         return code.convert("trunc", code.op("lshr", product, dtype.bits), a.element)
+
+    def _high_half_of_widest(self, dtype: DType, a: Value, b: Value) -> Value:
+        """Take what counts too much from the unsigned one: 2^bits times the other operand for each negative operand."""
+        code, high = self.code, high_half(self.code, a, b)
+        if dtype.is_signed:
+            for x, other in ((a, b), (b, a)):
+                high = code.op("sub", high, code.op("and", code.op("ashr", x, dtype.bits - 1), other))
+        return high
 
     def shift(self, name: str, a: Value, count: Value) -> Value:
         return self.code.op(name, a, self.code.op("and", count, bits_of(a.element) - 1))
@@ -111,12 +121,6 @@ class Forms:
         if dtype.is_float:
             return self.code.compare(of_floats, self.formats.widen(dtype, a), self.formats.widen(dtype, b))
         return self.code.compare(of_signed if dtype.is_signed else of_unsigned, a, b)
-
-    def pack(self, args: Sequence[Value]) -> Value:
-        result = Value("poison", args[0].element, len(args))
-        for lane, arg in enumerate(args):
-            result = self.code.insert(result, arg, lane)
-        return result
 
 
 def _result(instr: Instr) -> Type:
@@ -163,7 +167,7 @@ EMITTERS: dict[str, Emitter] = {
     "mov.bits": _bits,
     "mov.splat": lambda forms, instr, _, args: forms.code.broadcast(args[0], _result(instr).lanes),
     "mov.lane": lambda forms, instr, _, args: forms.code.extract(args[0], instr.imms[0]),
-    "mov.pack": lambda forms, _, types, args: forms.pack(args),
+    "mov.pack": lambda forms, _, types, args: forms.code.pack(args),
     "phi.lt": _compare,
     "phi.eq": _compare,
     **{f"reduce.{kind}": _step(kind) for kind in ("max", "min", "and", "or", "xor")},

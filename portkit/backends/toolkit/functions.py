@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, log, nan, pi
 
-from portkit.backends.toolkit.llvm_code import Code, Value
+from portkit.backends.toolkit.code import Code, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def recip(code: Code, x: Value) -> Value:
 
 def sqrt(code: Code, x: Value) -> Value:
     """Correctly rounded."""
-    return code.call("llvm.sqrt", x)
+    return code.call("sqrt", x)
 
 
 def rsqrt(code: Code, x: Value) -> Value:
@@ -80,7 +80,7 @@ def rsqrt(code: Code, x: Value) -> Value:
 
 def trunc(code: Code, x: Value) -> Value:
     """Exact (Spec: math_c2)."""
-    return code.call("llvm.trunc", x)
+    return code.call("trunc", x)
 
 
 def exp2(code: Code, x: Value) -> Value:
@@ -162,7 +162,7 @@ def _reduce(code: Code, magnitude: Value) -> tuple[Value, Value]:
     op = code.op
     significand = op("or", op("and", magnitude, 0x7FFFFF), 0x800000)
     # Below pi/4 the result is not used: any shift in range will do.
-    exponent = code.call("llvm.smax", op("sub", op("lshr", magnitude, 23), 126), 0)
+    exponent = code.call("smax", op("sub", op("lshr", magnitude, 23), 126), 0)
     product = op("mul", code.convert("zext", significand, "i218"), _TWO_OVER_PI)
     shifted = op("shl", product, code.convert("zext", exponent, "i218"))
     turns = code.convert("trunc", op("lshr", shifted, 154), "i64")

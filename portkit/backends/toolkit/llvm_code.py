@@ -1,47 +1,17 @@
-"""Writing LLVM IR text: typed values, and a writer whose methods are the instructions.
-
-A `Value` is the text of an operand with its LLVM type. Plain Python numbers stand for constants of the other operand's
-type, so that an expansion reads like the formula it computes. No instruction is written with fast-math flags.
-"""
+"""LLVM IR as a language of `Code`. No instruction is written with fast-math flags."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from portkit.spec.types import DType, Kind, Type
+from portkit.backends.toolkit.code import Code, Number, Turn, Value, bits_of, vector, wrapped
 
 _MANGLED = {"float": "f32", "double": "f64"}
-_FLOAT_OF_BITS = {32: "float", 64: "double"}
-
-Number = int | float
-
 
 PARALLEL = "!llvm.access.group !0"
 """Marks an access that no other lane conflicts with, which valid_c1 promises between two barriers."""
-
-
-class Value(NamedTuple):
-    """An operand: its text, LLVM element type and lane count."""
-
-    text: str
-    element: str
-    lanes: int = 1
-
-    @property
-    def type(self) -> str:
-        return vector(self.element, self.lanes)
-
-    def __str__(self) -> str:
-        return f"{self.type} {self.text}"
-
-
-def vector(element: str, lanes: int) -> str:
-    """Return the LLVM type of `lanes` elements; one lane is the element itself."""
-    return element if lanes == 1 else f"<{lanes} x {element}>"
 
 
 def mangle(element: str, lanes: int = 1) -> str:
@@ -49,27 +19,6 @@ def mangle(element: str, lanes: int = 1) -> str:
     space = element.removeprefix("ptr addrspace(").rstrip(")") if element.startswith("ptr ") else "0"
     name = f"p{space}" if element.startswith("ptr") else _MANGLED.get(element, element)
     return name if lanes == 1 else f"v{lanes}{name}"
-
-
-def element_of(dtype: DType) -> str:
-    """Return the LLVM type that holds a dtype in a register.
-
-    f16 and bf16 are held as their bits: loads, stores and selects then keep every bit on any target, and arithmetic
-    goes through f32 in any case.
-    """
-    if dtype.kind is Kind.BOOL:
-        return "i1"
-    return _FLOAT_OF_BITS.get(dtype.bits, f"i{dtype.bits}") if dtype.is_float else f"i{dtype.bits}"
-
-
-def memory_element_of(dtype: DType) -> str:
-    """Return the LLVM type that holds a dtype in memory: a bool takes a byte."""
-    return "i8" if dtype.kind is Kind.BOOL else element_of(dtype)
-
-
-def bits_of(element: str) -> int:
-    """Return the width of an LLVM integer type or of float and double."""
-    return {"float": 32, "double": 64}.get(element) or int(element[1:])
 
 
 def literal(element: str, number: Number) -> str:
@@ -80,16 +29,8 @@ def literal(element: str, number: Number) -> str:
         number = struct.unpack("<f", struct.pack("<f", number))[0]
     if element in ("float", "double"):
         return f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
-    width = bits_of(element)
-    wrapped = int(number) & ((1 << width) - 1)
-    return str(wrapped - (1 << width) if wrapped >> (width - 1) else wrapped)
-
-
-def constant(type_: Type, bits: int) -> Value:
-    """Return the constant of a portkit type with the given bit pattern in every lane; a NaN keeps its payload."""
-    element = element_of(type_.dtype)
-    text = literal(element, bits) if element[0] == "i" else _float_literal(element, bits)
-    return splat(Value(text, element), type_.lanes)
+    width, low = bits_of(element), wrapped(element, number)
+    return str(low - (1 << width) if low >> (width - 1) else low)
 
 
 def _float_literal(element: str, bits: int) -> str:
@@ -105,31 +46,18 @@ def splat(scalar: Value, lanes: int) -> Value:
     return scalar if lanes == 1 else Value(f"splat ({scalar})", scalar.element, lanes)
 
 
-@dataclass(slots=True)
-class Turn:
-    """One turn of a loop: its index, its carries, and the values that the body gives them."""
-
-    index: Value
-    carries: list[Value]
-    following: list[Value] = field(default_factory=list[Value])
-
-
-class Code:
+class LlvmCode(Code):
     """The text of one function as it grows; `block` is the label of the block being written."""
 
+    widest = 128
+
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        super().__init__()
         self.block = ".entry"
-        self._count = 0
         self.metadata = ["!0 = distinct !{}", '!1 = !{!"llvm.loop.parallel_accesses", !0}']
         self._phis: dict[str, int] = {}
 
     # --- plain text -----------------------------------------------------------------------------------------------
-
-    def fresh(self, hint: str) -> str:
-        """Return a name that was not used before."""
-        self._count += 1
-        return f"{hint}.{self._count}"
 
     def do(self, text: str) -> None:
         """Write an instruction without a result."""
@@ -165,11 +93,13 @@ class Code:
 
     # --- instructions ---------------------------------------------------------------------------------------------
 
-    def like(self, pattern: Value, x: Value | Number) -> Value:
-        """Return `x`, or the constant `x` of the type of `pattern`."""
-        if isinstance(x, Value):
-            return x
-        return splat(Value(literal(pattern.element, x), pattern.element), pattern.lanes)
+    def literal(self, element: str, number: Number) -> Value:
+        """Return a constant."""
+        return Value(literal(element, number), element)
+
+    def bits(self, element: str, bits: int) -> Value:
+        """Return a constant by its bits."""
+        return Value(literal(element, bits) if element[0] == "i" else _float_literal(element, bits), element)
 
     def op(self, name: str, a: Value, b: Value | Number) -> Value:
         """Write a binary operation on two operands of one type."""
@@ -193,10 +123,10 @@ class Code:
         type_ = vector(element, lanes)
         return x if x.type == type_ else self.define(f"bitcast {x} to {type_}", element, lanes)
 
-    def call(self, intrinsic: str, a: Value, *others: Value | Number) -> Value:
+    def call(self, name: str, a: Value, *others: Value | Number) -> Value:
         """Call an intrinsic whose operands and result have one type, mangled by it."""
         operands = ", ".join(str(self.like(a, x)) for x in (a, *others))
-        return self.define(f"call {a.type} @{intrinsic}.{mangle(a.element, a.lanes)}({operands})", a.element, a.lanes)
+        return self.define(f"call {a.type} @llvm.{name}.{mangle(a.element, a.lanes)}({operands})", a.element, a.lanes)
 
     def broadcast(self, x: Value, lanes: int) -> Value:
         """Write a scalar into each of `lanes` lanes."""
@@ -204,10 +134,16 @@ class Code:
             return x
         if not x.text.startswith("%"):
             return splat(x, lanes)
-        first = self.insert(Value("poison", x.element, lanes), x, 0)
+        first = self._insert(Value("poison", x.element, lanes), x, 0)
         return self.shuffle(first, first, [0] * lanes)
 
-    def insert(self, into: Value, x: Value, lane: int) -> Value:
+    def pack(self, scalars: Sequence[Value]) -> Value:
+        result = Value("poison", scalars[0].element, len(scalars))
+        for lane, scalar in enumerate(scalars):
+            result = self._insert(result, scalar, lane)
+        return result
+
+    def _insert(self, into: Value, x: Value, lane: int) -> Value:
         return self.define(f"insertelement {into}, {x}, i32 {lane}", into.element, into.lanes)
 
     def extract(self, x: Value, lane: int) -> Value:
@@ -236,13 +172,16 @@ class Code:
 
     @contextmanager
     def loop(
-        self, count: Value, firsts: Sequence[Value] = (), *, parallel: bool = False, hint: str = "i"
+        self,
+        count: Value,
+        firsts: Sequence[Value] = (),
+        *,
+        parallel: bool = False,
+        hint: str = "i",
+        names: Sequence[str] = (),
     ) -> Generator[Turn]:
-        """Write a loop over 0..count-1 (a signed count of zero or less runs it not at all).
-
-        `firsts` are the first values of its carries; the body sets their `following` ones. After the loop the carries
-        read as last given. Turns of a *parallel* loop do not conflict, so that LLVM may run several at once.
-        """
+        """Write a loop over 0..count-1; the carries keep their automatic names."""
+        del names
         head, body, end, before = self.fresh("head"), self.fresh("body"), self.fresh("end"), self.block
         self.jump(head)
         self.start(head)

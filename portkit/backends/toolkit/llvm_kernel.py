@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from portkit.backends.toolkit.body import Body, Target
+from portkit.backends.toolkit.body import Body
+from portkit.backends.toolkit.code import Value, element_of, memory_element_of, vector
 from portkit.backends.toolkit.forms import accumulator
-from portkit.backends.toolkit.llvm_code import PARALLEL, Value, element_of, memory_element_of, vector
+from portkit.backends.toolkit.llvm_code import PARALLEL, LlvmCode
+from portkit.backends.toolkit.llvm_memory import Target
 from portkit.backends.toolkit.serialise import Around, Once, Region, Step, is_group_reduction, reduction_slot, serialise
 from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.types import BOOL, Type
@@ -46,9 +48,10 @@ class _Slot:
     offset: int
 
 
-class _Printer(Body):
+class _Printer(Body[LlvmCode]):
     def __init__(self, kernel: Kernel, target: Target) -> None:
         super().__init__(kernel, target, {name: Value(f"%{name}", "ptr") for name in kernel.memories})
+        self.group = {s.name: Value(f"%{s.name}", element_of(s.dtype)) for s in kernel.scalars}
         self.plan = serialise(kernel)
         self.number = Value("0", "i32")
         self.shared_offsets, shared = _layout([(s.name, s.dtype.bytes * s.extent) for s in kernel.shared])
@@ -150,7 +153,7 @@ class _Printer(Body):
         type_, levels = self.slots[slot].type, (lanes - 1).bit_length()
         with code.loop(Value(str(levels), "i32"), hint="level") as level:
             half = code.op("lshr", Value(str(1 << (levels - 1)), "i32"), level.index)
-            count = code.call("llvm.smin", half, code.op("sub", Value(str(lanes), "i32"), half))
+            count = code.call("smin", half, code.op("sub", Value(str(lanes), "i32"), half))
             with code.loop(count, parallel=True, hint="lane") as turn:
                 low = self._load_slot(slot, turn.index)
                 high = self._load_slot(slot, code.op("add nuw nsw", turn.index, half))

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from portkit.backends.toolkit.body import Body, Target
-from portkit.backends.toolkit.llvm_code import Value, element_of, memory_element_of
+from portkit.backends.toolkit.code import Value, element_of, memory_element_of
+from portkit.backends.toolkit.lanes import Lanes
+from portkit.backends.toolkit.llvm_code import LlvmCode
+from portkit.backends.toolkit.llvm_memory import Target
 from portkit.errors import CompileError
 from portkit.spec.kernel import Instr, Kernel
 
@@ -49,7 +51,7 @@ def print_lanes(kernel: Kernel, target: LaneTarget) -> str:
     return _Printer(kernel, target).module()
 
 
-class _Printer(Body):
+class _Printer(Lanes[LlvmCode]):
     def __init__(self, kernel: Kernel, target: LaneTarget) -> None:
         memories = {b.name: Value(f"%{b.name}", GLOBAL) for b in kernel.buffers}
         memories |= {s.name: Value(f"@shared{place}", SHARED) for place, s in enumerate(kernel.shared)}
@@ -58,13 +60,8 @@ class _Printer(Body):
 
     def module(self) -> str:
         """Return the text of the module."""
-        self._scalars()
-        self._grid_indices()
-        self._lane_indices()
-        for position in self.kernel.nest.setup:
-            if not self.kernel.body[position].name.startswith("loop."):
-                self.emit(position, self.lane)
-        self.items(self.kernel.nest.body)
+        self.group = {s.name: self._word(s.name, element_of(s.dtype)) for s in self.kernel.scalars}
+        self.lines()
         return "\n".join([*self._shared(), *self._function(), *self.target.module(self.kernel.lanes), ""])
 
     def _shared(self) -> list[str]:
@@ -91,32 +88,14 @@ class _Printer(Body):
         low = self.code.convert("trunc", Value(f"%{name}.word", "i64"), "i32")
         return self.code.convert("bitcast", low, element)
 
-    def _scalars(self) -> None:
-        self.group = {s.name: self._word(s.name, element_of(s.dtype)) for s in self.kernel.scalars}
+    def group_number(self) -> Value:
+        return self.code.op("add", self.code.define(self.target.group_number, "i32"), self._word(".first", "i32"))
 
-    def _grid_indices(self) -> None:
-        """Split the linear group number, of which the last grid loop counts fastest (Spec: nest_c5)."""
-        number = self.code.define(self.target.group_number, "i32")
-        number = self.code.op("add", number, self._word(".first", "i32"))
-        for place in reversed(range(len(self.kernel.nest.grids))):
-            index = self.kernel.body[self.kernel.nest.grids[place]].result
-            if place:
-                extent = self._word(f".grid{place}", "i32")
-                self.group[index] = self.code.op("urem", number, extent)
-                number = self.code.op("udiv", number, extent)
-            else:
-                self.group[index] = number
+    def lane_number(self) -> Value:
+        return self.code.define(self.target.lane_number, "i32")
 
-    def _lane_indices(self) -> None:
-        number = self.code.define(self.target.lane_number, "i32")
-        heads = zip(self.kernel.nest.lanes, self.kernel.lane_counts, strict=True)
-        for place, (head, count) in reversed(list(enumerate(heads))):
-            index = self.kernel.body[head].result
-            if place:
-                self.lane[index] = self.code.op("urem", number, count)
-                number = self.code.op("udiv", number, count)
-            else:
-                self.lane[index] = number
+    def grid_extent(self, place: int) -> Value:
+        return self._word(f".grid{place}", "i32")
 
     # --- synchronisation ------------------------------------------------------------------------------------------
 

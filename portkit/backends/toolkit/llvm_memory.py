@@ -7,11 +7,13 @@ gated vector access is computed without `inbounds`, because it may lie anywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from portkit.backends.toolkit.forms import Forms
-from portkit.backends.toolkit.llvm_code import PARALLEL, Code, Value, mangle, memory_element_of, splat, vector
-from portkit.spec.kernel import Instr, Kernel
+from portkit.backends.toolkit.code import Value, memory_element_of, vector
+from portkit.backends.toolkit.forms import Emitter, Forms
+from portkit.backends.toolkit.llvm_code import PARALLEL, LlvmCode, mangle, splat
+from portkit.backends.toolkit.memory import Access, Memory
+from portkit.spec.kernel import Kernel
 from portkit.spec.types import DType
 
 _WORD = 4
@@ -19,38 +21,12 @@ _BITS = {"i8": 8, "i16": 16, "half": 16, "bfloat": 16, "float": 32}
 _ATOMIC_FLOATS = {"add": "fadd", "max": "fmaximum", "min": "fminimum"}
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """One memory instruction with its operands as values; `other` is what a closed gate gives."""
+class LlvmMemory(Memory[LlvmCode]):
+    """Writes the memory forms; the bases are pointers."""
 
-    instr: Instr
-    dtype: DType
-    args: tuple[Value, ...]
-    gate: Value | None
-    other: Value | None
-
-    @property
-    def bytes(self) -> int:
-        return self.dtype.bytes
-
-
-class Memory:
-    """Emits the memory forms; `bases` are the addresses of buffers and shared arrays by name."""
-
-    def __init__(self, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> None:
-        self.forms = forms
-        self.code: Code = forms.code
-        self.kernel = kernel
-        self.bases = bases
-
-    def emit(self, instr: Instr, args: tuple[Value, ...], gate: Value | None, other: Value | None) -> Value | None:
-        """Write a memory instruction; the result is None for a store, and for the token of a copy."""
-        access = Access(instr, self.kernel.memories[instr.mems[0]].dtype, args, gate, other)
-        if instr.name in _MASKED and gate is not None:
-            return _MASKED[instr.name](self, access)
-        if gate is not None:
-            return self.code.when(gate, lambda: _PLAIN[instr.name](self, access), other)
-        return _PLAIN[instr.name](self, access)
+    def masked(self, access: Access, gate: Value) -> Value | None:
+        """Write a gated access of lanes by a masked intrinsic."""
+        return _MASKED[access.instr.name](self, replace(access, gate=gate))
 
     def address(self, mem: str, index: Value, *, anywhere: bool = False) -> Value:
         """Return the address of an element, or of one for each lane of the index."""
@@ -108,7 +84,7 @@ class Memory:
         words, rest = divmod(value.lanes * _BITS[value.element], _BITS["float"])
         if rest:
             return value
-        fence = self.code.call("llvm.arithmetic.fence", self.code.reinterpret(value, "float", words))
+        fence = self.code.call("arithmetic.fence", self.code.reinterpret(value, "float", words))
         return self.code.reinterpret(fence, value.element, value.lanes)
 
     def gather(self, access: Access) -> Value:
@@ -159,19 +135,27 @@ class Memory:
         code.start(done)
 
 
-_PLAIN: dict[str, Callable[[Memory, Access], Value | None]] = {
-    "load": Memory.load,
-    "load.vec": Memory.load_vec,
-    "load.gather": Memory.gather,
-    "load.async": Memory.copy,
-    "store": Memory.store,
-    "store.vec": Memory.store_vec,
-    "store.scatter": Memory.scatter,
-    **{f"store.atomic.{kind}": Memory.atomic for kind in _ATOMIC_FLOATS},
+_MASKED: dict[str, Callable[[LlvmMemory, Access], Value | None]] = {
+    "load.vec": LlvmMemory.masked_load,
+    "load.gather": LlvmMemory.gather,
+    "store.vec": LlvmMemory.masked_store,
+    "store.scatter": LlvmMemory.scatter,
 }
-_MASKED: dict[str, Callable[[Memory, Access], Value | None]] = {
-    "load.vec": Memory.masked_load,
-    "load.gather": Memory.gather,
-    "store.vec": Memory.masked_store,
-    "store.scatter": Memory.scatter,
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the printer must know of a target of LLVM: what it cannot do itself, and what it does better itself."""
+
+    native_half: bool
+    """Whether f16 converts to and from f32 in an instruction; otherwise integer code does it."""
+    emitters: Mapping[str, Emitter] = field(default_factory=dict[str, Emitter])
+    """By form, how the target writes a pure form in its own instructions, in place of the shared expansion."""
+
+    def code(self) -> LlvmCode:
+        """Begin the text of a function."""
+        return LlvmCode()
+
+    def memory(self, code: LlvmCode, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> LlvmMemory:
+        """Return the writer of a kernel's memory forms."""
+        return LlvmMemory(code, forms, kernel, bases)
