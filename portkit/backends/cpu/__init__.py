@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from portkit.backends.cpu.host import host_tuning
+from portkit.backends.toolkit.host import host_tuning
 from portkit.contract import Capabilities, Device, load_capabilities
 from portkit.errors import CannotRunHere, CompileError
 

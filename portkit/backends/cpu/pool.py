@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import ClassVar
 
-from portkit.backends.cpu.host import usable_processors
+from portkit.backends.toolkit.host import usable_processors
 from portkit.backends.toolkit.host_jit import HostJit, LoadedCode
 from portkit.errors import DeviceError, OutOfMemory
 

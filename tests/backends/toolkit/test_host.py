@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portkit.backends.cpu.host import host_tuning, usable_processors
+from portkit.backends.toolkit.host import host_tuning, usable_processors
 from portkit.contract import Tuning
 
 DECLARED = Tuning(workers=1, vector_bytes=8, vector_registers=5, cache_bytes=(7,))
