@@ -11,7 +11,7 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev conform test lint types unit conform-standard conform-base scaffold docs bench clean
+.PHONY: help setup setup-dev conform test lint types unit conform-standard conform-base scaffold docs lines bench clean
 
 help:  ## list these targets
 	@echo "portkit: port an accelerator by implementing twelve operations, and prove that the port conforms."
@@ -52,6 +52,9 @@ scaffold: setup-dev  ## make a new port, install and conform it, break it in doc
 
 docs: setup-dev  ## build the documentation site into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+lines: setup-dev  ## count the lines of every backend, and of what they share
+	@$(BIN)/python ci/lines.py
 
 bench: setup-dev  ## measure start-up time, GEMM, tensors and the readers' robustness against their limits
 	$(BIN)/python bench/startup.py

@@ -1,7 +1,7 @@
 """Count the lines of every backend, of the toolkit and of the emulators: `python ci/lines.py`, or `make lines`.
 
-`lines` are those of every hand-written file, as `wc -l` counts them; `code` those that are not blank, nor only comments or
-docstrings. Beside each backend stands how much of the toolkit and of the emulators its imports reach.
+`lines` are those of every hand-written file, as `wc -l` counts them; `code` those that are more than a comment, a
+docstring or nothing. Beside each backend stands how much of the toolkit and of the emulators its imports reach.
 """
 
 from __future__ import annotations
