@@ -1,4 +1,7 @@
-"""The compatibility matrix: backends x levels, extensions, forms and dtypes, from a registry, as HTML and Markdown."""
+"""The compatibility matrix: backends x levels, extensions, forms and dtypes, from a registry, as HTML and Markdown.
+
+Every square leads to what the backend's report says of it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from portkit.conformance.case import Level
 from portkit.conformance.registry import Entry, entries
@@ -32,10 +36,33 @@ def newest(found: list[Entry]) -> list[Entry]:
     return list(first.values())
 
 
-def _rows(found: list[Entry], names: Iterable[str], square: Callable[[Entry, str], Row | None]) -> list[Row]:
-    """Return one row of squares for each name for which any backend has one."""
-    rows = [{"name": name, "cells": [square(entry, name) for entry in found]} for name in names]
-    return [row for row in rows if any(row["cells"])]
+def page_of(entry: Entry, anchor: str = "") -> str:
+    """Return the address of a report, or of a place in it, from the index of the site."""
+    return f"reports/{quote(entry.folder)}/index.html" + (f"#{anchor}" if anchor else "")
+
+
+def _rows(
+    found: list[Entry], names: Iterable[str], square: Callable[[Entry, str], Row | None], anchor: str
+) -> list[Row]:
+    """Return one row of squares for each name for which any backend has one; `anchor` is their place in the report."""
+    rows: list[Row] = []
+    for name in names:
+        squares = [square(entry, name) for entry in found]
+        links = [page_of(entry, anchor.format(name)) for entry in found]
+        cells = [cell and {**cell, "link": link} for cell, link in zip(squares, links, strict=True)]
+        if any(cells):
+            rows.append({"name": name, "cells": cells})
+    return rows
+
+
+def _strict(entry: Entry, _: str) -> Row | None:
+    """Return how many outputs that the spec fixes bit for bit are the reference's; None where strict is undeclared."""
+    fixed = entry.report.strict_cases
+    if not fixed:
+        return None
+    equal = sum(case.bit_exact is True for case in fixed)
+    verdict = Verdict.PASS if equal == len(fixed) else Verdict.FAIL
+    return {"verdict": verdict.value, "passed": equal, "cases": len(fixed)}
 
 
 def _level(entry: Entry, name: str) -> Row | None:
@@ -64,25 +91,38 @@ def _square(cells: list[CellResult]) -> Row | None:
 
 
 def tables(found: list[Entry]) -> dict[str, list[Row]]:
-    """Return the tables of the matrix, a column for each entry: levels, extensions and forms."""
+    """Return the tables of the matrix, a column for each entry: levels, strict outputs, extensions and forms."""
     return {
-        "levels": _rows(found, [level.value for level in Level], _level),
-        "extensions": _rows(found, EXTENSIONS, _extension),
-        "forms": _rows(found, FORMS, _form),
+        "levels": _rows(found, [level.value for level in Level], _level, "levels"),
+        "strict": _rows(found, ["equal to the reference"], _strict, "strict"),
+        "extensions": _rows(found, EXTENSIONS, _extension, "operations"),
+        "forms": _rows(found, FORMS, _form, "form-{}"),
     }
 
 
-def markdown(found: list[Entry]) -> str:
-    """Return the matrix as a Markdown table: a verdict and its number of cases in every square."""
+def markdown(found: list[Entry], site: str = "") -> str:
+    """Return the matrix as a Markdown table: a verdict and its number of cases in every square, linked to the report.
+
+    `site` is the address of the folder that `build` wrote, as seen from the page that has the table.
+    """
     heads = [f"{_escape(e.manifest.backend)}{' (draft)' if e.manifest.draft else ''}" for e in found]
+    about = {
+        "evidence": [e.report.subject.evidence for e in found],
+        "device": [_escape(e.report.subject.device) for e in found],
+        "statement": [f"[{_escape(e.report.statement)}]({site}{page_of(e)})" for e in found],
+    }
+    parts = tables(found)
     lines = [f"| form | {' | '.join(heads)} |", f"|---|{'---|' * len(found)}"]
-    lines.append(f"| *evidence* | {' | '.join(e.report.subject.evidence for e in found)} |")
-    lines.append(f"| *device* | {' | '.join(_escape(e.report.subject.device) for e in found)} |")
-    lines.append(f"| *statement* | {' | '.join(_escape(e.report.statement) for e in found)} |")
-    for row in tables(found)["forms"]:
-        squares = [f"{c['verdict']} ({c['cases']})" if c else "-" for c in row["cells"]]
-        lines.append(f"| `{row['name']}` | {' | '.join(squares)} |")
+    lines += [f"| *{name}* | {' | '.join(squares)} |" for name, squares in about.items()]
+    for title, rows in (("level ", parts["levels"]), ("strict outputs ", parts["strict"])):
+        lines += [_line(f"*{title}{r['name']}*", r, "{passed:,} of {cases:,}", site) for r in rows]
+    lines += [_line(f"`{r['name']}`", r, "{verdict} ({cases})", site) for r in parts["forms"]]
     return "\n".join(lines) + "\n"
+
+
+def _line(name: str, row: Row, text: str, site: str) -> str:
+    squares = [f"[{text.format(**cell)}]({site}{cell['link']})" if cell else "-" for cell in row["cells"]]
+    return f"| {name} | {' | '.join(squares)} |"
 
 
 def _escape(text: str) -> str:
@@ -135,9 +175,16 @@ def _is_site(folder: Path) -> bool:
 def _write_site(folder: Path, found: list[Entry]) -> None:
     shown = newest(found)
     page = html.pages().get_template("matrix.html.j2")
-    context = {"style": html.style(), "mark": _MARK, "newest": shown, "history": found, **tables(shown)}
+    context = {
+        "style": html.style(),
+        "mark": _MARK,
+        "page_of": page_of,
+        "newest": shown,
+        "history": found,
+        **tables(shown),
+    }
     folder.mkdir()
-    (folder / "index.html").write_text(page.render(context), encoding="utf-8")
+    (folder / "index.html").write_text(page.render(context | tables(shown)), encoding="utf-8")
     (folder / "matrix.md").write_text(markdown(shown), encoding="utf-8")
     for entry in found:
         target = folder / "reports" / entry.folder
