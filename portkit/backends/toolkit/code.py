@@ -1,8 +1,8 @@
 """Writing a kernel's text, whatever the language: typed values, and the instructions that every language has.
 
 A `Value` is the text of an operand with its type. Types have LLVM's names in every language: `i1` `i8` `i16` `i32`
-`i64` `float` `double`; f16 and bf16 are held as their bits, an `i16`. Integers have no sign, instructions have. Instructions
-have LLVM's names too, because their meaning is written down once, in the LLVM Language Reference.
+`i64` `float` `double`; f16 and bf16 are held as their bits, an `i16`. Integers have no sign, instructions have.
+Instructions have LLVM's names too, because their meaning is written down once, in the LLVM Language Reference.
 
 Plain Python numbers stand for constants of the other operand's type, so that an expansion reads like the formula it
 computes. Floating point instructions round once; nothing is contracted, reassociated or rewritten.
@@ -187,7 +187,7 @@ class Code(ABC):
     # --- control flow ---------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def when(self, gate: Value, then: Callable[[], Value | None], other: Value | None) -> Value | None:
+    def when(self, gate: Value, then: Callable[[], Value | None], other: Value | None, hint: str = "v") -> Value | None:
         """Run `then` where the scalar `gate` is true; the result is its value, else `other`."""
 
     @abstractmethod

@@ -156,7 +156,7 @@ class LlvmCode(Code):
 
     # --- control flow ---------------------------------------------------------------------------------------------
 
-    def when(self, gate: Value, then: Callable[[], Value | None], other: Value | None) -> Value | None:
+    def when(self, gate: Value, then: Callable[[], Value | None], other: Value | None, hint: str = "v") -> Value | None:
         """Run `then` where the scalar `gate` is true; the result is its value, else `other`."""
         yes, join, before = self.fresh("then"), self.fresh("join"), self.block
         self.branch(gate, yes, join)
@@ -168,7 +168,7 @@ class LlvmCode(Code):
         if value is None or other is None:
             return None
         text = f"phi {value.type} [ {value.text}, %{end} ], [ {other.text}, %{before} ]"
-        return self.define(text, value.element, value.lanes)
+        return self.define(text, value.element, value.lanes, hint)
 
     @contextmanager
     def loop(

@@ -52,7 +52,7 @@ class Memory(ABC, Generic[C]):
             return self._plain(access)
         if instr.name in _OF_LANES:
             return self.masked(access, gate)
-        return self.code.when(gate, lambda: self._plain(access), other)
+        return self.code.when(gate, lambda: self._plain(access), other, instr.result or "v")
 
     def _plain(self, access: Access) -> Value | None:
         table: dict[str, Callable[[Access], Value | None]] = {

@@ -1,0 +1,76 @@
+"""The memory forms in the C family: elements of arrays, and atomic stores by the dialect's table."""
+
+from __future__ import annotations
+
+from portkit.backends.toolkit.c_code import CCode
+from portkit.backends.toolkit.code import Value, integer_of, memory_element_of
+from portkit.backends.toolkit.memory import Access, Memory
+from portkit.errors import CompileError
+
+
+class CMemory(Memory[CCode]):
+    """Writes the memory forms; the bases are arrays."""
+
+    def at(self, access: Access, place: int = 0) -> str:
+        """Return the element that an access means; an index within bounds is never negative."""
+        return f"{self.bases[access.instr.mems[place]].text}[{access.args[place].text}]"
+
+    def load(self, access: Access) -> Value:
+        """Write a load into a variable."""
+        return self.code.define(self.at(access), memory_element_of(access.dtype), 1, access.instr.result)
+
+    def store(self, access: Access) -> None:
+        """Write an assignment."""
+        self.code.do(f"{self.at(access)} = {access.args[1].text};")
+
+    def copy(self, access: Access) -> None:
+        """Copy at once, which async_c1 allows."""
+        count, (target, source) = access.instr.imms[0], (self.bases[name].text for name in access.instr.mems)
+        with self.code.loop(self.code.literal("i32", count), hint="copied") as turn:
+            to, start = (f"{index.text} + {turn.index.text}" for index in access.args)
+            self.code.do(f"{target}[{to}] = {source}[{start}];")
+
+    # --- lanes ----------------------------------------------------------------------------------------------------
+
+    def load_vec(self, access: Access) -> Value:
+        raise self._no_lanes(access)
+
+    def store_vec(self, access: Access) -> None:
+        raise self._no_lanes(access)
+
+    def gather(self, access: Access) -> Value:
+        raise self._no_lanes(access)
+
+    def scatter(self, access: Access) -> None:
+        raise self._no_lanes(access)
+
+    def masked(self, access: Access, gate: Value) -> Value | None:
+        raise self._no_lanes(access)
+
+    def _no_lanes(self, access: Access) -> CompileError:
+        return CompileError(f"{access.instr.name}: the dialect has no vectors; do not declare the extension vec")
+
+    # --- atomic stores --------------------------------------------------------------------------------------------
+
+    def atomic(self, access: Access) -> None:
+        """Fold by the dialect's own function, else by computing and swapping until nobody came between."""
+        kind, atomics = access.instr.form.kind, self.code.dialect.atomics
+        own = atomics.get(f"{kind}.{access.dtype}")
+        if own is None:
+            self._swap_until_done(access, kind)
+        else:
+            self.code.do(own.format(at=self.at(access), value=access.args[1].text))
+
+    def _swap_until_done(self, access: Access, kind: str) -> None:
+        code, value = self.code, access.args[1]
+        integer, at = integer_of(value.element), self.at(access)
+        swap = code.dialect.atomics.get(f"swap.{integer}")
+        if swap is None:
+            raise CompileError(f"{access.instr.name} on {access.dtype} has no text; declare the atomics that there are")
+        expected, done = Value(code.fresh("expected"), integer), code.fresh("done")
+        code.do(f"{code.type(integer)} {expected.text} = {code.convert('bitcast', self.load(access), integer).text};")
+        code.do(f"{code.type('i1')} {done};")
+        with code.block("do", f"}} while (!{done});"):
+            old = code.convert("bitcast", expected, value.element)
+            new = code.convert("bitcast", self.forms.step(kind, access.dtype, old, value), integer)
+            code.do(f"{done} = {swap.format(at=at, expected=expected.text, new=new.text)};")
