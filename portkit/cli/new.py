@@ -16,6 +16,7 @@ from portkit.cli.output import console, print_json
 from portkit.errors import UsageError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_PACKAGE = "portkit_{{ name }}"
 MAX_NAME = 40
 """Letters of a backend's name; it becomes part of a package's and a folder's."""
 
@@ -26,9 +27,19 @@ class Route(StrEnum):
     LLVM = "llvm"
 
 
+class Driver(StrEnum):
+    """The languages that the driver half can be written in."""
+
+    PYTHON = "python"
+    C = "c"
+
+
 def new(
     name: str = typer.Argument(..., help="The backend's name, such as mychip."),
     route: Route = typer.Option(Route.LLVM, "--route", help="How the port generates code."),
+    driver: Driver = typer.Option(
+        Driver.PYTHON, "--driver", help="What the driver half is written in; c is a shared library."
+    ),
     into: Path | None = typer.Option(None, "--into", help="The folder to make; by default ./portkit-NAME."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
@@ -36,16 +47,17 @@ def new(
     from portkit import __version__
 
     _check_name(name)
+    chosen = {"route": route.value, "driver": driver.value}
     target = into or Path(f"portkit-{name.replace('_', '-')}")
     if target.exists() or target.is_symlink():
         raise UsageError(f"{target} already exists; remove it, or choose another folder with --into")
     try:
-        _render(template_folder(), target, {"name": name, "route": route.value, "portkit_version": __version__})
+        _render(template_folder(), target, {"name": name, **chosen, "portkit_version": __version__})
     except OSError as error:
         raise UsageError(f"cannot make {target}: {error.strerror or error}") from error
-    commands = _next_commands(name, target)
+    commands = _next_commands(name, target, driver)
     if json:
-        print_json({"name": name, "route": route.value, "folder": str(target), "next": commands})
+        print_json({"name": name, **chosen, "folder": str(target), "next": commands})
         return
     console.print(f"Made {target}: a port to {name}, with this host in the chip's place. Next:\n", markup=False)
     for command in commands:
@@ -82,22 +94,33 @@ def _render(template: Path, target: Path, answers: dict[str, str]) -> None:
     """Render into a temporary folder on the same disk, then rename: what is cut off leaves nothing behind."""
     import copier
 
+    layers = ("common", f"routes/{answers['route']}", f"drivers/{answers['driver']}")
     above = next(folder for folder in target.absolute().parents if folder.exists())
     with tempfile.TemporaryDirectory(prefix=".portkit-new-", dir=above) as scratch:
         # a copy, so that a template inside a git checkout is taken as it lies, not as last tagged
         source = Path(scratch) / "template"
         shutil.copytree(template, source, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(_header(), source / "drivers/c" / _PACKAGE)
         rendered = Path(scratch) / "rendered"
-        copier.run_copy(str(source), rendered, data=answers, defaults=True, quiet=True, overwrite=True)
+        for layer in layers:
+            data = {**answers, "layer": layer}
+            copier.run_copy(str(source), rendered, data=data, defaults=True, quiet=True, overwrite=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         rendered.rename(target)
 
 
-def _next_commands(name: str, target: Path) -> list[str]:
+def _header() -> Path:
+    import portkit
+
+    return Path(portkit.__file__).parent / "include" / "portkit_device.h"
+
+
+def _next_commands(name: str, target: Path, driver: Driver) -> list[str]:
     """Return what to type next; an environment that uv made may have no pip."""
     folder = str(target) if target.is_absolute() else f"./{target}"
     pip = "pip" if importlib.util.find_spec("pip") else "uv pip"
     return [
+        *([f"make -C {shlex.quote(folder)}"] if driver is Driver.C else []),
         f"{pip} install -e {shlex.quote(folder)}",
         f"portkit conform --backend {name}",
         f"portkit run {shlex.quote(str(target / 'axpy.pk'))} --backend {name} --against reference",

@@ -22,7 +22,15 @@ from types import TracebackType
 from typing import TypeAlias, TypeVar
 
 from portkit.contract import ALIGNMENT, Capabilities, DeviceInfo
-from portkit.errors import CannotRunHere, ContractError, InvalidHandle, OutOfMemory, PortkitError
+from portkit.errors import (
+    CannotRunHere,
+    ContractError,
+    DeviceHang,
+    DeviceLost,
+    InvalidHandle,
+    OutOfMemory,
+    PortkitError,
+)
 from portkit.runtime import memory
 from portkit.runtime import protocol as p
 from portkit.runtime.process import DeviceProcess
@@ -35,6 +43,7 @@ GRACE_SECONDS = 2.0
 MAX_SHARED = 8 << 30
 """Reads above this many bytes go through the pipe in pieces."""
 _KERNELS_KEPT = 256
+_GONE = (DeviceHang, DeviceLost)
 _R = TypeVar("_R", bound=p.Message)
 
 
@@ -210,8 +219,14 @@ class DeviceClient:
 
     def _ask(self, request: p.Message, expected: type[_R], timeout: float | None = None) -> _R:
         with self._lock:
-            life = self._opened()
-            return _checked(life.process.exchange(request, self.timeout if timeout is None else timeout), expected)
+            return self._exchange(self._opened(), request, expected, self.timeout if timeout is None else timeout)
+
+    def _exchange(self, life: _Life, request: p.Message, expected: type[_R], timeout: float) -> _R:
+        try:
+            return _checked(life.process.exchange(request, timeout), expected)
+        except _GONE:
+            self.kill()  # what the backend itself calls hung or lost is not used again
+            raise
 
     def kill(self) -> None:
         """End the process at once; the next use starts another. Buffers and executables are gone."""
@@ -401,7 +416,7 @@ class DeviceClient:
             payloads = self._payloads(operands)
             request = p.Execute(digest, text, tuple(grid), payloads, tuple(scalars), limit, want_source)
             started = time.perf_counter()
-            reply = _checked(life.process.exchange(request, _with_grace(limit)), p.Executed)
+            reply = self._exchange(life, request, p.Executed, _with_grace(limit))
             overhead = time.perf_counter() - started - reply.backend_seconds
             outputs = [self._take(output) for output in reply.outputs]
         return Executed(outputs, reply.source, reply.compile_seconds, reply.launch_seconds, overhead)

@@ -30,7 +30,7 @@ from portkit.contract import (
     find_backend,
     installed_backends,
 )
-from portkit.errors import ContractError, DeviceError, InvalidHandle, PortkitError
+from portkit.errors import ContractError, DeviceError, DeviceHang, DeviceLost, InvalidHandle, PortkitError
 from portkit.runtime import protocol as p
 from portkit.runtime.guard import ImportGuard
 from portkit.runtime.lifeline import end_with
@@ -335,7 +335,9 @@ class Session:
         return self._place(self._read(handle, 0, operand.data.size), operand.data.offset)
 
     def _free_all(self, handles: Sequence[int]) -> None:
-        failing = sys.exc_info()[0] is not None
+        if isinstance(sys.exception(), DeviceHang | DeviceLost):
+            return  # a driver that waits for the kernel first would hang here; the client ends this process
+        failing = sys.exception() is not None
         for handle in handles:
             try:
                 with _vendor("free"):
