@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 from portkit.backends.toolkit.arguments import pack_arguments
@@ -20,8 +20,8 @@ from portkit.errors import DeviceError, DeviceLost, InvalidHandle
 from portkit.spec.kernel import Kernel
 
 P = TypeVar("P")
-Errors = Mapping[type[Exception], type[DeviceError]]
-"""A driver's exceptions and what portkit calls them, the narrow before the wide."""
+Errors = Mapping[type[Exception], type[DeviceError] | Callable[[Any], type[DeviceError]]]
+"""A driver's exceptions and what portkit calls them, the narrow before the wide; a function tells codes apart."""
 
 
 class Compiler(Protocol):
@@ -90,7 +90,8 @@ def renamed(errors: Errors, doing: str) -> Generator[None]:
         yield
     except tuple(errors) as error:
         ours = next(ours for theirs, ours in errors.items() if isinstance(error, theirs))
-        raise ours(f"{doing}: {error}") from error
+        kind = ours if isinstance(ours, type) else ours(error)
+        raise kind(f"{doing}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
