@@ -62,16 +62,21 @@ def print_c_lanes(kernel: Kernel, dialect: LaneDialect) -> str:
     return _Printer(kernel, dialect).text()
 
 
-def buffer_name(name: str) -> str:
+def memory_name(name: str) -> str:
     """Return what a buffer or shared array is called in the text; no register's name ends like this."""
     return f"{name}_m"
 
 
+def scalar_name(name: str) -> str:
+    """Return what a scalar is called in the text."""
+    return f"{name}_s"
+
+
 class _Printer(Lanes[CCode]):
     def __init__(self, kernel: Kernel, dialect: LaneDialect) -> None:
-        super().__init__(kernel, dialect, {name: Value(buffer_name(name), "ptr") for name in kernel.memories})
+        super().__init__(kernel, dialect, {name: Value(memory_name(name), "ptr") for name in kernel.memories})
         self.dialect = dialect
-        self.scalars = [Value(f"{s.name}_s", element_of(s.dtype)) for s in kernel.scalars]
+        self.scalars = [Value(scalar_name(s.name), element_of(s.dtype)) for s in kernel.scalars]
         self.group = dict(zip((s.name for s in kernel.scalars), self.scalars, strict=True))
 
     def text(self) -> str:
@@ -92,7 +97,7 @@ class _Printer(Lanes[CCode]):
 
     def _buffer(self, template: str, place: int, buffer: Buffer) -> str:
         return template.format(
-            name=buffer_name(buffer.name),
+            name=memory_name(buffer.name),
             type=self.code.type(memory_element_of(buffer.dtype)),
             const="const " if buffer.access == "read" else "",
             place=place,
@@ -106,7 +111,7 @@ class _Printer(Lanes[CCode]):
             self.code.do(line)
         for place, shared in enumerate(self.kernel.shared):
             element = self.code.type(memory_element_of(shared.dtype))
-            name = buffer_name(shared.name)
+            name = memory_name(shared.name)
             self.code.do(self.dialect.shared.format(name=name, type=element, extent=shared.extent, place=place))
 
     def group_number(self) -> Value:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from portkit.backends.toolkit.c_code import CCode
 from portkit.backends.toolkit.code import Value, integer_of, memory_element_of
 from portkit.backends.toolkit.memory import Access, Memory
@@ -25,10 +27,10 @@ class CMemory(Memory[CCode]):
 
     def copy(self, access: Access) -> None:
         """Copy at once, which async_c1 allows."""
-        count, (target, source) = access.instr.imms[0], (self.bases[name].text for name in access.instr.mems)
-        with self.code.loop(self.code.literal("i32", count), hint="copied") as turn:
-            to, start = (f"{index.text} + {turn.index.text}" for index in access.args)
-            self.code.do(f"{target}[{to}] = {source}[{start}];")
+        with self.code.loop(self.code.literal("i32", access.instr.imms[0]), hint="copied") as turn:
+            indices = (Value(f"{index.text} + {turn.index.text}", index.element) for index in access.args)
+            element = replace(access, args=tuple(indices))
+            self.code.do(f"{self.at(element)} = {self.at(element, 1)};")
 
     # --- lanes ----------------------------------------------------------------------------------------------------
 

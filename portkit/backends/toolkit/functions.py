@@ -6,6 +6,7 @@ polynomials interpolate at Chebyshev nodes, computed with 60 digits and rounded 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, log, nan, pi
@@ -50,8 +51,8 @@ _SIN = (-0.166666641831398, 0.008332747966051102, -0.00019587890710681677)
 _COS = (0.0416666641831398, -0.001388830249197781, 2.454794230288826e-05)
 # fmt: on
 
-_TWO_OVER_PI = 0xA2F9836E4E441529FC2757D1F534DDC0DB6295993C439041
-"""2/pi times 2^192, cut."""
+_TWO_OVER_PI = 0x28BE60DB9391054A7F09D5F47D4D377036D8A5664F10E4107F9458EAF7
+"""2/pi times 2^230, cut: a multiple of 2^-26 of it are eight words of 32 bits."""
 _QUARTER_PI_BITS = 0x3F490FDB
 
 
@@ -156,20 +157,35 @@ def sin(code: Code, x: Value) -> Value:
 def _reduce(code: Code, magnitude: Value) -> tuple[Value, Value]:
     """Return the quadrant (i32, modulo 4) and remainder of a float of at least pi/4, given by its bits.
 
-    The significand times 2/pi has 216 bits; modulo 4 and shifted by the exponent, the top 64 of 218 bits are two of the
-    quadrant and 62 of the fraction, of which cancellation takes at most 30.
+    Of the significand times 2/pi, shifted by the exponent, the bits above the quadrant do not count: of 2/pi it takes
+    96 bits from where the exponent says. Of the product's top 64 bits two are the quadrant and 62 the fraction, of
+    which cancellation takes at most 30.
     """
     op = code.op
-    significand = op("or", op("and", magnitude, 0x7FFFFF), 0x800000)
+    significand = code.convert("zext", op("or", op("and", magnitude, 0x7FFFFF), 0x800000), "i64")
     # Below pi/4 the result is not used: any shift in range will do.
     exponent = code.call("smax", op("sub", op("lshr", magnitude, 23), 126), 0)
-    product = op("mul", code.convert("zext", significand, "i218"), _TWO_OVER_PI)
-    shifted = op("shl", product, code.convert("zext", exponent, "i218"))
-    turns = code.convert("trunc", op("lshr", shifted, 154), "i64")
+    high, middle, low = (op("mul", significand, word) for word in _window(code, exponent))
+    turns = op("add", op("add", op("shl", high, 32), middle), op("lshr", low, 32))
     quadrant = op("lshr", op("add", turns, 1 << 61), 62)
     fraction = op("sub", turns, op("shl", quadrant, 62))
     remainder = op("fmul", code.convert("sitofp", fraction, "float"), pi / 2 * 2.0**-62)
     return code.convert("trunc", quadrant, "i32"), remainder
+
+
+def _window(code: Code, start: Value) -> list[Value]:
+    """Return three words (i64 below 2^32) of 2^-26 * 2/pi from a bit 0..159 on, counted from the top."""
+    words = [_TWO_OVER_PI >> (224 - 32 * place) & 0xFFFFFFFF for place in range(8)]
+    shift = code.convert("zext", code.op("and", start, 31), "i64")
+    skipped = [code.compare("icmp uge", start, 32 * count) for count in range(1, 5)]
+    found: list[Value] = []
+    for place in range(4):
+        word = code.like(shift, words[place])
+        for count, more in enumerate(skipped, 1):
+            word = code.select(more, code.like(shift, words[place + count]), word)
+        found.append(word)
+    pairs = (code.op("or", code.op("shl", a, 32), b) for a, b in itertools.pairwise(found))
+    return [code.op("lshr", code.op("shl", pair, shift), 32) for pair in pairs]
 
 
 FUNCTIONS: dict[str, Callable[[Code, Value], Value]] = {
