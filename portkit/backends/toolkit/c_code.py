@@ -71,6 +71,7 @@ class CCode(Code):
         super().__init__()
         self.dialect = dialect
         self._depth = 1
+        self._renamed: set[str] = set()
 
     # --- plain text -----------------------------------------------------------------------------------------------
 
@@ -90,13 +91,15 @@ class CCode(Code):
         return Value(name, element, lanes)
 
     def named(self, value: Value, hint: str) -> Value:
-        """Rename a value that the last line defines; nothing can have read it yet."""
+        """Rename a value that the last line defines, but once: a register may be another one under a second name."""
         head = f"const {self.type(value.element, value.lanes)} {value.text} = "
         line = self.lines[-1].lstrip() if self.lines else ""
-        if not line.startswith(head):
+        if value.text in self._renamed or not line.startswith(head):
             return value
         self.lines.pop()
-        return self.define(line.removeprefix(head).removesuffix(";"), value.element, value.lanes, hint)
+        renamed = self.define(line.removeprefix(head).removesuffix(";"), value.element, value.lanes, hint)
+        self._renamed.add(renamed.text)
+        return renamed
 
     @contextmanager
     def block(self, head: str, tail: str = "}") -> Generator[None]:
