@@ -1,0 +1,133 @@
+"""The host as a device: kernels are shared libraries, made by the C compiler and called by threads of this process."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cffi import FFI
+
+from portkit.backends.toolkit.c_kernel import print_c_kernel
+from portkit.backends.toolkit.device import CheckedDevice
+from portkit.backends.toolkit.host import usable_processors
+from portkit.backends.toolkit.host_compiler import find_compiler, shared_library
+from portkit.backends.toolkit.host_memory import HostArrays
+from portkit.contract import Capabilities, Code, DeviceInfo
+from portkit.errors import DeviceError, OutOfMemory
+from portkit.spec.kernel import Kernel
+
+_ENTRY = "void kernel(const void *args, int64_t begin, int64_t end, void *scratch);"
+_EXACT = ("-ffp-contract=off", "-fwrapv", "-fno-strict-aliasing", "-fno-math-errno", "-fno-trapping-math")
+"""No operation is contracted, integers wrap; nobody reads `errno` or the flags of exceptions."""
+_FLAGS = ("-shared", "-fPIC", "-std=gnu11", "-march=native", *_EXACT)
+_MANY_LANES = 32
+_LONG_BODY = 300
+_SHARES = 4
+"""Ranges of work-groups for each thread, so that none waits long for the others."""
+_ALIGN = 128
+
+
+def open_host(capabilities: Capabilities) -> CheckedDevice[Library]:
+    """Start the threads and return the device."""
+    return CheckedDevice(HostDriver(capabilities), HostCompiler(), {MemoryError: OutOfMemory, OSError: DeviceError})
+
+
+class HostCompiler:
+    """Compiles kernels with the C compiler of the system."""
+
+    def compile(self, kernel: Kernel) -> Code:
+        """Compile a kernel that fits the capabilities.
+
+        The loops over many lanes are made vectors, which takes the compiler longer.
+        """
+        printed = print_c_kernel(kernel)
+        effort = "-O3" if kernel.lanes >= _MANY_LANES and len(kernel.body) <= _LONG_BODY else "-O1"
+        return Code(printed.text, shared_library(printed.text.encode(), flags=(*_FLAGS, effort)), printed.scratch)
+
+
+class Library(NamedTuple):
+    """A loaded kernel: the library, for unloading it, and its function."""
+
+    library: Any
+    kernel: Any
+
+
+class HostDriver(HostArrays):
+    """The host's processors. Whatever is started is complete on return, so that there is nothing to wait for."""
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        """Start the threads; the one that launches is another of them."""
+        super().__init__(capabilities.limits.buffer_bytes)
+        self._version = capabilities.version
+        self._ffi = FFI()
+        self._ffi.cdef(_ENTRY)
+        self._threads = len(usable_processors())
+        self._pool = ThreadPoolExecutor(max(1, self._threads - 1), "portkit-c")
+        self._scratch: list[Any] = []
+        self._scratch_size = -1
+
+    def info(self) -> DeviceInfo:
+        """Return what processor this is, and what compiles for it."""
+        compiler = find_compiler()
+        told = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
+        return DeviceInfo(
+            device=f"{_processor()} ({platform.machine()}), {self._threads} threads",
+            driver=f"portkit c {self._version}",
+            compiler=told.partition("\n")[0],
+        )
+
+    def load(self, binary: bytes) -> Library:
+        """Link a kernel into this process; its file is gone at once."""
+        with tempfile.TemporaryDirectory(prefix="portkit-c-") as folder:
+            file = Path(folder, "kernel.so")
+            file.write_bytes(binary)
+            library: Any = self._ffi.dlopen(str(file))
+        return Library(library, library.kernel)
+
+    def unload(self, program: Library) -> None:
+        """Unlink a kernel."""
+        self._ffi.dlclose(program.library)
+
+    def start(self, program: Library, arguments: bytes, groups: int, scratch: int) -> None:
+        """Run the work-groups on all processors and return when they are done; calls release the interpreter."""
+        self._grow(scratch)
+        words = self._ffi.from_buffer(arguments)
+        shares = min(groups, _SHARES * self._threads)
+        ends = iter([(groups * share // shares, groups * (share + 1) // shares) for share in range(shares)])
+
+        def work(thread: int) -> None:
+            for begin, end in ends:
+                program.kernel(words, begin, end, self._scratch[thread])
+
+        others = [self._pool.submit(work, thread) for thread in range(1, min(self._threads, shares))]
+        work(0)
+        for other in others:
+            other.result()
+
+    def _grow(self, scratch: int) -> None:
+        """See that each thread has so much scratch memory of its own."""
+        if scratch > self._scratch_size:
+            blocks = [self._ffi.new("char[]", scratch + _ALIGN) for _ in range(self._threads)]
+            self._scratch = [block + -int(self._ffi.cast("uintptr_t", block)) % _ALIGN for block in blocks]
+            self._blocks, self._scratch_size = blocks, scratch
+
+    def wait(self, timeout: float) -> None:
+        """Return at once."""
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown()
+
+
+def _processor() -> str:
+    """Return the model of the first processor, where Linux tells it, else its family."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
