@@ -31,9 +31,9 @@ from portkit.errors import (
     OutOfMemory,
     PortkitError,
 )
-from portkit.runtime import memory
+from portkit.runtime import memory, remote
 from portkit.runtime import protocol as p
-from portkit.runtime.process import DeviceProcess
+from portkit.runtime.peer import Peer
 from portkit.spec.jsonform import to_json
 from portkit.spec.kernel import Kernel
 
@@ -120,7 +120,7 @@ class _Owned:
 
     owner: int
     memory: memory.SharedMemory | None
-    process: DeviceProcess | None = None
+    process: Peer | None = None
 
     def give_back(self) -> None:
         if os.getpid() != self.owner:  # a fork of the owner: nothing here is ours
@@ -136,7 +136,7 @@ class _Owned:
 class _Life:
     """What is known about the running process."""
 
-    process: DeviceProcess
+    process: Peer
     number: int
     opened: p.Opened | None = None
 
@@ -157,8 +157,9 @@ class DeviceClient:
     ) -> None:
         """Prepare a client; nothing is started yet.
 
-        `reference` is an installed backend or `package.module:ATTRIBUTE`; `timeout` and `start_timeout` are seconds per
-        request and for loading and opening; without `shared_memory` bulk data goes through the pipe.
+        `reference` is an installed backend, `package.module:ATTRIBUTE`, or a device elsewhere: `tcp://HOST:PORT` or
+        `pipe:COMMAND`. `timeout` and `start_timeout` are seconds per request and for loading and opening. Without
+        `shared_memory`, and to a device elsewhere, bulk data goes through the pipe.
         """
         self.reference = reference
         self.timeout = timeout
@@ -170,7 +171,8 @@ class DeviceClient:
         self._life: _Life | None = None
         self._ready: p.Ready | None = None
         self._lives = 0
-        self._memory = memory.SharedMemory(memory.create()) if shared_memory else None
+        shared = shared_memory and not remote.is_remote(reference)
+        self._memory = memory.SharedMemory(memory.create()) if shared else None
         self._owned = _Owned(os.getpid(), self._memory)
         self._finalizer = weakref.finalize(self, self._owned.give_back)
 
@@ -189,7 +191,7 @@ class DeviceClient:
 
     def _start(self) -> _Life:
         descriptor = self._memory.descriptor if self._memory else -1
-        process = self._owned.process = DeviceProcess(self.reference, descriptor, self._environment)
+        process = self._owned.process = remote.start(self.reference, descriptor, self._environment)
         self._lives += 1
         self.restarts = self._lives - 1
         try:

@@ -17,12 +17,13 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from portkit.contract import Backend, Capabilities, Device, DeviceInfo, find_backend, installed_backends
+from portkit.contract import Backend, Capabilities, Device, DeviceInfo, installed_backends
 from portkit.errors import DeviceLost
 from portkit.runtime.buffers import Buffer
 from portkit.runtime.kernels import Kernels
 from portkit.runtime.launches import TIMEOUT, LaunchQueue
 from portkit.runtime.pool import Pool
+from portkit.runtime.remote import resolve
 
 if TYPE_CHECKING:
     from portkit.compiler.program import Program
@@ -141,7 +142,7 @@ def device_names() -> list[str]:
 
 
 def open_device(name: str | None = None) -> RuntimeDevice:
-    """Return the device of an installed backend, or of `package.module:ATTRIBUTE`; the same one until it is closed.
+    """Return the device of an installed backend, of `package.module:ATTRIBUTE`, or elsewhere; the same until it closes.
 
     Without a name that in the environment variable PORTKIT_DEVICE, else cpu.
     Raises `UsageError` for an unknown name, `CannotRunHere` with the reason.
@@ -149,7 +150,7 @@ def open_device(name: str | None = None) -> RuntimeDevice:
     wanted = name or default_name()
     with _opening:
         if wanted not in _opened:
-            _opened[wanted] = RuntimeDevice(find_backend(wanted))
+            _opened[wanted] = RuntimeDevice(resolve(wanted))
         return _opened[wanted]
 
 

@@ -31,6 +31,8 @@ from portkit.errors import (
 PROTOCOL_VERSION = 1
 MAX_FRAME = 256 << 20
 """Frames above this many bytes are refused on both sides."""
+MAX_GREETING = 4096
+"""Bytes of the greeting's frame at most: nothing longer is read from one who has not shown the token."""
 MAX_INLINE = 64 << 20
 """Bulk data above this many bytes is sent in pieces where there is no shared memory."""
 LENGTH = struct.Struct("<I")
@@ -65,6 +67,22 @@ class Span(Message, frozen=True):
 
 
 Payload: TypeAlias = Span | bytes
+
+
+# --- before the first request, over a network -------------------------------------------------------------------
+
+
+class Greeting(Message, frozen=True):
+    """What a client says first to `portkit serve`; answered by `Welcome` or `Failure`. An empty `token` is none."""
+
+    version: int
+    token: str
+
+
+class Welcome(Message, frozen=True):
+    """A device process is being started for this connection; requests may follow."""
+
+    version: int
 
 
 # --- requests -----------------------------------------------------------------------------------------------------
@@ -281,6 +299,8 @@ _M = TypeVar("_M")
 _ENCODER = msgspec.msgpack.Encoder()
 _REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+_GREETINGS = msgspec.msgpack.Decoder(Greeting)
+_WELCOMES: msgspec.msgpack.Decoder[Welcome | Failure] = msgspec.msgpack.Decoder(Welcome | Failure)
 
 
 def frame(message: Message) -> bytes:
@@ -310,6 +330,16 @@ def read_request(body: bytes | memoryview) -> Request:
 def read_reply(body: bytes | memoryview) -> Reply:
     """Decode a reply. Raises `ContractError` where the bytes are none."""
     return _decode(_REPLIES, body)
+
+
+def read_greeting(body: bytes | memoryview) -> Greeting:
+    """Decode a greeting. Raises `ContractError` where the bytes are none."""
+    return _decode(_GREETINGS, body)
+
+
+def read_welcome(body: bytes | memoryview) -> Welcome | Failure:
+    """Decode the answer to a greeting. Raises `ContractError` where the bytes are none."""
+    return _decode(_WELCOMES, body)
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[_M], body: bytes | memoryview) -> _M:

@@ -437,7 +437,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     session = Session(options.backend, guard, SharedMemory(options.memory))
     try:
         serve(channel, session)
-    except BrokenPipeError:
+    except ConnectionError:
         return 1
     finally:
         session.answer(p.Close())
