@@ -1,0 +1,111 @@
+"""From a kernel to PTX: the toolkit's LLVM IR for lanes, and LLVM's NVPTX target. No CUDA toolkit is needed.
+
+Every float instruction comes out with a rounding (`add.rn.f32`): of an `add.f32` and a `mul.f32` without one, NVIDIA's
+own assembler may make a fused multiply-add (PTX ISA, "Floating Point Instructions: add").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import llvmlite.binding as llvm
+
+from portkit.backends.toolkit.code import Value
+from portkit.backends.toolkit.forms import EMITTERS, Forms
+from portkit.backends.toolkit.llvm import CodeGenerator, Effort
+from portkit.backends.toolkit.llvm_code import LlvmCode
+from portkit.backends.toolkit.llvm_lanes import LaneTarget, print_lanes
+from portkit.backends.toolkit.llvm_memory import LlvmMemory
+from portkit.backends.toolkit.memory import Access
+from portkit.contract import Code
+from portkit.errors import CompileError
+from portkit.spec.kernel import Instr, Kernel
+from portkit.spec.types import F64, Type
+
+TRIPLE = "nvptx64-nvidia-cuda"
+BASELINE = 70
+"""The least compute capability that is compiled for: Volta, the first whose threads each have a program counter."""
+_KNOWN = (90, 89, 86, 80, 75, BASELINE)
+_LONG_BODY = 2000
+_SYNC: Mapping[str, tuple[str, ...]] = {
+    "barrier": ("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)",),
+    "fence.group": ("call void @llvm.nvvm.membar.cta()",),
+    "fence.device": ("call void @llvm.nvvm.membar.gl()",),
+}
+
+
+def _exp2(forms: Forms, instr: Instr, types: Sequence[Type], args: Sequence[Value]) -> Value:
+    """Write the instruction of the hardware, 2 ulp at most (PTX ISA, "ex2"); it has none for f64."""
+    if types[0].dtype == F64:
+        return EMITTERS[instr.name](forms, instr, types, args)
+    return forms.formats.lift(types[0].dtype, lambda x: _each_lane(forms, x), args[0])
+
+
+def _each_lane(forms: Forms, x: Value) -> Value:
+    code = forms.code
+    scalars = [x] if x.lanes == 1 else [code.extract(x, lane) for lane in range(x.lanes)]
+    powers = [code.call("nvvm.ex2.approx", scalar) for scalar in scalars]
+    return powers[0] if x.lanes == 1 else code.pack(powers)
+
+
+class _PtxMemory(LlvmMemory):
+    def masked(self, access: Access, gate: Value) -> Value | None:
+        """Write a branch for each lane of a gated vector load.
+
+        LLVM 22 aborts on a masked load for NVPTX whose mask is constant and whose closed lanes are not poison.
+        """
+        if access.instr.name != "load.vec" or access.other is None:
+            return LlvmMemory.masked(self, access, gate)
+        lanes = [self._lane(access, gate, access.other, lane) for lane in range(gate.lanes)]
+        return self.code.pack(lanes)
+
+    def _lane(self, access: Access, gate: Value, other: Value, lane: int) -> Value:
+        code = self.code
+        at = replace(access, args=(code.op("add", access.args[0], lane),))
+        result = code.when(code.extract(gate, lane), lambda: self.load(at), code.extract(other, lane))
+        return result or other
+
+
+class _PtxTarget(LaneTarget):
+    __slots__ = ()
+
+    def memory(self, code: LlvmCode, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> LlvmMemory:
+        return _PtxMemory(code, forms, kernel, bases)
+
+
+TARGET = _PtxTarget(
+    native_half=True,
+    emitters={"mov.exp2": _exp2},
+    convention="ptx_kernel",
+    group_number="call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()",
+    lane_number="call i32 @llvm.nvvm.read.ptx.sreg.tid.x()",
+    sync=_SYNC,
+    attributes=lambda lanes: f'nounwind "nvvm.reqntid"="{lanes}"',
+)
+
+
+def processor(capability: int) -> str:
+    """Return LLVM's name of the newest processor whose code runs on a device of compute capability `capability`."""
+    return f"sm_{next((known for known in _KNOWN if known <= capability), BASELINE)}"
+
+
+class PtxCompiler:
+    """Compiles kernels to PTX text, which is their binary."""
+
+    def __init__(self, capability: int = BASELINE) -> None:
+        """Generate code for a compute capability, ten times major plus minor. Raises `CompileError`."""
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        try:
+            target = llvm.Target.from_triple(TRIPLE)
+        except RuntimeError as error:
+            raise CompileError(f"llvmlite has no NVPTX target: {error}") from error
+        self._generator = CodeGenerator(target.create_target_machine(cpu=processor(capability), opt=2))
+
+    def compile(self, kernel: Kernel) -> Code:
+        """Compile a kernel that fits the capabilities."""
+        text = print_lanes(kernel, TARGET)
+        effort = Effort.NONE if len(kernel.body) > _LONG_BODY else Effort.QUICK
+        ptx = self._generator.assembly(text, effort)
+        return Code(ptx, ptx.encode())

@@ -1,0 +1,20 @@
+"""A CUDA device: PTX from the compiler, run by the driver or by its emulation."""
+
+from __future__ import annotations
+
+from portkit.backends.cuda.compiler import PtxCompiler
+from portkit.backends.cuda.driver import ERRORS, CudaDriver
+from portkit.backends.cuda.emulated import EmulatedDriver
+from portkit.backends.toolkit.device import CheckedDevice
+from portkit.contract import Capabilities, Device
+
+
+def open_gpu() -> Device:
+    """Open the first GPU; kernels are compiled for what it is."""
+    driver = CudaDriver()
+    return CheckedDevice(driver, PtxCompiler(driver.capability), ERRORS)
+
+
+def open_emulated(capabilities: Capabilities, reason: str) -> Device:
+    """Open the interpreter; `reason` says why there is no GPU."""
+    return CheckedDevice(EmulatedDriver(capabilities, reason), PtxCompiler(), {})
