@@ -149,6 +149,20 @@ class Encoder:
         return f"{line.name} {', '.join(f'{o.prefix}{value}' for o, value in shown)}".rstrip()
 
 
+def parse(text: str, names: Mapping[str, int | Label | Virtual]) -> list[Item]:
+    """Return instructions from text, one a line or with `;` between them, operands apart by blanks.
+
+    An operand is one of `names` or a literal; a name alone stands for its label.
+    """
+    items: list[Item] = []
+    for statement in filter(None, (part.strip() for part in text.replace("\n", ";").split(";"))):
+        name, *operands = statement.split()
+        label = names.get(name)
+        line = Line(name, tuple(names[o] if o in names else int(o, 0) for o in operands))
+        items.append(label if isinstance(label, Label) and not operands else line)
+    return items
+
+
 def _check(name: str, value: int, pieces: Sequence[_Piece]) -> None:
     """Refuse a value of which the pieces would drop a bit."""
     top = max(piece.low + piece.width for piece in pieces)

@@ -4,7 +4,8 @@
 
 What it asks of the code: every virtual register is written before it is read, reading from top to bottom, and control
 flow is structured: a branch backwards closes a loop, a branch forwards leaves or skips something. An instruction writes
-at most one register. A register may be written many times, so a value that a loop carries is one register, set before the loop and again at its end.
+at most one register. A register may be written many times, so a value that a loop carries is one register, set before
+the loop and again at its end.
 
 A register is *live* from its first to its last use, and to the end of each loop that it is used in but begins before.
 What does not fit is *spilled*: it lives in a slot of memory, and is loaded and stored around each use.

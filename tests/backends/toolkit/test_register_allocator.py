@@ -138,7 +138,7 @@ def test_registers_are_used_again_once_their_values_are_dead() -> None:
         Line("add", (d, c, c)),
         Line("out", (d,)),
     ]
-    assert allocate(code, machine(4)).items == [
+    assert allocate([*code, Line("out", (d,))], machine(4)).items == [
         Line("set", (0, 1)),
         Line("add", (0, 0, 0)),
         Line("add", (0, 0, 0)),
