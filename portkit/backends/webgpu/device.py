@@ -203,16 +203,16 @@ class WebGpuDriver:
     def wait(self, timeout: float) -> None:
         """Wait for a copy behind all that was submitted, of the number that tells of loops that ended early.
 
-        Raises `TimeoutError`, `DeviceError`.
+        Raises `TimeoutError`, and `DeviceHang` if the device ended a loop itself.
         """
         self._events.run_until_complete(asyncio.wait_for(self._marked(), timeout))
         cut = any(_bytes(self._mark.read_mapped(0, _MARK)))
         self._mark.unmap()
         if cut:
             self._queue.write_buffer(self._cuts, 0, bytes(_MARK))
-            raise DeviceError(
-                f"{self._adapter.summary} ended a loop before its count was reached, so that results are wrong; "
-                "llvmpipe does after 65,535 turns in a lane: give each lane less to do"
+            raise DeviceHang(
+                f"{self._adapter.summary} ended a loop before its count was reached, taking it for endless: "
+                "llvmpipe does after 65,535 turns in a lane"
             )
 
     async def _marked(self) -> None:

@@ -76,6 +76,10 @@ PRELUDE: Mapping[str, str] = {
 }
 """The functions that a kernel may call, by name; `launch[0].x` is 0. Those that are not called are left out."""
 
+_MOST_TIMES = 16
+_LONGEST_TURN = 128
+"""How often the body of a loop is written in one turn at most, and how many lines that may be."""
+
 _CALLS = {"sqrt": "fsqrt", "trunc": "ftrunc", **{name: name for name in ("smax", "smin", "umax", "umin")}}
 _SIGNED = {"i32": "bitcast<i32>({value})", "u32": "{value}"}
 
@@ -217,17 +221,37 @@ class WgslCode(CCode):
     ) -> Generator[Turn]:
         """Write a `for`; its carries are variables, assigned at the end of each turn.
 
-        Drivers may end a loop early: llvmpipe of Mesa 22.3 after 65,535 turns of all loops of a lane together. What
-        then follows is wrong, and says so.
+        Drivers may end a loop early: llvmpipe of Mesa 22.3 does after 65,535 turns of all loops of a lane together.
+        What then follows is wrong, and `cut` says so. Several turns in one put that off, and cost less.
         """
         carries = [self._variable(x, name) for name, x in self._hinted(names, firsts)]
         index = self._variable(self.like(count, 0), hint)
-        with self.block(f"for (; slt({index.text}, {count.text}); {index.text}++)"):
+        start = len(self.lines)
+        with self.block(""):
             turn = Turn(index, carries)
             yield turn
             self._carry(turn)
+            self.do(f"{index.text}++;")
+        body = self.lines[start:]
+        del self.lines[start:]
+        times = self._times(body)
+        if times > 1:
+            self.do(f"let {index.text}_whole = smax({count.text}, 0u) & {-times & 0xFFFFFFFF:#x}u;")
+            self._repeat(f"{index.text}_whole", index, body * times)
+        self._repeat(count.text, index, body)
         self.counts_turns = True
         self.do(f"cut |= select(0u, 1u, slt({index.text}, {count.text}));")
+
+    def _times(self, body: list[str]) -> int:
+        """Return how often a loop's body is written in one turn: a power of 2, 1 for one around others."""
+        if any(words in line for line in body for words in ("for (", "Barrier(")):
+            return 1
+        return 1 << (max(1, min(_MOST_TIMES, _LONGEST_TURN // len(body))).bit_length() - 1)
+
+    def _repeat(self, count: str, index: Value, body: list[str]) -> None:
+        self.do(f"for (; slt({index.text}, {count}); ) {{")
+        self.lines += body
+        self.do("}")
 
     def _variable(self, first: Value, hint: str) -> Value:
         name = self.fresh(hint)
