@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pyopencl as cl
 
-from portkit.backends.opencl.dialect import OpenClCompiler
+from portkit.backends.opencl import pocl
+from portkit.backends.opencl.dialect import OPENCL, OpenClCompiler
 from portkit.backends.toolkit.addresses import Addresses
 from portkit.backends.toolkit.device import CheckedDevice
 from portkit.contract import Capabilities, DeviceInfo
@@ -56,15 +58,31 @@ class Program:
 class OpenClDriver:
     """The calls of one device; transfers wait for what was started before them."""
 
-    def __init__(self, device: cl.Device, options: tuple[str, ...] = ()) -> None:
-        """Open the device; `options` of its compiler are added to those that keep results exact."""
+    def __init__(self, device: cl.Device) -> None:
+        """Open the device."""
         exact = device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
-        self._options = [*_OPTIONS, *((_CORRECTLY_ROUNDED,) if exact else ()), *options]
+        self._options = [*_OPTIONS, *((_CORRECTLY_ROUNDED,) if exact else ())]
+        self._declarations = ""
         self._device = device
         self._context = cl.Context([device])
         self._queue = cl.CommandQueue(self._context, device)
         self._buffers = Addresses[cl.Buffer]()
         self._last: cl.Event | None = None
+        if device.platform.name == pocl.PLATFORM:
+            self._build_lightly()
+
+    def _build_lightly(self) -> None:
+        """Build with short declarations from now on, if the driver takes them."""
+        with suppress(cl.Error):
+            self._build(pocl.LIGHT + pocl.EXAMPLE, pocl.LIGHT_OPTION)
+            self._declarations = pocl.LIGHT
+            self._options.append(pocl.LIGHT_OPTION)
+
+    def _build(self, text: str, *options: str) -> cl.Program:
+        """Build a text; what the compiler warns of is no error."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", cl.CompilerWarning)
+            return cl.Program(self._context, text).build([*self._options, *options])
 
     def info(self) -> DeviceInfo:
         """Return what the platform says of itself and of the device."""
@@ -109,10 +127,8 @@ class OpenClDriver:
     # --- kernels --------------------------------------------------------------------------------------------------
 
     def load(self, binary: bytes) -> Program:
-        """Build a kernel's text; what the compiler warns of is no error."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", cl.CompilerWarning)
-            program = cl.Program(self._context, binary.decode()).build(self._options)
+        """Build a kernel's text."""
+        program = self._build(self._declarations + binary.decode())
         kernel = program.all_kernels()[0]
         info, sizes = cl.kernel_arg_info.ADDRESS_QUALIFIER, cl.kernel_work_group_info.COMPILE_WORK_GROUP_SIZE
         spaces = [kernel.get_arg_info(place, info) for place in range(kernel.num_args)]
@@ -183,5 +199,5 @@ def _wide(number: int) -> bytes:
 
 def open_device(device: cl.Device, capabilities: Capabilities) -> CheckedDevice[Program]:
     """Open a device whose capabilities are known."""
-    driver = OpenClDriver(device)
-    return CheckedDevice(driver, OpenClCompiler(), {cl.Error: meaning, TimeoutError: DeviceHang})
+    compiler = OpenClCompiler(pocl.dialect if device.platform.name == pocl.PLATFORM else lambda kernel: OPENCL)
+    return CheckedDevice(OpenClDriver(device), compiler, {cl.Error: meaning, TimeoutError: DeviceHang})

@@ -2,13 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from portkit.backends.toolkit.c_code import CCode
 from portkit.backends.toolkit.c_lanes import LaneDialect, print_c_lanes
+from portkit.backends.toolkit.code import Turn, Value, integer_of
 from portkit.backends.toolkit.forms import Emitter
 from portkit.contract import Code
 from portkit.spec.kernel import Kernel
 
-_ATOMICS = ("add", "max", "min")
-_INT, _LONG = {"i32": "int", "u32": "uint"}, {"i64": "long", "u64": "ulong"}
+FUNCTIONS = ("fma", "fabs", "sqrt", "trunc", "rsqrt", "exp2", "log2", "sin")
+"""Functions of the language that kernels use; they are called as the spec calls them."""
+ATOMICS = ("add", "max", "min")
+ATOMIC_TYPES = {
+    "i32": ("atomic_", "int"),
+    "u32": ("atomic_", "uint"),
+    "i64": ("atom_", "long"),
+    "u64": ("atom_", "ulong"),
+}
+"""By dtype, how the names of atomic functions begin, and the type that they take."""
+_EVERYWHERE = "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE"
+_BEYOND = Value("beyond", "i32")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenClDialect(LaneDialect):
+    """OpenCL C, with what a driver must be told about a kernel."""
+
+    varying: frozenset[str] = field(default_factory=frozenset[str])
+    """Carries that a driver must not take for the same in all lanes; see `pocl`."""
+
+    def code(self) -> CCode:
+        """Begin the text of a function."""
+        return _Code(self)
+
+
+class _Code(CCode):
+    """C text whose varying carries begin as something that only looks as if it depended on the lane."""
+
+    def __init__(self, dialect: OpenClDialect) -> None:
+        super().__init__(dialect)
+        self._varying = dialect.varying
+
+    @contextmanager
+    def loop(
+        self,
+        count: Value,
+        firsts: Sequence[Value] = (),
+        *,
+        parallel: bool = False,
+        hint: str = "i",
+        names: Sequence[str] = (),
+    ) -> Generator[Turn]:
+        """Write a `for`."""
+        named = zip(names or [""] * len(firsts), firsts, strict=True)
+        marked = [self._marked(x) if name in self._varying else x for name, x in named]
+        with super().loop(count, marked, parallel=parallel, hint=hint, names=names) as turn:
+            yield turn
+
+    def _marked(self, x: Value) -> Value:
+        """Return the value with those bits flipped that the lane's number has beyond the largest work-group: none."""
+        bits = self.convert("bitcast", x, integer_of(x.element))
+        grow = "trunc" if bits.element in ("i1", "i8", "i16") else "zext"
+        flip = self.broadcast(self.convert(grow, _BEYOND, bits.element), x.lanes)
+        return self.convert("bitcast", self.op("xor", bits, flip), x.element)
 
 
 def _function(kind: str) -> Emitter:
@@ -16,15 +75,11 @@ def _function(kind: str) -> Emitter:
     return lambda forms, _, types, args: forms.code.call(kind, args[0])
 
 
-def _atomics(prefix: str, types: dict[str, str]) -> dict[str, str]:
-    return {
-        f"{kind}.{dtype}": f"{prefix}{kind}((volatile global {type_} *)&{{at}}, ({type_}){{value}});"
-        for kind in _ATOMICS
-        for dtype, type_ in types.items()
-    }
+def _atomic(prefix: str, kind: str, type_: str) -> str:
+    return f"{prefix}{kind}((volatile global {type_} *)&{{at}}, ({type_}){{value}});"
 
 
-OPENCL = LaneDialect(
+OPENCL = OpenClDialect(
     types={
         "i1": "bool",
         "i8": "uchar",
@@ -36,9 +91,13 @@ OPENCL = LaneDialect(
     },
     signed={"i8": "char", "i16": "short", "i32": "int", "i64": "long"},
     suffixes={"i32": "u", "i64": "ul", "float": "f"},
-    functions={name: name for name in ("fma", "fabs", "sqrt", "trunc", "rsqrt", "exp2", "log2", "sin")},
+    functions={name: name for name in FUNCTIONS},
     emitters={f"mov.{kind}": _function(kind) for kind in ("rsqrt", "exp2", "log2", "sin")},
-    atomics=_atomics("atomic_", _INT) | _atomics("atom_", _LONG),
+    atomics={
+        f"{kind}.{dtype}": _atomic(prefix, kind, type_)
+        for kind in ATOMICS
+        for dtype, (prefix, type_) in ATOMIC_TYPES.items()
+    },
     prologue=("#pragma OPENCL FP_CONTRACT OFF",),
     head="kernel __attribute__((reqd_work_group_size({lanes}, 1, 1)))\nvoid run({parameters})",
     # A buffer is an object; which part of it is meant, views of `CheckedDevice` included, is a number beside it.
@@ -50,21 +109,21 @@ OPENCL = LaneDialect(
     group_number="first_group + (uint)get_group_id(0)",
     lane_number="(uint)get_local_id(0)",
     sync={
-        "barrier": ("barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);",),
-        "fence.group": ("mem_fence(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);",),
-        "fence.device": ("mem_fence(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);",),
+        "barrier": (f"barrier({_EVERYWHERE});",),
+        "fence.group": (f"mem_fence({_EVERYWHERE});",),
+        "fence.device": (f"mem_fence({_EVERYWHERE});",),
     },
 )
 
 
 class OpenClCompiler:
-    """Prints kernels; the driver builds the text, as each driver's binaries are its own."""
+    """Prints kernels; the driver builds the text, as each vendor's binaries are its own."""
 
-    def __init__(self, declarations: str = "") -> None:
-        """Put `declarations` before each text."""
-        self._declarations = declarations
+    def __init__(self, dialect: Callable[[Kernel], OpenClDialect]) -> None:
+        """Print in the dialect that a driver wants for a kernel."""
+        self._dialect = dialect
 
     def compile(self, kernel: Kernel) -> Code:
-        """Print a kernel that fits the capabilities; the binary is its text."""
-        text = print_c_lanes(kernel, OPENCL)
-        return Code(text, (self._declarations + text).encode())
+        """Print a kernel that fits the capabilities; its binary is its text."""
+        text = print_c_lanes(kernel, self._dialect(kernel))
+        return Code(text, text.encode())
