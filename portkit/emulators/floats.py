@@ -93,8 +93,9 @@ def fma_bf16(a: Bits16, b: Bits16, c: Bits16) -> Bits16:
 @quiet
 def fma64(a: F64, b: F64, c: F64) -> F64:
     """Return a * b + c rounded once to f64, on mantissas and exponents apart, so that nothing over- or underflows."""
-    plain = a * b + c
-    simple = ~np.isfinite(a) | ~np.isfinite(b) | ~np.isfinite(c) | (a == 0) | (b == 0)
+    finite = np.isfinite(a) & np.isfinite(b)
+    plain = np.where(finite & ~np.isfinite(c), c, a * b + c)  # a product beyond f64 is still less than infinity
+    simple = ~finite | ~np.isfinite(c) | (a == 0) | (b == 0)
     (ma, ea), (mb, eb), (mc, ec) = np.frexp(a), np.frexp(b), np.frexp(c)
     exponent = ea.astype(np.int64) + eb
     ec = np.where(c == 0, -_APART, ec.astype(np.int64) - exponent) + exponent

@@ -24,7 +24,7 @@ _SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
 _MEANINGLESS = (".version", ".target", ".address_size", "{", "}", ")")
 _SCOPED = re.compile(r"\{\s*\.reg \.b\d+ (\w+);\s*(.*;)\s*\}")
 _REGISTERS = re.compile(r"\.reg \.(?:b(\d+)|(pred)) \s*(%\w+)<(\d+)>;")
-_SHARED = re.compile(r"\.shared \.align (\d+) \.[bu](\d+) ([\w$]+)(?:\[(\d+)\])?;")
+_SHARED = re.compile(r"\.shared \.align (\d+) \.[bufs](\d+) ([\w$]+)(?:\[(\d+)\])?;")
 _PARAMETER = re.compile(r"\.param \.[bu]64 (?:\.ptr \.global \.align \d+ )?(\w+),?")
 _OPERAND = re.compile(r"\{([^}]*)\}|([^,{}]+)")
 

@@ -75,6 +75,11 @@ def test_fma_keeps_infinities_nan_and_the_sign_of_zero(fma) -> None:
     assert np.signbit(found).tolist()[3:] == [True, False]
 
 
+def test_a_product_beyond_doubles_is_less_than_infinity() -> None:
+    large = np.array([1e308])
+    assert floats.fma64(large, large, np.array([-math.inf])).tolist() == [-math.inf]
+
+
 def test_fma_of_singles_is_rounded_once() -> None:
     a, b, c = (some_doubles(seed).astype(np.float32) for seed in (4, 5, 6))
     c[:100] = (-(a[:100].astype(float) * b[:100])).astype(np.float32)
