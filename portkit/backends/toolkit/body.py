@@ -37,7 +37,7 @@ class Language(Protocol[C]):
         """Begin the text of a function."""
         ...
 
-    def memory(self, code: C, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> Memory[C]:
+    def memory(self, code: C, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> Memory[Code]:
         """Return the writer of a kernel's memory forms."""
         ...
 

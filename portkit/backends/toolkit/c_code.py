@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from portkit.backends.toolkit.c_index import Indices
 from portkit.backends.toolkit.code import Code, Number, Turn, Value, bits_of, extreme, integer_of, wrapped
 from portkit.backends.toolkit.forms import Emitter
 from portkit.errors import CompileError
@@ -23,12 +24,12 @@ _WIDE = 32
 """C computes narrower integers in a signed `int`."""
 
 # fmt: off
-_OPERATORS = {
+OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "and": "&", "or": "|", "xor": "^",
     "shl": "<<", "lshr": ">>", "ashr": ">>", "udiv": "/", "urem": "%",
     "fadd": "+", "fsub": "-", "fmul": "*", "fdiv": "/",
 }
-_COMPARISONS = {
+COMPARISONS = {
     "icmp eq": "{a} == {b}", "icmp slt": "{a} < {b}", "icmp ult": "{a} < {b}", "icmp uge": "{a} >= {b}",
     "fcmp oeq": "{a} == {b}", "fcmp olt": "{a} < {b}", "fcmp oge": "{a} >= {b}", "fcmp ogt": "{a} > {b}",
     "fcmp one": "({a} < {b}) | ({a} > {b})", "fcmp uno": "({a} != {a}) | ({b} != {b})",
@@ -56,6 +57,8 @@ class Dialect:
     stores {new} there if it is still the variable {expected}, else reads it into that, and tells whether it stored."""
     parallel: str = ""
     """What stands before a loop whose turns do not conflict."""
+    indices: Callable[[], Indices] | None = None
+    """What writes indices so that the compiler sees which are neighbours, where lanes are loops and it should."""
     native_half: bool = False
     emitters: Mapping[str, Emitter] = field(default_factory=dict[str, Emitter])
 
@@ -71,6 +74,7 @@ class CCode(Code):
         super().__init__()
         self.dialect = dialect
         self._depth = 1
+        self.indices = dialect.indices() if dialect.indices else None
         self._renamed: set[str] = set()
 
     # --- plain text -----------------------------------------------------------------------------------------------
@@ -99,6 +103,8 @@ class CCode(Code):
         self.lines.pop()
         renamed = self.define(line.removeprefix(head).removesuffix(";"), value.element, value.lanes, hint)
         self._renamed.add(renamed.text)
+        if self.indices:
+            self.indices.renames(value.text, renamed.text)
         return renamed
 
     @contextmanager
@@ -119,6 +125,10 @@ class CCode(Code):
     def signed(self, x: Value) -> str:
         """Return an integer read as signed."""
         return f"({self.dialect.signed[x.element]}){x.text}"
+
+    def element(self, array: str, index: Value) -> str:
+        """Return an element of an array; an index within bounds is never negative."""
+        return f"{array}[{self.indices.text(index) if self.indices else index.text}]"
 
     # --- constants ------------------------------------------------------------------------------------------------
 
@@ -156,20 +166,24 @@ class CCode(Code):
     def op(self, name: str, a: Value, b: Value | Number) -> Value:
         """Write a binary operation; narrow integers are widened, so that `int` does not overflow."""
         kind = name.split(maxsplit=1)[0]
-        first, second = a.text, self.like(a, b).text
+        other = self.like(a, b)
+        first, second = a.text, other.text
         if kind == "ashr":
             first = self.signed(a)
         elif a.element in ("i8", "i16"):
             first = f"({self.dialect.types['i32']}){first}"
-        text = f"{first} {_OPERATORS[kind]} {second}"
+        text = f"{first} {OPERATORS[kind]} {second}"
         cast = a.element[0] == "i" and (kind == "ashr" or 1 < bits_of(a.element) < _WIDE)
-        return self.define(f"({self.type(a.element)})({text})" if cast else text, a.element, a.lanes)
+        result = self.define(f"({self.type(a.element)})({text})" if cast else text, a.element, a.lanes)
+        if self.indices:
+            self.indices.computes(result, kind, a, other)
+        return result
 
     def compare(self, name: str, a: Value, b: Value | Number) -> Value:
         """Write a comparison; what is no number compares false but for `uno`."""
         other = self.like(a, b)
         texts = (self.signed(a), self.signed(other)) if name == "icmp slt" else (a.text, other.text)
-        return self.define(_COMPARISONS[name].format(a=texts[0], b=texts[1]), "i1", a.lanes)
+        return self.define(COMPARISONS[name].format(a=texts[0], b=texts[1]), "i1", a.lanes)
 
     def select(self, condition: Value, x: Value, y: Value | Number) -> Value:
         """Write a choice."""
@@ -252,6 +266,8 @@ class CCode(Code):
         for carry, first in zip(carries, firsts, strict=True):
             self.do(f"{self.type(carry.element, carry.lanes)} {carry.text} = {first.text};")
         index = Value(self.fresh(hint), count.element)
+        if self.indices:
+            self.indices.counts(index, count)
         if parallel and self.dialect.parallel:
             self.do(self.dialect.parallel)
         head = f"{self.type(count.element)} {index.text} = {self.like(count, 0).text}"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from portkit.backends.toolkit.c_code import CCode, Dialect
+from portkit.backends.toolkit.c_code import Dialect
+from portkit.backends.toolkit.c_index import Indices
 from portkit.backends.toolkit.c_lanes import memory_name, scalar_name
-from portkit.backends.toolkit.c_memory import CMemory
+from portkit.backends.toolkit.c_vectors import VectorCode, VectorMemory
 from portkit.backends.toolkit.code import Value, element_of, memory_element_of
 from portkit.backends.toolkit.forms import Forms
 from portkit.backends.toolkit.groups import Groups, Printed
@@ -31,10 +32,8 @@ typedef long long s64;
 typedef float f32;
 typedef double f64;
 enum { false, true };
-static inline f32 as_f32(u32 x) { f32 y; __builtin_memcpy(&y, &x, sizeof y); return y; }
-static inline u32 as_u32(f32 x) { u32 y; __builtin_memcpy(&y, &x, sizeof y); return y; }
-static inline f64 as_f64(u64 x) { f64 y; __builtin_memcpy(&y, &x, sizeof y); return y; }
-static inline u64 as_u64(f64 x) { u64 y; __builtin_memcpy(&y, &x, sizeof y); return y; }
+#define AS(T, x) __extension__({ __typeof__(x) from = (x); T to; __builtin_memcpy(&to, &from, sizeof to); to; })
+#define LOAD(T, at) __extension__({ T loaded; __builtin_memcpy(&loaded, at, sizeof loaded); loaded; })
 """
 _WIDTHS = (8, 16, 32, 64)
 _INTEGERS = [f"{sign}{width}" for sign in "iu" for width in _WIDTHS]
@@ -45,17 +44,17 @@ class GroupDialect(Dialect):
     """A dialect of C whose functions run on a processor."""
 
     prologue: str = _PROLOGUE
-    """What stands before the functions: it defines the names of types, and `as_` each of them for its bits."""
+    """What stands before the functions: names of types, AS and LOAD."""
     device_fence: str = "__atomic_thread_fence(__ATOMIC_ACQ_REL);"
     """A line that orders memory accesses as the other processors see them."""
 
-    def code(self) -> CCode:
+    def code(self) -> VectorCode:
         """Begin the text of a function."""
-        return CCode(self)
+        return VectorCode(self)
 
-    def memory(self, code: CCode, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> CMemory:
+    def memory(self, code: VectorCode, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> VectorMemory:
         """Return the writer of a kernel's memory forms."""
-        return CMemory(code, forms, kernel, bases)
+        return VectorMemory(code, forms, kernel, bases)
 
 
 GNU_C = GroupDialect(
@@ -74,7 +73,9 @@ GNU_C = GroupDialect(
             for n in _WIDTHS
         },
     },
+    reinterpret="AS({type}, {x})",
     parallel="#pragma GCC ivdep",
+    indices=Indices,
 )
 """C as gcc and clang have it, for little-endian processors."""
 
@@ -84,10 +85,11 @@ def print_c_kernel(kernel: Kernel, dialect: GroupDialect = GNU_C) -> Printed:
     return _Printer(kernel, dialect).printed()
 
 
-class _Printer(Groups[CCode]):
+class _Printer(Groups[VectorCode]):
     def __init__(self, kernel: Kernel, dialect: GroupDialect) -> None:
         super().__init__(kernel, dialect, {name: Value(memory_name(name), "ptr") for name in kernel.memories})
         self.dialect = dialect
+        self.vectors = dialect.memory(self.code, self.forms, kernel, {})
         self.group = {s.name: Value(scalar_name(s.name), element_of(s.dtype)) for s in kernel.scalars}
         self.slot_names = {name: f"{name.replace('.', '_')}_slot{place}" for place, name in enumerate(self.slots)}
 
@@ -98,7 +100,7 @@ class _Printer(Groups[CCode]):
         parameters = ", ".join([*(f"{type_}{name}" for type_, name, _ in passed), "s64 begin", "s64 end"])
         calls = ",\n         ".join([*(given for _, _, given in passed), "begin", "end"])
         text = (
-            f"{self.dialect.prologue}\n"
+            self.dialect.prologue + "".join(f"{line}\n" for line in self.code.typedefs()) + "\n"
             f"static __attribute__((noinline)) void body({parameters})\n{{\n" + "\n".join(self.code.lines) + "\n}\n\n"
             f"void kernel(const u64 *args, s64 begin, s64 end, u8 *scratch)\n{{\n    body({calls});\n}}\n"
         )
@@ -121,7 +123,7 @@ class _Printer(Groups[CCode]):
         numbers += [self.grid_extent(place) for place in range(len(self.kernel.nest.grids))]
         for place, number in enumerate(numbers, len(self.kernel.buffers)):
             word = f"(u32)args[{place}]"
-            given = f"as_f32({word})" if number.element == "float" else word
+            given = f"AS(f32, {word})" if number.element == "float" else word
             found.append((f"{self.code.type(number.element)} ", number.text, given))
         return found
 
@@ -144,10 +146,23 @@ class _Printer(Groups[CCode]):
     # --- slots ----------------------------------------------------------------------------------------------------
 
     def load_slot(self, name: str, lane: Value) -> Value:
-        type_ = self.slots[name].type
+        type_, at = self.slots[name].type, self._slot(name, lane)
         element = memory_element_of(type_.dtype)
-        value = self.code.define(f"{self.slot_names[name]}[{lane.text}]", element, type_.lanes, name)
+        if type_.lanes > 1:
+            value = self.vectors.load_at(at, element, type_.lanes, name)
+        else:
+            value = self.code.define(at, element, 1, name)
         return self.code.convert("trunc", value, "i1") if type_.dtype == BOOL else value
 
     def store_slot(self, name: str, lane: Value, value: Value) -> None:
-        self.code.do(f"{self.slot_names[name]}[{lane.text}] = {value.text};")
+        at = self._slot(name, lane)
+        stored = self.code.convert("zext", value, "i8") if self.slots[name].type.dtype == BOOL else value
+        if stored.lanes > 1:
+            self.vectors.store_at(at, stored)
+        else:
+            self.code.do(f"{at} = {stored.text};")
+
+    def _slot(self, name: str, lane: Value) -> str:
+        """Return the first element of a lane's slot."""
+        lanes = self.slots[name].type.lanes
+        return f"{self.slot_names[name]}[{lane.text}{f' * {lanes}' if lanes > 1 else ''}]"

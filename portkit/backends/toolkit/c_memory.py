@@ -14,8 +14,8 @@ class CMemory(Memory[CCode]):
     """Writes the memory forms; the bases are arrays."""
 
     def at(self, access: Access, place: int = 0) -> str:
-        """Return the element that an access means; an index within bounds is never negative."""
-        return f"{self.bases[access.instr.mems[place]].text}[{access.args[place].text}]"
+        """Return the element that an access means."""
+        return self.code.element(self.bases[access.instr.mems[place]].text, access.args[place])
 
     def load(self, access: Access) -> Value:
         """Write a load into a variable."""

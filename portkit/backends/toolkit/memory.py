@@ -12,7 +12,7 @@ from portkit.backends.toolkit.forms import Forms
 from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.types import DType
 
-C = TypeVar("C", bound=Code)
+C_co = TypeVar("C_co", bound=Code, covariant=True)
 
 ATOMIC_KINDS = ("add", "max", "min")
 _OF_LANES = ("load.vec", "load.gather", "store.vec", "store.scatter")
@@ -33,13 +33,13 @@ class Access:
         return self.dtype.bytes
 
 
-class Memory(ABC, Generic[C]):
+class Memory(ABC, Generic[C_co]):
     """Writes the memory forms in one language; `bases` are the buffers and shared arrays by name.
 
     A closed gate makes no access: scalar accesses stand in a branch, those of lanes are `masked` lane by lane.
     """
 
-    def __init__(self, code: C, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> None:
+    def __init__(self, code: C_co, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> None:
         self.code = code
         self.forms = forms
         self.kernel = kernel
