@@ -100,7 +100,7 @@ class _Printer(Groups[VectorCode]):
         parameters = ", ".join([*(f"{type_}{name}" for type_, name, _ in passed), "s64 begin", "s64 end"])
         calls = ",\n         ".join([*(given for _, _, given in passed), "begin", "end"])
         text = (
-            self.dialect.prologue + "".join(f"{line}\n" for line in self.code.typedefs()) + "\n"
+            self.dialect.prologue + "".join(f"{line}\n" for line in self.code.declarations()) + "\n"
             f"static __attribute__((noinline)) void body({parameters})\n{{\n" + "\n".join(self.code.lines) + "\n}\n\n"
             f"void kernel(const u64 *args, s64 begin, s64 end, u8 *scratch)\n{{\n    body({calls});\n}}\n"
         )

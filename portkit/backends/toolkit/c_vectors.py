@@ -30,10 +30,11 @@ class VectorCode(CCode):
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
         self._vectors: dict[str, str] = {}
+        self._functions: dict[str, str] = {}
 
-    def typedefs(self) -> list[str]:
-        """Return a line for each vector type that was used."""
-        return list(self._vectors.values())
+    def declarations(self) -> list[str]:
+        """Return a line for each vector type, and for each function of vectors, that was used."""
+        return [*self._vectors.values(), *self._functions.values()]
 
     def type(self, element: str, lanes: int = 1) -> str:
         """Return the name of a type."""
@@ -136,14 +137,26 @@ class VectorCode(CCode):
         function = self.dialect.function(name, a.element)
         if function is None:
             raise CompileError(f"the dialect has no function {name} of {a.element}; declare what it has")
-        calls = [f"{function}({', '.join(f'{x.text}[{lane}]' for x in values)})" for lane in range(a.lanes)]
-        return self.define(self._list(a.element, calls), a.element, a.lanes)
+        type_, places = self.type(a.element, a.lanes), "abc"[: len(values)]
+        calls = [f"{function}({', '.join(f'{x}[{lane}]' for x in places)})" for lane in range(a.lanes)]
+        self._function(f"{name}_{type_}", type_, [f"{type_} {x}" for x in places], self._list(a.element, calls))
+        return self.define(f"{name}_{type_}({', '.join(x.text for x in values)})", a.element, a.lanes)
+
+    def _function(self, name: str, type_: str, parameters: Sequence[str], result: str) -> None:
+        head = f"static inline __attribute__((always_inline)) {type_} {name}({', '.join(parameters)})"
+        self._functions[name] = f"{head} {{ return {result}; }}"
 
     # --- lanes ----------------------------------------------------------------------------------------------------
 
     def broadcast(self, x: Value, lanes: int) -> Value:
         """Write a scalar into each lane."""
-        return x if lanes == 1 else self.pack([x] * lanes)
+        if lanes == 1:
+            return x
+        if x.element == "i1":
+            return self.pack([x] * lanes)
+        type_ = self.type(x.element, lanes)
+        self._function(f"splat_{type_}", type_, [f"{self.type(x.element)} x"], self._list(x.element, ["x"] * lanes))
+        return self.define(f"splat_{type_}({x.text})", x.element, lanes)
 
     def pack(self, scalars: Sequence[Value]) -> Value:
         """Write scalars into one vector."""
