@@ -5,6 +5,9 @@ lowest one go first, so that threads that took different ways meet again where t
 arrays; those of a few threads are picked out when they enter a block, and put back behind it. Groups are taken in
 batches, one after the other.
 
+Lanes in lockstep would hide a missing barrier. So the lanes of a kernel that shares memory are two *squads*: between
+two barriers the first goes as far as it can, then the second.
+
 What the manual forbids is an `EmulatorFault`: an address outside every buffer, a barrier that not all lanes of a group
 reach. What nobody wrote is garbage: shared memory, device memory, registers.
 """
@@ -61,6 +64,7 @@ class Program:
             _compiled(block, reads, writes & crossing, self.entry)
             for block, (reads, writes) in zip(self.entry.blocks, flows, strict=True)
         ]
+        self.squads = bool(self.entry.shared) or any(block.branch.barrier for block in self.blocks)
         self.garbage = {name: _garbage(self.entry, name) for name in crossing if name not in SPECIAL}
 
 
@@ -127,17 +131,19 @@ class _Batch:
             OWNERS: owners,
             THREADS: self.count,
         }
-        self.everyone = np.arange(self.count)
-        self.ready: dict[int, list[Threads]] = {0: [self.everyone]}
+        # Lanes any power of two apart are in different squads.
+        self.squad = np.bitwise_count(lane) & 1 if program.squads else np.zeros(self.count, np.uint8)
+        self.ready: dict[tuple[int, int], list[Threads]] = {}  # by squad and block
         self.waiting: dict[int, list[Threads]] = {}
+        self._muster(0, np.arange(self.count))
 
     def run(self) -> None:
         """Run until every thread has left."""
         while self.ready or self.waiting:
             if not self.ready:
                 self._meet()
-            number = min(self.ready)
-            threads = self._merged(self.ready.pop(number))
+            squad, number = min(self.ready)
+            threads = self._merged(self.ready.pop((squad, number)))
             block = self.program.blocks[number]
             frame = self.all if len(threads) == self.count else self._enter(block, threads)
             try:
@@ -147,7 +153,7 @@ class _Batch:
                 raise self._located(fault, threads) from fault
             if frame is not self.all:
                 self._leave(block, frame, threads)
-            self._branch(block.branch, frame, threads)
+            self._branch(block.branch, frame, threads, squad)
 
     def _merged(self, parts: list[Threads]) -> Threads:
         return parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
@@ -174,26 +180,31 @@ class _Batch:
 
     # --- ways -----------------------------------------------------------------------------------------------------
 
-    def _branch(self, branch: Branch, frame: Frame, threads: Threads) -> None:
+    def _branch(self, branch: Branch, frame: Frame, threads: Threads, squad: int) -> None:
         if branch.barrier:
-            waiting = self.ready if len(threads) == self.count else self.waiting
-            waiting.setdefault(branch.target, []).append(threads)
+            self.waiting.setdefault(branch.target, []).append(threads)
         elif not branch.guard:
-            self._go(branch.target, threads)
+            self._go(squad, branch.target, threads)
         else:
             held = frame[branch.guard.lstrip("!")]
-            self._split(branch, ~held if branch.guard[0] == "!" else held, threads)
+            self._split(branch, ~held if branch.guard[0] == "!" else held, threads, squad)
 
-    def _split(self, branch: Branch, held: Any, threads: Threads) -> None:
+    def _split(self, branch: Branch, held: Any, threads: Threads, squad: int) -> None:
         if held.ndim == 0 or held.all() or not held.any():
-            self._go(branch.target if held.any() else branch.otherwise, threads)
+            self._go(squad, branch.target if held.any() else branch.otherwise, threads)
         else:
-            self._go(branch.target, threads[held])
-            self._go(branch.otherwise, threads[~held])
+            self._go(squad, branch.target, threads[held])
+            self._go(squad, branch.otherwise, threads[~held])
 
-    def _go(self, target: int, threads: Threads) -> None:
+    def _go(self, squad: int, target: int, threads: Threads) -> None:
         if target != EXIT:
-            self.ready.setdefault(target, []).append(threads)
+            self.ready.setdefault((squad, target), []).append(threads)
+
+    def _muster(self, target: int, threads: Threads) -> None:
+        """Let threads go on from where all met."""
+        for squad in range(2):
+            if len(members := threads[self.squad[threads] == squad]):
+                self._go(squad, target, members)
 
     def _meet(self) -> None:
         """Let every group go on whose lanes are all at one barrier (PTX ISA, 9.7.13.1)."""
@@ -203,7 +214,7 @@ class _Batch:
             complete = (arrived == self.lanes)[threads // self.lanes]
             del self.waiting[target]
             if complete.any():
-                self._go(target, threads[complete])
+                self._muster(target, threads[complete])
             if not complete.all():
                 self.waiting[target] = [threads[~complete]]
         if not self.ready:
