@@ -6,8 +6,10 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from portkit.errors import CannotRunHere, CompileError
@@ -23,13 +25,15 @@ _LONGEST = 4000
 def find_compiler() -> list[str]:
     """Return the words that call the C compiler: those in the variable CC, else `cc`, `gcc` or `clang`.
 
-    Raises `CannotRunHere` where there is none.
+    Without any, the package `ziglang` has one that pip installs. Raises `CannotRunHere` where that is missing too.
     """
     named = shlex.split(os.environ.get(VARIABLE, ""))
     found = next(filter(None, map(shutil.which, named[:1] or NAMES)), None)
+    if found is None and not named and find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc"]
     if found is None:
         lacks = f"{VARIABLE} names {named[0]}, which is no program here" if named else "there is no C compiler here"
-        raise CannotRunHere(f"{lacks}; install gcc or clang, or set {VARIABLE}")
+        raise CannotRunHere(f"{lacks}; install gcc or clang, or pip install ziglang, or set {VARIABLE}")
     return [found, *named[1:]]
 
 

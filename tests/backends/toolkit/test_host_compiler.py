@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from portkit.backends.toolkit import host_compiler
 from portkit.backends.toolkit.host_compiler import find_compiler, shared_library
 from portkit.errors import CannotRunHere, CompileError
 from tests.ports.building import needs_a_c_compiler
@@ -42,8 +43,18 @@ def test_a_machine_without_a_compiler_is_told_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CC", named)
-    with pytest.raises(CannotRunHere, match=f"{said}.*; install gcc or clang, or set CC"):
+    monkeypatch.setattr(host_compiler, "find_spec", lambda _: None)
+    with pytest.raises(CannotRunHere, match=f"{said}.*; install gcc or clang, or pip install ziglang, or set CC"):
         find_compiler()
+
+
+def test_a_compiler_that_pip_installed_stands_in_for_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(host_compiler, "find_spec", lambda name: name)
+    assert find_compiler()[1:] == ["-m", "ziglang", "cc"]
 
 
 @needs_a_c_compiler
