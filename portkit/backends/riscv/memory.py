@@ -1,7 +1,7 @@
-"""Loads, stores, copies and atomic stores of a strip of lanes.
+"""Loads, stores, copies and atomic stores of a strip of lanes; every element has 4 bytes.
 
-Consecutive indices (a ramp) use unit-stride accesses, others gather and scatter. A gate that differs per lane, and the
-mask of the lanes that still run in a loop, become v0; a uniform gate is a branch. Every element has 4 bytes.
+Consecutive indices (a ramp) use unit-stride accesses, others gather and scatter. What gates an access, and the mask of
+the lanes that still run in a loop, become v0.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from portkit.backends.riscv.code import MASK, Code, Register, Value, const
 from portkit.backends.riscv.forms import operate
-from portkit.backends.riscv.isa import MAX_VLEN, ZERO
+from portkit.backends.riscv.isa import VECTOR_BYTES, ZERO
 from portkit.spec.types import I32
 
-ATOMIC_BYTES = 2 * 2 * MAX_VLEN // 8
+ATOMIC_BYTES = 2 * VECTOR_BYTES
 """Scratch memory for the indices and values of one strip of an atomic store."""
 
 
@@ -32,62 +32,29 @@ class Memory:
 
     def load(self, mem: str, index: Value, gate: Value | None = None, other: Value | None = None) -> Value:
         """Return the element at an index, or `other` where the gate is closed."""
-        uniform = index.uniform and all(v is None or v.uniform for v in (gate, other))
-        if gate is None or gate == const(1):
-            result = self.code.fresh("x" if uniform else "v")
-            self._load(result, mem, index, uniform=uniform)
-        else:
-            result = self._start(other or const(0), uniform=uniform)
-            self._gated_load(result, mem, index, gate, uniform=uniform)
-        return Value("scalar" if uniform else "vector", result)
-
-    def _start(self, other: Value, *, uniform: bool) -> Register:
-        """Return a new register with what a closed gate leaves."""
-        if uniform:
-            return self.code.into("x", "mv", self.code.x(other))
-        return self.code.into("v", "vmv.v.v", self.code.v(other))
-
-    def _gated_load(self, result: Register, mem: str, index: Value, gate: Value, *, uniform: bool) -> None:
-        if gate.uniform:
-            with self.code.when(self.code.x(gate)):
-                self._load(result, mem, index, uniform=uniform, started=True)
-        else:
-            self._load(result, mem, index, uniform=False, gate=gate, started=True)
-
-    def _load(
-        self,
-        result: Register,
-        mem: str,
-        index: Value,
-        *,
-        uniform: bool,
-        gate: Value | None = None,
-        started: bool = False,
-    ) -> None:
-        if uniform:
-            self.code.emit("lw", result, 0, self.address(mem, index))
-            return
+        code, otherwise = self.code, other or const(0)
+        if index.uniform and otherwise.uniform and (gate is None or gate.uniform):
+            result = code.into("mv", code.x(otherwise))
+            with code.when(gate or const(1)):
+                code.emit("lw", result, 0, self._address(mem, index))
+            return Value("scalar", result)
         name, place = self._place(mem, index, "vle32.v", "vluxei32.v")
         if gate is None and self.active is None:
-            self.code.emit(name, result, *place)
-            return
-        if not started:
-            self.code.emit("vmv.v.i", result, 0)  # closed lanes keep what the register holds
+            return Value("vector", code.into(name, *place))
+        result = code.into("vmv.v.v", code.v(otherwise))
         self._mask(gate)
-        self.code.emit(f"{name}.t", result, *place)
+        code.emit(f"{name}.t", result, *place)
+        return Value("vector", result)
 
     def store(self, mem: str, index: Value, value: Value, gate: Value | None = None) -> None:
         """Store a value where the gate is open."""
-        if gate is not None and gate.uniform and gate != const(1):
-            with self.code.when(self.code.x(gate)):
-                self.store(mem, index, value)
-        elif self.single:
-            self.code.emit("sw", self.code.x(value), 0, self.address(mem, index))
-        else:
-            name, place = self._place(mem, index, "vse32.v", "vsuxei32.v")
-            vector = self.code.v(value)
-            masked = self._mask(None if gate is not None and gate.uniform else gate)
-            self.code.emit(f"{name}.t" if masked else name, vector, *place)
+        if self.single:
+            with self.code.when(gate or const(1)):
+                self.code.emit("sw", self.code.x(value), 0, self._address(mem, index))
+            return
+        name, place = self._place(mem, index, "vse32.v", "vsuxei32.v")
+        vector = self.code.v(value)
+        self.code.emit(f"{name}.t" if self._mask(gate) else name, vector, *place)
 
     def copy(self, target: str, to: Value, source: str, start: Value, count: int) -> None:
         """Copy consecutive elements at once, which async_c1 allows."""
@@ -96,51 +63,37 @@ class Memory:
             value = self.load(source, operate(self.code, "add", I32, (start, step)))
             self.store(target, operate(self.code, "add", I32, (to, step)), value)
 
-    # --- atomic stores --------------------------------------------------------------------------------------------
-
     def atomic(self, name: str, mem: str, index: Value, value: Value, gate: Value | None, scratch: Register) -> None:
         """Fold values into memory by an `amo` instruction, lane by lane: two lanes may mean the same element."""
         code = self.code
         if self.single:
-            with code.when(code.x(gate or const(1))):
-                code.emit(name, ZERO, code.x(value), self.address(mem, index))
+            with code.when(gate or const(1)):
+                code.emit(name, ZERO, code.x(value), self._address(mem, index))
             return
-        values, indices = code.v(value), code.v(index)
-        if gate is not None or self.active is not None:
-            closed = code.v(const(-1))
-            self._mask(gate if gate is None or not gate.uniform else Value("mask", code.mask(gate)))
-            indices = code.into("v", "vmerge.vvm", closed, indices)
-        half = code.into("x", "addi", scratch, ATOMIC_BYTES // 2)
+        values, indices, closed = code.v(value), code.v(index), code.v(const(-1))
+        if self._mask(gate):
+            indices = code.into("vmerge.vvm", closed, indices)
+        half = code.into("addi", scratch, VECTOR_BYTES)
         code.emit("vse32.v", indices, scratch)
         code.emit("vse32.v", values, half)
         with code.count("atomic", ZERO, Value("scalar", self.length)) as lane:
-            offset = code.into("x", "slli", lane, 2)
-            place = code.into("x", "lw", 0, code.into("x", "add", scratch, offset))
-            skip = code.label("closed")
-            code.emit("blt", place, ZERO, skip)
-            operand = code.into("x", "lw", 0, code.into("x", "add", half, offset))
-            code.emit(name, ZERO, operand, self.address(mem, Value("scalar", place)))
-            code.place(skip)
+            at = code.into("lw", 0, code.element(scratch, lane))
+            with code.when(Value("scalar", code.into("slt", ZERO, code.into("addi", at, 1)))):
+                operand = code.into("lw", 0, code.element(half, lane))
+                code.emit(name, ZERO, operand, code.element(self.bases[mem], at))
 
-    # --- addresses and masks --------------------------------------------------------------------------------------
-
-    def address(self, mem: str, index: Value) -> Register:
+    def _address(self, mem: str, index: Value) -> Register:
         """Return the address of an element, that of the strip's first for a ramp."""
-        if index == const(0):
-            return self.bases[mem]
-        at = index.register if index.kind == "ramp" else self.code.x(index)
-        return self.code.into("x", "add", self.bases[mem], self.code.into("x", "slli", at, 2))
+        return self.code.element(self.bases[mem], index.register if index.kind == "ramp" else self.code.x(index))
 
     def _place(self, mem: str, index: Value, consecutive: str, anywhere: str) -> tuple[str, tuple[Register, ...]]:
         if index.kind == "ramp":
-            return consecutive, (self.address(mem, index),)
-        return anywhere, (self.bases[mem], self.code.into("v", "vsll.vi", self.code.v(index), 2))
+            return consecutive, (self._address(mem, index),)
+        return anywhere, (self.bases[mem], self.code.into("vsll.vi", self.code.v(index), 2))
 
     def _mask(self, gate: Value | None) -> bool:
         """Put what gates an access into v0, and return whether anything does."""
         masks = [*([] if gate is None else [self.code.mask(gate)]), *([] if self.active is None else [self.active])]
-        if len(masks) == 2:
-            self.code.emit("vmand.mm", MASK, *masks)
-        elif masks:
-            self.code.emit("vmv1r.v", MASK, masks[0])
+        if masks:
+            self.code.emit("vmand.mm", MASK, masks[0], masks[-1])
         return bool(masks)

@@ -11,6 +11,7 @@ that it reads and writes; the others it reads. `=rd:f` gives a register its own 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -147,6 +148,45 @@ class Encoder:
     def _text(self, line: Line) -> str:
         shown = zip(self.operands(line.name), line.operands, strict=True)
         return f"{line.name} {', '.join(f'{o.prefix}{value}' for o, value in shown)}".rstrip()
+
+
+class Assembly:
+    """Lines that are being written, with virtual registers; a kind of registers is called as its prefix."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        """Start with no lines."""
+        self.items: list[Item] = []
+        self._encoder = encoder
+        self._numbers = itertools.count()
+
+    def fresh(self, kind: str) -> Virtual:
+        """Return a virtual register that nothing uses yet."""
+        return Virtual(kind, next(self._numbers))
+
+    def label(self, hint: str) -> Label:
+        """Return a label that stands nowhere yet; append it where it is to stand."""
+        return Label(f"{hint}{next(self._numbers)}")
+
+    def emit(self, name: str, *operands: int | Label | Virtual) -> None:
+        """Append an instruction."""
+        self.items.append(Line(name, operands))
+
+    def into(self, name: str, *operands: int | Label | Virtual) -> Virtual:
+        """Append an instruction whose first operand is a new register, and return that."""
+        result = self.fresh(self._encoder.operands(name)[0].prefix)
+        self.emit(name, result, *operands)
+        return result
+
+    def template(self, text: str, names: Mapping[str, int | Label | Virtual]) -> Virtual:
+        """Append instructions from text, and return the new register that they leave in `d`.
+
+        `d` is of the kind of the last instruction's first operand; `%x1` is a new register too, of kind x.
+        """
+        last = text.rpartition(";")[2].split()[0]
+        result = self.fresh(self._encoder.operands(last)[0].prefix)
+        temporary = {name: self.fresh(name[1:-1]) for name in re.findall(r"%[a-z]+\d", text)}
+        self.items += parse(text, {**names, **temporary, "d": result})
+        return result
 
 
 def parse(text: str, names: Mapping[str, int | Label | Virtual]) -> list[Item]:
