@@ -24,7 +24,9 @@ MAX_NAME = 40
 class Route(StrEnum):
     """The ways to port that have a template."""
 
+    C = "c"
     LLVM = "llvm"
+    ISA = "isa"
 
 
 class Driver(StrEnum):
