@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from portkit.backends.toolkit.c_code import CCode
 from portkit.backends.toolkit.c_lanes import LaneDialect, print_c_lanes
-from portkit.backends.toolkit.code import Turn, Value, integer_of
+from portkit.backends.toolkit.code import Number, Turn, Value, integer_of
 from portkit.backends.toolkit.forms import Emitter
 from portkit.contract import Code
 from portkit.spec.kernel import Kernel
@@ -24,6 +24,7 @@ ATOMIC_TYPES = {
 }
 """By dtype, how the names of atomic functions begin, and the type that they take."""
 _EVERYWHERE = "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE"
+_EXTREMES = ("smax", "smin", "umax", "umin")
 _BEYOND = Value("beyond", "i32")
 
 
@@ -40,11 +41,19 @@ class OpenClDialect(LaneDialect):
 
 
 class _Code(CCode):
-    """C text whose varying carries begin as something that only looks as if it depended on the lane."""
+    """C text with the language's own min and max of integers, and carries marked as varying."""
 
     def __init__(self, dialect: OpenClDialect) -> None:
         super().__init__(dialect)
         self._varying = dialect.varying
+
+    def call(self, name: str, a: Value, *others: Value | Number) -> Value:
+        """Write a function; compilers take exponential time to find chains of min and max in comparisons."""
+        if name not in _EXTREMES:
+            return super().call(name, a, *others)
+        operands = [a, *(self.like(a, x) for x in others)]
+        texts = [self.signed(x) if name[0] == "s" else x.text for x in operands]
+        return self.define(f"({self.type(a.element)}){name[1:]}({', '.join(texts)})", a.element, a.lanes)
 
     @contextmanager
     def loop(
@@ -63,7 +72,10 @@ class _Code(CCode):
             yield turn
 
     def _marked(self, x: Value) -> Value:
-        """Return the value with those bits flipped that the lane's number has beyond the largest work-group: none."""
+        """Return a value that looks as if it depended on the lane.
+
+        Those bits are flipped that the lane's number has beyond the largest work-group: none.
+        """
         bits = self.convert("bitcast", x, integer_of(x.element))
         grow = "trunc" if bits.element in ("i1", "i8", "i16") else "zext"
         flip = self.broadcast(self.convert(grow, _BEYOND, bits.element), x.lanes)

@@ -77,6 +77,8 @@ def _declarations() -> str:
     lines += [f"void {meeting} barrier(uint);", f"void {anyhow} mem_fence(uint);"]
     for type_ in ("float", "double"):
         lines += [f"{type_} {pure} {f}({', '.join([type_] * (3 if f == 'fma' else 1))});" for f in FUNCTIONS]
+    for type_ in (*OPENCL.signed.values(), *(OPENCL.types[element] for element in OPENCL.signed)):
+        lines += [f"{type_} {pure} {f}({type_}, {type_});" for f in ("max", "min")]
     for prefix, type_ in ATOMIC_TYPES.values():
         lines += [f"{type_} {anyhow} {prefix}{kind}(volatile global {type_} *, {type_});" for kind in ATOMICS]
     return "\n".join([*lines, ""])
