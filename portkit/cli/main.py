@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import typer
 
 from portkit import __version__
-from portkit.cli import backends, conform, explain, new, publishing, run, serve, spec
+from portkit.cli import backends, conform, explain, new, probe, publishing, run, serve, spec
 from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, errors, exit_code, fail, warn
 from portkit.errors import PortkitError, near_names
 
@@ -44,6 +44,7 @@ def _options(
 app.command("new", short_help="Scaffold an installable port that passes on a stand-in.")(new.new)
 app.command("backends")(backends.backends)
 app.command("conform")(conform.conform)
+app.command("probe")(probe.probe)
 app.command("run")(run.run)
 app.command("serve", short_help="Lend a device to portkit elsewhere.")(serve.serve)
 app.command("explain", short_help="Run a script and show every kernel that it computes.")(explain.explain)
