@@ -67,8 +67,12 @@ def _mul_hi_64(a: Any, b: Any) -> Any:
 def _divide(a: Any, b: Any) -> Any:
     """Truncate; dividing by zero gives an unspecified value, here all ones (9.7.1.9)."""
     safe = _where(b == 0, b.dtype.type(1), b)
-    sign = _where((a < 0) != (safe < 0), -1, 1).astype(a.dtype) if a.dtype.kind == "i" else a.dtype.type(1)
-    quotient = (np.abs(a) // np.abs(safe) if a.dtype.kind == "i" else a // safe) * sign
+    if a.dtype.kind == "u":
+        quotient = a // safe
+    else:
+        magnitude = np.dtype(f"u{a.dtype.itemsize}")  # that of the least number has no sign bit to spare
+        sign = _where((a < 0) != (safe < 0), -1, 1).astype(a.dtype)
+        quotient = (np.abs(a).view(magnitude) // np.abs(safe).view(magnitude)).view(a.dtype) * sign
     return _where(b == 0, ~a.dtype.type(0), quotient)
 
 
