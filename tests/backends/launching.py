@@ -1,4 +1,4 @@
-"""Running kernels on the cpu backend in tests: arrays in, arrays out, and operands full of special values."""
+"""Running kernels on a device in tests: arrays in, arrays out, and operands full of special values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from portkit.backends.cpu.device import CpuDevice
+from portkit.contract import Device
 from portkit.reference.generator import stream
 from portkit.spec.builder import Builder, Mem, Reg
 from portkit.spec.forms import Role, form
@@ -24,7 +24,7 @@ LANES = 8
 
 
 def execute(
-    device: CpuDevice, kernel: Kernel, inputs: Mapping[str, Array], scalars: Mapping[str, int | float] | None = None
+    device: Device, kernel: Kernel, inputs: Mapping[str, Array], scalars: Mapping[str, int | float] | None = None
 ) -> dict[str, Array]:
     """Compile and run a kernel; buffers that are not given start as zeros. Returns every buffer afterwards."""
     given = scalars or {}

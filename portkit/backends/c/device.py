@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from cffi import FFI
 
@@ -21,8 +21,8 @@ from portkit.errors import DeviceError, OutOfMemory
 from portkit.spec.kernel import Kernel
 
 _ENTRY = "void kernel(const void *args, int64_t begin, int64_t end, void *scratch);"
-_EXACT = ("-ffp-contract=off", "-fwrapv", "-fno-strict-aliasing", "-fno-math-errno", "-fno-trapping-math")
-"""No operation is contracted, integers wrap; nobody reads `errno` or the flags of exceptions."""
+_EXACT = ("-ffp-contract=off", "-fno-strict-aliasing", "-fno-math-errno", "-fno-trapping-math")
+"""No operation is contracted; nobody reads `errno` or the flags of exceptions. Integers are unsigned and wrap."""
 _FLAGS = ("-shared", "-fPIC", "-std=gnu11", "-w", *_EXACT)
 _NATIVE = {"x86_64": ("-march=native", "-mprefer-vector-width=512")}
 """By processor family, what makes the compiler use all of this processor."""
@@ -35,7 +35,7 @@ _SHARES = 4
 _ALIGN = 128
 
 
-def open_host(capabilities: Capabilities) -> CheckedDevice[Library]:
+def open_host(capabilities: Capabilities) -> CDevice:
     """Start the threads and return the device."""
     return CheckedDevice(HostDriver(capabilities), HostCompiler(), {MemoryError: OutOfMemory, OSError: DeviceError})
 
@@ -61,6 +61,9 @@ class Library(NamedTuple):
     kernel: Any
 
 
+CDevice: TypeAlias = CheckedDevice[Library]
+
+
 class HostDriver(HostArrays):
     """The host's processors. Whatever is started is complete on return, so that there is nothing to wait for."""
 
@@ -68,11 +71,12 @@ class HostDriver(HostArrays):
         """Start the threads; the one that launches is another of them."""
         super().__init__(capabilities.limits.buffer_bytes)
         self._version = capabilities.version
-        self._ffi = FFI()
-        self._ffi.cdef(_ENTRY)
+        self.ffi = FFI()
+        self.ffi.cdef(_ENTRY)
         self._threads = len(usable_processors())
         self._pool = ThreadPoolExecutor(max(1, self._threads - 1), "portkit-c")
-        self._scratch: list[Any] = []
+        self._memory: list[Any] = []
+        self._blocks: list[Any] = []
         self._scratch_size = -1
 
     def info(self) -> DeviceInfo:
@@ -90,35 +94,35 @@ class HostDriver(HostArrays):
         with tempfile.TemporaryDirectory(prefix="portkit-c-") as folder:
             file = Path(folder, "kernel.so")
             file.write_bytes(binary)
-            library: Any = self._ffi.dlopen(str(file))
+            library: Any = self.ffi.dlopen(str(file))
         return Library(library, library.kernel)
 
     def unload(self, program: Library) -> None:
         """Unlink a kernel."""
-        self._ffi.dlclose(program.library)
+        self.ffi.dlclose(program.library)
 
     def start(self, program: Library, arguments: bytes, groups: int, scratch: int) -> None:
         """Run the work-groups on all processors and return when they are done; calls release the interpreter."""
-        self._grow(scratch)
-        words = self._ffi.from_buffer(arguments)
+        blocks, words = self.scratch(scratch), self.ffi.from_buffer(arguments)
         shares = min(groups, _SHARES * self._threads)
         ends = iter([(groups * share // shares, groups * (share + 1) // shares) for share in range(shares)])
 
         def work(thread: int) -> None:
             for begin, end in ends:
-                program.kernel(words, begin, end, self._scratch[thread])
+                program.kernel(words, begin, end, blocks[thread])
 
         others = [self._pool.submit(work, thread) for thread in range(1, min(self._threads, shares))]
         work(0)
         for other in others:
             other.result()
 
-    def _grow(self, scratch: int) -> None:
-        """See that each thread has so much scratch memory of its own."""
-        if scratch > self._scratch_size:
-            blocks = [self._ffi.new("char[]", scratch + _ALIGN) for _ in range(self._threads)]
-            self._scratch = [block + -int(self._ffi.cast("uintptr_t", block)) % _ALIGN for block in blocks]
-            self._blocks, self._scratch_size = blocks, scratch
+    def scratch(self, size: int) -> list[Any]:
+        """Return a block of at least so many bytes for each thread, kept for the next launch."""
+        if size > self._scratch_size:
+            self._memory = [self.ffi.new("char[]", size + _ALIGN) for _ in range(self._threads)]
+            self._blocks = [block + -int(self.ffi.cast("uintptr_t", block)) % _ALIGN for block in self._memory]
+            self._scratch_size = size
+        return self._blocks
 
     def wait(self, timeout: float) -> None:
         """Return at once."""
