@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import sys
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -22,11 +23,19 @@ MAX_NAME = 40
 
 
 class Route(StrEnum):
-    """The ways to port that have a template."""
+    """The ways from a kernel to the chip's code."""
 
     C = "c"
     LLVM = "llvm"
     ISA = "isa"
+
+
+CHOOSING = {
+    Route.C: "the chip has a compiler that takes C, or a dialect of it",
+    Route.LLVM: "LLVM has a target for the chip",
+    Route.ISA: "there is nothing but the manual of its instruction set",
+}
+"""When to take a route, the easiest first."""
 
 
 class Driver(StrEnum):
@@ -38,18 +47,27 @@ class Driver(StrEnum):
 
 def new(
     name: str = typer.Argument(..., help="The backend's name, such as mychip."),
-    route: Route = typer.Option(Route.LLVM, "--route", help="How the port generates code."),
+    route: Route | None = typer.Option(
+        None, "--route", help="How the port generates code; asked for on a terminal, else llvm."
+    ),
     driver: Driver = typer.Option(
         Driver.PYTHON, "--driver", help="What the driver half is written in; c is a shared library."
     ),
     into: Path | None = typer.Option(None, "--into", help="The folder to make; by default ./portkit-NAME."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Scaffold an installable port that passes the suite at once on a stand-in."""
+    """Scaffold an installable port that passes the suite at once on a stand-in.
+
+    Take the first route that fits. c: the chip has a compiler that takes C, or a dialect of it. llvm: LLVM has a target
+    for the chip. isa: there is nothing but the manual of its instruction set.
+
+    Take --driver c where the driver is a library in C already, or must be one without Python.
+    """
     from portkit import __version__
 
     _check_name(name)
-    chosen = {"route": route.value, "driver": driver.value}
+    taken = route or (Route.LLVM if json else _asked())
+    chosen = {"route": taken.value, "driver": driver.value}
     target = into or Path(f"portkit-{name.replace('_', '-')}")
     if target.exists() or target.is_symlink():
         raise UsageError(f"{target} already exists; remove it, or choose another folder with --into")
@@ -65,6 +83,17 @@ def new(
     for command in commands:
         console.print(f"    {command}", markup=False)
     console.print(f"\nThen replace the stand-in step by step, as {target / 'README.md'} says.", markup=False)
+
+
+def _asked() -> Route:
+    """Return the route that a person chooses; llvm where nobody can be asked."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return Route.LLVM
+    for route, when in CHOOSING.items():
+        console.print(f"{route.value:<6}{when}", markup=False)
+    while (answer := typer.prompt("Which route?", default=Route.LLVM.value)) not in list(Route):
+        console.print(f"one of {', '.join(Route)}", markup=False)
+    return Route(answer)
 
 
 def _check_name(name: str) -> None:

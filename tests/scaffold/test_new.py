@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from portkit.backends.toolkit.c_driver import HEADER
 from portkit.cli.main import app
+from portkit.cli.new import CHOOSING, Route
 from portkit.errors import UsageError
 from tests.scaffold.ports import PORTKIT, call
 
@@ -24,6 +30,15 @@ FILES = [
     "pyproject.toml",
     "tests/test_two_words.py",
 ]
+MORE = {
+    ("c", "python"): [],
+    ("llvm", "python"): [],
+    ("isa", "python"): ["emulator.py", "isa.py"],
+    ("c", "c"): ["../Makefile", "portkit_device.h", "standin.c"],
+    ("llvm", "c"): ["../Makefile", "portkit_device.h", "standin.c"],
+    ("isa", "c"): ["../Makefile", "isa.py", "portkit_device.h", "standin.c"],
+}
+"""What a route and a driver add in the package, or beside it."""
 
 
 def new(*arguments: str) -> Any:
@@ -35,17 +50,61 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_port_is_a_folder_named_after_it(tmp_path: Path) -> None:
-    assert new("two_words").exit_code == 0
+@pytest.mark.parametrize(("route", "driver"), MORE)
+def test_a_port_is_a_folder_named_after_it(route: str, driver: str, tmp_path: Path) -> None:
+    assert new("two_words", "--route", route, "--driver", driver).exit_code == 0
     made = tmp_path / "portkit-two-words"
-    assert sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file()) == FILES
+    more = [os.path.normpath(f"portkit_two_words/{name}") for name in MORE[route, driver]]
+    assert sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file()) == sorted(FILES + more)
     assert [path.name for path in tmp_path.iterdir()] == ["portkit-two-words"]
 
 
-def test_no_placeholder_is_left_in_a_port(tmp_path: Path) -> None:
-    new("two_words")
+@pytest.mark.parametrize(("route", "driver"), MORE)
+def test_no_placeholder_is_left_in_a_port(route: str, driver: str, tmp_path: Path) -> None:
+    new("two_words", "--route", route, "--driver", driver)
     texts = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file()}
     assert [name for name, text in texts.items() if "{{" in text or "{%" in text or "mychip" in text] == []
+
+
+def test_the_header_of_a_driver_in_c_is_the_one_that_is_loaded_by(tmp_path: Path) -> None:
+    new("mychip", "--driver", "c")
+    copied = tmp_path / "portkit-mychip/portkit_mychip/portkit_device.h"
+    assert copied.read_bytes() == HEADER.read_bytes()
+
+
+def test_what_a_driver_in_c_needs_first_is_make() -> None:
+    assert json.loads(new("mychip", "--driver", "c", "--json").stdout)["next"][0] == "make -C ./portkit-mychip"
+
+
+def test_help_says_when_to_take_each_route() -> None:
+    told = " ".join(new("--help").stdout.split())
+    assert [when for when in CHOOSING.values() if when not in told] == []
+
+
+def on_a_terminal(typed: str) -> tuple[str, str]:
+    """Answer what `portkit new mychip` asks on a terminal; returns what it shows, and the route that it took."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen([*PORTKIT, "new", "mychip"], stdin=follower, stdout=follower, stderr=follower) as process:
+        os.close(follower)
+        os.write(leader, typed.encode())
+        shown = b""
+        with contextlib.suppress(OSError):  # the end, on Linux
+            while chunk := os.read(leader, 1000):
+                shown += chunk
+    os.close(leader)
+    assert process.returncode == 0, shown
+    return shown.decode(), Path("portkit-mychip/README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("typed", "made"),
+    [("\n", "kernels to LLVM IR"), ("c\n", "kernels to C "), ("asm\nisa\n", "kernels to instructions")],
+)
+def test_on_a_terminal_the_route_is_asked_for(typed: str, made: str) -> None:
+    shown, readme = on_a_terminal(typed)
+    assert f"isa   {CHOOSING[Route.ISA]}" in shown
+    assert ("one of c, llvm, isa" in shown) == ("asm" in typed)
+    assert made in readme
 
 
 def test_what_to_type_next_fits_80_columns() -> None:
