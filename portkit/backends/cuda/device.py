@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from portkit.backends.cuda.compiler import PtxCompiler
-from portkit.backends.cuda.driver import ERRORS, CudaDriver
+from portkit.backends.cuda.driver import ERRORS, CudaDriver, LoadedModule
 from portkit.backends.cuda.emulated import EmulatedDriver
 from portkit.backends.toolkit.device import CheckedDevice
-from portkit.contract import Capabilities, Device
+from portkit.contract import Capabilities
+from portkit.emulators.ptx import Program
 
 
-def open_gpu() -> Device:
+def open_gpu() -> CheckedDevice[LoadedModule]:
     """Open the first GPU; kernels are compiled for what it is."""
     driver = CudaDriver()
     return CheckedDevice(driver, PtxCompiler(driver.capability), ERRORS)
 
 
-def open_emulated(capabilities: Capabilities, reason: str) -> Device:
+def open_emulated(capabilities: Capabilities, reason: str) -> CheckedDevice[Program]:
     """Open the interpreter; `reason` says why there is no GPU."""
     return CheckedDevice(EmulatedDriver(capabilities, reason), PtxCompiler(), {})

@@ -19,7 +19,7 @@ from portkit.contract import ALIGNMENT, DeviceInfo
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-_DECLARATIONS = """
+DECLARATIONS = """
     typedef int CUresult; typedef int CUdevice; typedef unsigned long long CUdeviceptr;
     typedef struct CUctx_st *CUcontext; typedef struct CUmod_st *CUmodule;
     typedef struct CUfunc_st *CUfunction; typedef struct CUstream_st *CUstream;
@@ -104,7 +104,7 @@ def _library() -> tuple[Any, Any]:
     import cffi
 
     ffi = cffi.FFI()
-    ffi.cdef(_DECLARATIONS)
+    ffi.cdef(DECLARATIONS)
     return ffi, ffi.dlopen(_LIBRARY)
 
 
