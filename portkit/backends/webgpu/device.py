@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 import msgspec
 import wgpu
@@ -73,7 +75,6 @@ class WebGpuDriver:
         self._buffers = Addresses[wgpu.GPUBuffer]()
         self._cuts = self._create(_MARK, wgpu.BufferUsage.COPY_DST | _USAGE)
         self._mark = self._create(_MARK, wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.MAP_READ)
-        self._events = asyncio.new_event_loop()
         self.alignment = int(self._device.limits["min-storage-buffer-offset-alignment"])
 
     def info(self) -> DeviceInfo:
@@ -205,9 +206,7 @@ class WebGpuDriver:
 
         Raises `TimeoutError`, and `DeviceHang` if the device ended a loop itself.
         """
-        self._events.run_until_complete(asyncio.wait_for(self._marked(), timeout))
-        cut = any(_bytes(self._mark.read_mapped(0, _MARK)))
-        self._mark.unmap()
+        cut = _within(timeout, self._ended_early)
         if cut:
             self._queue.write_buffer(self._cuts, 0, bytes(_MARK))
             raise DeviceHang(
@@ -215,15 +214,37 @@ class WebGpuDriver:
                 "llvmpipe does after 65,535 turns in a lane"
             )
 
-    async def _marked(self) -> None:
+    def _ended_early(self) -> bool:
         encoder = self._device.create_command_encoder()
         encoder.copy_buffer_to_buffer(self._cuts, 0, self._mark, 0, _MARK)
         self._queue.submit([encoder.finish()])
-        await self._mark.map_async("READ")
+        self._mark.map_sync("READ")
+        cut = any(_bytes(self._mark.read_mapped(0, _MARK)))
+        self._mark.unmap()
+        return cut
 
     def close(self) -> None:
         """Let the device go; its memory goes with the last reference."""
-        self._events.close()
+
+
+T = TypeVar("T")
+
+
+def _within(timeout: float, ask: Callable[[], T]) -> T:
+    """Return what a call of the driver returns, which may block for as long as a kernel runs. Raises `TimeoutError`."""
+    answer = Future[T]()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever asked is told
+            answer.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        return answer.result(timeout)
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer in {timeout:g} s") from error
 
 
 def _bytes(copied: Any) -> bytes:

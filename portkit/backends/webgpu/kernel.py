@@ -26,8 +26,8 @@ fn run(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) size: vec3
 
 
 def _memory(name: str) -> str:
-    """Return what a buffer or shared array is called in the text; no register's name ends like this."""
-    return f"{name.strip('_')}_m{name.count('_')}"
+    """Return what a buffer or shared array is called in the text: no register's name ends like this."""
+    return f"m_{name}_m"
 
 
 def launch_words(kernel: Kernel) -> int:

@@ -6,7 +6,7 @@ subnormals, which WGSL does not promise for its `f32`. Source: W3C, "WebGPU Shad
 WGSL also lets compilers contract, reassociate and simplify float expressions as if there were no NaNs, infinities and
 signed zeros, and drivers do: `(x + y) - x` becomes `y`, `x * 0.0` becomes `0.0`. The functions of the prelude take that
 away: a float that an operation made or that the kernel has as a constant is `hidden`, which is to exclusive-or its bits
-with a zero that only the launch knows, and so is the truth of a comparison.
+with a zero that only the launch knows. Comparisons need no more than that: drivers leave their truth alone.
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ PRELUDE: Mapping[str, str] = {
         for name, sign in _FLOAT_OPERATORS.items()
     },
     **{
-        f"f{name}": f"fn f{name}(a: u32, b: u32) -> bool "
-        f"{{ return select(0u, 1u, bitcast<f32>(a) {sign} bitcast<f32>(b)) != launch[0].x; }}"
+        f"f{name}": f"fn f{name}(a: u32, b: u32) -> bool {{ return bitcast<f32>(a) {sign} bitcast<f32>(b); }}"
         for name, sign in _FLOAT_TESTS.items()
     },
 }

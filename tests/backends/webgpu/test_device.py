@@ -1,0 +1,255 @@
+"""The webgpu device: transfers at any byte, parts of buffers, large grids, and what happens when something is wrong."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from portkit.backends.toolkit.device import CheckedDevice
+from portkit.contract import Code
+from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
+from portkit.spec.builder import Builder
+from portkit.spec.kernel import Kernel
+
+WebGpu = CheckedDevice[Any]
+SECONDS = 60.0
+
+
+def filled(device: WebGpu, data: bytes) -> int:
+    handle = device.allocate(len(data))
+    device.write(handle, 0, data)
+    return handle
+
+
+def counted(size: int) -> bytes:
+    return bytes(n % 251 for n in range(size))
+
+
+# --- transfers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("offset", "size"), list(itertools.product((0, 1, 3, 4, 62), (0, 1, 2, 4, 5, 37))))
+def test_any_bytes_are_written_and_read_and_their_neighbours_kept(webgpu: WebGpu, offset: int, size: int) -> None:
+    before, new = counted(103), bytes([255] * size)
+    handle = filled(webgpu, before)
+    webgpu.write(handle, offset, new)
+    assert webgpu.read(handle, 0, 103) == before[:offset] + new + before[offset + size :]
+    assert webgpu.read(handle, offset, size) == new
+    webgpu.free(handle)
+
+
+@pytest.mark.parametrize(("target", "source", "size"), [(0, 0, 64), (1, 0, 9), (4, 8, 3), (3, 5, 31), (8, 4, 0)])
+def test_any_bytes_are_copied_between_buffers(webgpu: WebGpu, target: int, source: int, size: int) -> None:
+    to, start = filled(webgpu, bytes(96)), filled(webgpu, counted(96))
+    webgpu.copy(to, target, start, source, size)
+    expected = bytes(target) + counted(96)[source : source + size] + bytes(96 - target - size)
+    assert webgpu.read(to, 0, 96) == expected
+    webgpu.free(to)
+    webgpu.free(start)
+
+
+def test_a_buffer_is_copied_into_another_part_of_itself(webgpu: WebGpu) -> None:
+    handle = filled(webgpu, counted(64))
+    webgpu.copy(handle, 32, handle, 0, 32)
+    assert webgpu.read(handle, 0, 64) == counted(32) * 2
+    webgpu.free(handle)
+
+
+# --- what is bound ------------------------------------------------------------------------------------------------
+
+
+def sums(count: int) -> Kernel:
+    b = Builder("sums")
+    x, y, out = (b.buffer(n, "i32", count, "write" if n == "out" else "read") for n in ("x", "y", "out"))
+    b.grid(1)
+    lane = b.lane(count)
+    b.store(out, lane, b.add(b.load(x, lane), b.load(y, lane)))
+    return b.build()
+
+
+def run(device: WebGpu, kernel: Kernel, grid: Sequence[int], buffers: Sequence[int], *scalars: int) -> None:
+    executable = device.compile(kernel)
+    device.launch(executable, grid, buffers, scalars)
+    device.synchronise(SECONDS)
+    executable.release()
+
+
+def parts(device: WebGpu, *offsets: int) -> tuple[int, list[int]]:
+    """Return a buffer of 128 numbers and parts of 16 of them at offsets in bytes."""
+    whole = filled(device, np.arange(128, dtype=np.int32).tobytes())
+    return whole, [device.view(whole, offset, 64) for offset in offsets]
+
+
+def test_a_kernel_reads_and_writes_parts_of_one_buffer(webgpu: WebGpu) -> None:
+    whole, views = parts(webgpu, 0, 64, 192)
+    run(webgpu, sums(16), [1], views)
+    found = np.frombuffer(webgpu.read(whole, 0, 512), np.int32)
+    expected = np.arange(128, dtype=np.int32)
+    expected[48:64] = np.arange(16) + np.arange(16, 32)
+    assert found.tolist() == expected.tolist()
+    webgpu.free(whole)
+
+
+def test_a_kernel_reads_one_buffer_under_two_names(webgpu: WebGpu) -> None:
+    whole, (x, out) = parts(webgpu, 64, 256)
+    run(webgpu, sums(16), [1], [x, x, out])
+    assert np.frombuffer(webgpu.read(out, 0, 64), np.int32).tolist() == list(range(32, 64, 2))
+    webgpu.free(whole)
+
+
+def test_a_device_that_aligns_to_more_bytes_is_given_where_a_buffer_begins(own_webgpu: WebGpu) -> None:
+    from portkit.backends.webgpu.device import WgslCompiler
+
+    driver: Any = own_webgpu._driver
+    driver.alignment = 256
+    own_webgpu._compiler = WgslCompiler(shifted=True)
+    whole, views = parts(own_webgpu, 64, 320, 192)
+    run(own_webgpu, sums(16), [1], views)
+    assert np.frombuffer(own_webgpu.read(views[2], 0, 64), np.int32).tolist() == list(range(96, 128, 2))
+    assert np.frombuffer(own_webgpu.read(whole, 0, 64), np.int32).tolist() == list(range(16))
+
+
+def test_an_empty_part_at_the_end_of_a_buffer_is_bound(webgpu: WebGpu) -> None:
+    b = Builder("nothing")
+    n = b.scalar("n", "i32")
+    x, out = b.buffer("x", "i32", "n", "read"), b.buffer("out", "i32", 1, "write")
+    b.grid(1)
+    b.lane(1)
+    zero = b.const("i32", 0)
+    b.store(out, zero, b.load(x, zero, b.lt(zero, n), b.const("i32", 7)))
+    whole, out_handle = filled(webgpu, bytes(64)), filled(webgpu, bytes(4))
+    run(webgpu, b.build(), [1], [webgpu.view(whole, 64, 0), out_handle], 0)
+    assert webgpu.read(out_handle, 0, 4) == (7).to_bytes(4, "little")
+    webgpu.free(whole)
+    webgpu.free(out_handle)
+
+
+@pytest.mark.parametrize("groups", [0, 1, 65_535, 65_536, 131_071])
+def test_every_group_of_a_large_grid_runs_once(webgpu: WebGpu, groups: int) -> None:
+    b = Builder("count")
+    n = b.scalar("n", "i32")
+    out = b.buffer("out", "i32", ("n",), "readwrite")
+    g = b.grid(n)
+    b.lane(1)
+    b.store(out, g, b.add(b.load(out, g), b.add(g, b.const("i32", 1))))
+    handle = filled(webgpu, bytes(4 * max(groups, 1)))
+    run(webgpu, b.build(), [groups], [handle], groups)
+    found = np.frombuffer(webgpu.read(handle, 0, 4 * groups), np.int32)
+    assert np.array_equal(found, np.arange(1, groups + 1))
+    webgpu.free(handle)
+
+
+# --- what can go wrong --------------------------------------------------------------------------------------------
+
+
+def loops(turns: int, groups: int = 1) -> Kernel:
+    """A kernel whose work no compiler can take out of the loop."""
+    b = Builder("loops")
+    out = b.buffer("out", "u32", 1, "readwrite")
+    b.grid(groups)
+    b.lane(1)
+    zero = b.const("i32", 0)
+    with b.serial(turns) as loop:
+        mixed = b.op("reduce.xor", b.mul(b.load(out, zero), b.const("u32", 5)), b.cast(loop.index, "u32"))
+        b.store(out, zero, mixed)
+    return b.build()
+
+
+def test_a_kernel_that_takes_too_long_is_a_hang(own_webgpu: WebGpu) -> None:
+    executable = own_webgpu.compile(loops(turns=40_000, groups=2_000))
+    own_webgpu.launch(executable, [2_000], [filled(own_webgpu, bytes(4))], [])
+    with pytest.raises(DeviceHang, match=r"waiting for the device: no answer in 0\.01 s"):
+        own_webgpu.synchronise(0.01)
+
+
+def test_a_loop_that_the_driver_ends_is_a_hang_and_the_device_goes_on(webgpu: WebGpu) -> None:
+    if "llvmpipe" not in webgpu.info.device:
+        pytest.skip("llvmpipe alone is known to end loops")
+    handle = filled(webgpu, bytes(4))
+    with pytest.raises(DeviceHang, match=r"llvmpipe.*ended a loop"):
+        run(webgpu, loops(2_000_000), [1], [handle])
+    run(webgpu, loops(60_000), [1], [handle])
+    webgpu.free(handle)
+
+
+def test_a_text_that_does_not_compile_is_refused_with_the_words_of_the_compiler(webgpu: WebGpu) -> None:
+    from portkit.backends.webgpu.device import Binary
+
+    binary = msgspec.json.encode(Binary("fn run( {", 3, 12))
+    with pytest.raises(CompileError, match="expected identifier"):
+        webgpu.load_binary(sums(16), Code("", binary))
+
+
+def test_a_buffer_larger_than_can_be_bound_is_out_of_memory(webgpu: WebGpu) -> None:
+    with pytest.raises(OutOfMemory, match="more than the 134217728"):
+        webgpu.allocate(1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "words", "ours"),
+    [
+        ("GPUOutOfMemoryError", "Not enough memory left.", OutOfMemory),
+        ("GPUValidationError", "Buffer is invalid", DeviceError),
+        ("GPUInternalError", "vkQueueSubmit failed", DeviceError),
+        ("GPUValidationError", "Parent device is lost", DeviceLost),
+    ],
+)
+def test_an_error_of_wgpu_is_named_and_keeps_its_words(
+    webgpu: WebGpu, theirs: str, words: str, ours: type[DeviceError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wgpu
+
+    error = getattr(wgpu, theirs)(words)
+
+    def refuse(size: int, usage: int) -> None:
+        raise error
+
+    monkeypatch.setattr(webgpu._driver, "_create", refuse)
+    with pytest.raises(ours, match="allocating 64 bytes") as caught:
+        webgpu.allocate(64)
+    assert type(caught.value) is ours
+    assert words in str(caught.value)
+    assert caught.value.__cause__ is error
+
+
+def test_a_device_that_is_gone_is_lost(own_webgpu: WebGpu) -> None:
+    handle = own_webgpu.allocate(64)
+    driver: Any = own_webgpu._driver
+    driver._device.destroy()
+    for ask in (
+        lambda: own_webgpu.write(handle, 0, bytes(4)),
+        lambda: own_webgpu.read(handle, 0, 4),
+        lambda: own_webgpu.allocate(64),
+        lambda: own_webgpu.compile(sums(16)),
+        lambda: own_webgpu.synchronise(1.0),
+    ):
+        with pytest.raises(DeviceLost, match="lost"):
+            ask()
+
+
+def test_launches_leave_nothing_behind(webgpu: WebGpu) -> None:
+    import wgpu
+
+    executable = webgpu.compile(sums(16))
+    whole, views = parts(webgpu, 0, 64, 192)
+
+    def alive() -> dict[str, int]:
+        report: Any = wgpu.diagnostics
+        counts: dict[str, dict[str, int]] = report.object_counts.get_dict()
+        return {name: row["count"] for name, row in counts.items()}
+
+    def launch(times: int) -> dict[str, int]:
+        for _ in range(times):
+            webgpu.launch(executable, [1], views, [])
+            webgpu.synchronise(SECONDS)
+            webgpu.read(whole, 0, 4)
+        return alive()
+
+    assert launch(10) == launch(50)
+    executable.release()
+    webgpu.free(whole)

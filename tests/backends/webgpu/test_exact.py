@@ -1,0 +1,70 @@
+"""Floats that a WGSL compiler may rewrite and must not: what drivers are known to simplify, on special values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from portkit.contract import Device
+from portkit.spec.builder import Builder, Reg
+from portkit.spec.kernel import Kernel
+from portkit.spec.types import F32
+from tests.backends.launching import LANES, execute, operands, padded
+
+Floats = NDArray[np.float32]
+HUGE, TINY = 1e30, 1e-30
+
+
+def constant(b: Builder, value: float) -> Reg:
+    return b.const("f32", value)
+
+
+# fmt: off
+HAZARDS: dict[str, tuple[Callable[[Builder, Reg, Reg], Reg], Callable[[Floats, Floats], Floats]]] = {
+    "a sum less one of its terms": (
+        lambda b, x, y: b.add(b.add(x, y), b.mul(x, constant(b, -1.0))), lambda x, y: (x + y) + x * np.float32(-1)),
+    "a product with zero": (lambda b, x, y: b.mul(x, constant(b, 0.0)), lambda x, y: x * np.float32(0)),
+    "a sum with zero": (lambda b, x, y: b.add(x, constant(b, 0.0)), lambda x, y: x + np.float32(0)),
+    "a product with one": (lambda b, x, y: b.mul(x, constant(b, 1.0)), lambda x, y: x * np.float32(1)),
+    "two constants added": (
+        lambda b, x, y: b.add(b.add(x, constant(b, HUGE)), constant(b, -HUGE)),
+        lambda x, y: (x + np.float32(HUGE)) + np.float32(-HUGE)),
+    "two constants multiplied": (
+        lambda b, x, y: b.mul(b.mul(x, constant(b, HUGE)), constant(b, TINY)),
+        lambda x, y: (x * np.float32(HUGE)) * np.float32(TINY)),
+    "a common factor": (lambda b, x, y: b.add(b.mul(x, y), b.mul(x, x)), lambda x, y: x * y + x * x),
+    "a product added": (lambda b, x, y: b.add(b.mul(x, y), y), lambda x, y: x * y + y),
+    "a quotient by itself": (lambda b, x, y: b.mul(x, b.op("mov.recip", x)), lambda x, y: x * (1 / x)),
+    "the lesser of two": (lambda b, x, y: b.lt(x, y, x, y), lambda x, y: np.where(x < y, x, y)),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("numeric", ["fast", "strict"])
+@pytest.mark.parametrize("hazard", HAZARDS)
+def test_a_float_expression_is_computed_as_it_is_written(
+    webgpu: Device, hazard: str, numeric: Literal["fast", "strict"]
+) -> None:
+    write, compute = HAZARDS[hazard]
+    x, y = padded(operands(F32, 2, seed=hazard), LANES)
+    out = execute(webgpu, pairwise(write, len(x), numeric), {"x": x, "y": y})["out"]
+    with np.errstate(all="ignore"):
+        expected = compute(x, y)
+    wrong = (out.view(np.uint32) != expected.view(np.uint32)) & ~(np.isnan(out) & np.isnan(expected))
+    assert not wrong.any(), (x[wrong][:3], y[wrong][:3], out[wrong][:3], expected[wrong][:3])
+
+
+def pairwise(write: Callable[[Builder, Reg, Reg], Reg], count: int, numeric: Literal["fast", "strict"]) -> Kernel:
+    b = Builder("pairwise", numeric)
+    x, y, out = (
+        b.buffer("x", "f32", count, "read"),
+        b.buffer("y", "f32", count, "read"),
+        b.buffer("out", "f32", count, "write"),
+    )
+    item = b.add(b.mul(b.grid(count // LANES), b.const("i32", LANES)), b.lane(LANES))
+    b.store(out, item, write(b, b.load(x, item), b.load(y, item)))
+    return b.build()
