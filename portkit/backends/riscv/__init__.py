@@ -12,13 +12,12 @@ from pathlib import Path
 from portkit.contract import Capabilities, Device, load_capabilities
 from portkit.errors import CannotRunHere
 
-VLEN_VARIABLE = "PORTKIT_RISCV_VLEN"
-VLENS = ("256", "128", "512", "1024")
-"""The lengths of a vector register in bits that the emulator offers, the default first."""
+_VLEN = "PORTKIT_RISCV_VLEN"
+_LENGTHS = ("256", "128", "512", "1024")
 
 
 class RiscvBackend:
-    """The port to RISC-V; the environment variable PORTKIT_RISCV_VLEN chooses the length of vectors."""
+    """The port to RISC-V; PORTKIT_RISCV_VLEN in the environment is the length of a vector register in bits."""
 
     name = "riscv"
 
@@ -41,9 +40,9 @@ class RiscvBackend:
         Raises:
             CannotRunHere: it is not installed, does not start, or is asked for vectors that it has not.
         """
-        vlen = os.environ.get(VLEN_VARIABLE, VLENS[0])
-        if vlen not in VLENS:
-            raise CannotRunHere(f"{VLEN_VARIABLE} is {vlen!r}; it is one of {', '.join(VLENS)}")
+        vlen = os.environ.get(_VLEN, _LENGTHS[0])
+        if vlen not in _LENGTHS:
+            raise CannotRunHere(f"{_VLEN} is {vlen!r}; it is one of {', '.join(_LENGTHS)}")
         if not hasattr(os, "memfd_create"):
             raise CannotRunHere("qemu-riscv64 runs on Linux only")
         from portkit.backends.riscv.device import open_emulator

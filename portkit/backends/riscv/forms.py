@@ -129,25 +129,15 @@ def _by_scalar(code: Code, name: str, text: str, args: Sequence[Value]) -> Regis
         return None
     vector, scalar = args if args[1].uniform else (args[1], args[0])
     if args[0].uniform and name not in _COMMUTE:
-        if stem not in _TURNED:
-            return None
-        stem = _TURNED[stem]
-    operand = _scalar_operand(code, stem, scalar)
-    return code.into(operand[0], code.v(vector), operand[1]) if operand else None
-
-
-def _scalar_operand(code: Code, stem: str, value: Value) -> tuple[str, Register] | None:
-    field = ENCODER.operands(f"{stem}.vi")[2].field if f"{stem}.vi" in ENCODER.names else ""
-    if value.kind == "const" and field == "uimm":
-        return f"{stem}.vi", value.bits % 32
-    if value.kind == "const" and field == "imm" and -16 <= value.bits < 16:
-        return f"{stem}.vi", value.bits
+        stem = _TURNED.get(stem, "")
+    if scalar.kind == "const" and 0 <= scalar.bits < 16 and f"{stem}.vi" in ENCODER.names:
+        return code.into(f"{stem}.vi", code.v(vector), scalar.bits)
     if f"{stem}.vx" in ENCODER.names:
-        return f"{stem}.vx", code.x(value)
-    if f"{stem}.vf" in ENCODER.names:
-        code.emit("fmv.w.x", 0, code.x(value))
-        return f"{stem}.vf", 0
-    return None
+        return code.into(f"{stem}.vx", code.v(vector), code.x(scalar))
+    if f"{stem}.vf" not in ENCODER.names:
+        return None
+    code.emit("fmv.w.x", 0, code.x(scalar))
+    return code.into(f"{stem}.vf", code.v(vector), 0)
 
 
 def select(code: Code, truth: Value, x: Value, y: Value, dtype: DType) -> Value:

@@ -6,7 +6,9 @@ Extension 1.0. Operands stand in the order of the assembler. `.t` marks the form
 
 from __future__ import annotations
 
-from portkit.backends.toolkit.encoder import Encoder, Line, Virtual
+from functools import partial
+
+from portkit.backends.toolkit.encoder import Encoder, Line, Virtual, families
 from portkit.backends.toolkit.register_allocator import Machine
 
 FORMATS = {
@@ -26,8 +28,7 @@ FORMATS = {
     "VR": "funct6:6 vm:1 vs2:5 vs1:5 funct3:3 rd:5 opcode:7",
     "VMEM": "nf:3 mew:1 mop:2 vm:1 vs2:5 rs1:5 width:3 vd:5 opcode:7",
 }
-_FAMILIES = {
-    # A row with gaps, and the names of the instructions that share it with what fills their gaps.
+ROWS = {
     "U opcode={} : =rd imm": "lui 0x37",
     "J opcode={} : =rd imm": "jal 0x6f",
     "I opcode=0x67 funct3={} : =rd imm rs1": "jalr 0",
@@ -90,13 +91,8 @@ _FAMILIES = {
     "VR opcode=0x57 vm=1 funct3=2 funct6=16 vs1={} : =rd vs2": "vfirst.m 17",
     "VV opcode=0x57 vm=1 funct3=2 funct6=20 vs2=0 vs1={} : =vd": "vid.v 17",
 }
-_ROWS = "\n".join(
-    f"{member.split()[0]} {row.format(*member.split()[1:])}"
-    for row, members in _FAMILIES.items()
-    for member in members.split(",")
-)
 _PREFIXES = {"rd": "x", "rs1": "x", "rs2": "x", "rs3": "x", "vd": "v", "vs1": "v", "vs2": "v"}
-ENCODER = Encoder(FORMATS, _ROWS, _PREFIXES)
+ENCODER = Encoder(FORMATS, families(ROWS), _PREFIXES)
 
 # --- the convention of kernels: which registers mean what -----------------------------------------------------------
 
@@ -118,28 +114,19 @@ def constant(register: int | Virtual, value: int) -> list[Line]:
     return [*lines, Line("addiw", (register, register, low))] if low else lines
 
 
-def _slot(kind: str, slot: int) -> tuple[list[Line], int, int]:
-    """Return the lines that make ready for a spill slot, its base register, and its offset from there."""
+def _at_slot(scalar: str, vector: str, kind: str, register: int, slot: int) -> list[Line]:
+    """Return the lines that load or store a register at its spill slot."""
     if kind == "x" and slot < 256:
-        return [], SPILLS, 8 * slot
-    base, size = {"x": (SPILLS, 8), "v": (VECTOR_SPILLS, VECTOR_BYTES)}[kind]
-    return [*constant(TEMPORARY, slot * size), Line("add", (TEMPORARY, TEMPORARY, base))], TEMPORARY, 0
-
-
-def _reload(kind: str, register: int, slot: int) -> list[Line]:
-    lines, base, offset = _slot(kind, slot)
-    return [*lines, Line("ld", (register, offset, base)) if kind == "x" else Line("vl2re32.v", (register, base))]
-
-
-def _spill(kind: str, register: int, slot: int) -> list[Line]:
-    lines, base, offset = _slot(kind, slot)
-    return [*lines, Line("sd", (register, offset, base)) if kind == "x" else Line("vs2r.v", (register, base))]
+        return [Line(scalar, (register, 8 * slot, SPILLS))]
+    base, size = (SPILLS, 8) if kind == "x" else (VECTOR_SPILLS, VECTOR_BYTES)
+    place = [*constant(TEMPORARY, slot * size), Line("add", (TEMPORARY, TEMPORARY, base))]
+    return [*place, Line(scalar, (register, 0, TEMPORARY)) if kind == "x" else Line(vector, (register, TEMPORARY))]
 
 
 MACHINE = Machine(
     registers={"x": range(6, 31), "v": range(2, 32, 2)},
     operands=ENCODER.operands,
-    reload=_reload,
-    spill=_spill,
+    reload=partial(_at_slot, "ld", "vl2re32.v"),
+    spill=partial(_at_slot, "sd", "vs2r.v"),
     copies=frozenset({"mv", "vmv.v.v", "vmv1r.v"}),
 )

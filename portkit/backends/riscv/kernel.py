@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 
 from portkit.backends.riscv import isa
 from portkit.backends.riscv.code import MASK, Code, Register, Value, const
@@ -20,20 +21,17 @@ from portkit.backends.toolkit.register_allocator import allocate
 from portkit.backends.toolkit.serialise import Around, Region, Step, is_group_reduction, reduction_slot, serialise
 from portkit.contract import Code as Compiled
 from portkit.errors import CompileError
-from portkit.spec.forms import Op
 from portkit.spec.kernel import Instr, Kernel, Loop
 from portkit.spec.types import BOOL, TOKEN, U32
 from portkit.spec.uniform import uniform_registers
 
 _ALIGN = 64
 _WORD = 4
-_HEADER_WORDS = 2
-"""The words before the packed arguments: the first work-group, and the one after the last."""
 _COPIES = {"scalar": "mv", "vector": "vmv.v.v", "mask": "vmv1r.v"}
 """The instruction that copies each kind of value."""
 _AMO = {
-    **{f"{kind}/{dtype}": f"amo{kind}.w" for kind in ("add", "max", "min") for dtype in ("i32", "u32")},
-    **{"max/u32": "amomaxu.w", "min/u32": "amominu.w"},
+    **{f"{kind}/i32": f"amo{kind}.w" for kind in ("add", "max", "min")},
+    **{f"{kind}/u32": f"amo{name}.w" for kind, name in (("add", "add"), ("max", "maxu"), ("min", "minu"))},
 }
 
 
@@ -42,7 +40,7 @@ def compile_kernel(kernel: Kernel) -> Compiled:
     writer = _Writer(kernel)
     writer.groups()
     allocated = allocate(writer.code.items, isa.MACHINE)
-    vectors = -(-8 * allocated.slots["x"] // _ALIGN) * _ALIGN
+    vectors = _aligned(8 * allocated.slots["x"])
     items = [
         *isa.constant(isa.TEMPORARY, writer.scratch),
         Line("add", (isa.SPILLS, isa.SCRATCH, isa.TEMPORARY)),
@@ -53,6 +51,10 @@ def compile_kernel(kernel: Kernel) -> Compiled:
     ]
     scratch = writer.scratch + vectors + isa.VECTOR_BYTES * allocated.slots["v"]
     return Compiled(isa.ENCODER.listing(items), isa.ENCODER.assemble(items), scratch)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGN) * _ALIGN
 
 
 class _Writer:
@@ -66,32 +68,26 @@ class _Writer:
         self.group: dict[str, Value] = {}
         self.lane: dict[str, Value] = {}
         self.offsets, self.scratch = self._layout()
-        self.memory = Memory(self.code, {n: self.code.fresh("x") for n in kernel.memories}, single=self.single)
+        self.memory = Memory(self.code, single=self.single)
 
     def _layout(self) -> tuple[dict[str, int], int]:
         """Lay out shared arrays, the slots of lanes, and room for atomic stores; return offsets and the end."""
         sizes = {s.name: s.dtype.bytes * s.extent for s in self.kernel.shared}
         sizes |= {**dict.fromkeys(self.plan.slots, _WORD * self.kernel.lanes), ".atomic": ATOMIC_BYTES}
-        offsets: dict[str, int] = {}
-        end = 0
-        for name, size in sizes.items():
-            offsets[name] = end
-            end += -(-size // _ALIGN) * _ALIGN
-        return offsets, end
+        ends = list(accumulate((_aligned(size) for size in sizes.values()), initial=0))
+        return dict(zip(sizes, ends, strict=False)), ends[-1]
 
     # --- once for each group --------------------------------------------------------------------------------------
 
     def groups(self) -> None:
         """Write the whole kernel: what is read of the arguments, then the loop over work-groups."""
-        kernel, code = self.kernel, self.code
-        for place, buffer in enumerate(kernel.buffers):
-            code.emit("mv", self.memory.bases[buffer.name], self._argument("ld", place))
-        for shared in kernel.shared:
-            code.emit("mv", self.memory.bases[shared.name], self._slot(shared.name))
+        kernel, bases = self.kernel, self.memory.bases
+        bases |= {buffer.name: self._argument("ld", place) for place, buffer in enumerate(kernel.buffers)}
+        bases |= {shared.name: self._slot(shared.name) for shared in kernel.shared}
         for place, scalar in enumerate(kernel.scalars, len(kernel.buffers)):
             self.group[scalar.name] = Value("scalar", self._argument("lw", place))
-        begin, end = (self._argument("ld", place - _HEADER_WORDS) for place in range(_HEADER_WORDS))
-        with code.count("group", begin, Value("scalar", end)) as number:
+        groups = self._argument("ld", len(kernel.buffers) + len(kernel.scalars) + len(kernel.nest.grids))
+        with self.code.count("group", ZERO, Value("scalar", groups)) as number:
             self._grid_indices(number)
             for position in kernel.nest.setup:
                 if self.body[position].result in self.plan.group and self.body[position].name != "loop.grid":
@@ -100,7 +96,7 @@ class _Writer:
 
     def _argument(self, load: str, place: int) -> Register:
         """Load a word of the arguments."""
-        offset = 8 * (place + _HEADER_WORDS)
+        offset = 8 * place
         if offset < 2048:
             return self.code.into(load, offset, isa.ARGUMENTS)
         return self.code.into(load, 0, self.code.into("add", isa.ARGUMENTS, self.code.x(const(offset))))
@@ -152,9 +148,8 @@ class _Writer:
             yield first
 
     def _region(self, region: Region) -> None:
-        self.lane = {}
         if self.single:
-            self.lane.update((self.body[head].result, const(0)) for head in self.kernel.nest.lanes)
+            self.lane = {self.body[head].result: const(0) for head in self.kernel.nest.lanes}
             self._items((*region.again, *region.items))
         else:
             with self._strips(self.kernel.lanes) as first:
@@ -163,8 +158,7 @@ class _Writer:
 
     def _strip(self, region: Region, first: Register) -> None:
         self._lane_indices(Value("ramp", first))
-        for name in region.loads:
-            self.lane[name] = self._load_slot(name, first)
+        self.lane.update((name, self._load_slot(name, first)) for name in region.loads)
         self._items((*region.again, *region.items))
         stored = [(name, self._stored(name)) for name in region.saves]
         stored += [(slot, self._stored(register)) for slot, register in region.copies]
@@ -174,14 +168,13 @@ class _Writer:
     def _lane_indices(self, number: Value) -> None:
         """Split the linear lane number, of which the last lane loop counts fastest (Spec: nest_c5)."""
         heads = [self.body[head].result for head in self.kernel.nest.lanes]
-        sizes = list(zip(heads, self.kernel.lane_counts, strict=True))
-        self.lane.update((head, const(0)) for head, count in sizes if count == 1)
-        *inner, outermost = [(head, count) for head, count in reversed(sizes) if count > 1]
-        for head, count in inner:
+        self.lane = dict.fromkeys(heads, const(0))
+        (outermost, _), *inner = [pair for pair in zip(heads, self.kernel.lane_counts, strict=True) if pair[1] > 1]
+        for head, count in reversed(inner):
             extent, vector = self.code.x(const(count)), self.code.v(number)
             self.lane[head] = Value("vector", self.code.into("vremu.vx", vector, extent))
             number = Value("vector", self.code.into("vdivu.vx", vector, extent))
-        self.lane[outermost[0]] = number
+        self.lane[outermost] = number
 
     # --- instructions ---------------------------------------------------------------------------------------------
 
@@ -213,12 +206,11 @@ class _Writer:
         args = [self.value(name) for name in instr.args]
         if instr.form.effect == "pure":
             return pure(self.code, instr, [self.kernel.types[name] for name in instr.args], args)
-        gate, other = (self.value(name) if name else None for name in (instr.gate, instr.other))
-        return self._access(instr, args, gate, other)
+        return self._access(instr, args, *(self.value(name) if name else None for name in (instr.gate, instr.other)))
 
     def _sync(self, instr: Instr) -> Value | None:
         """Write what is left of synchronisation on one hart: barriers are the gaps between regions."""
-        if instr.form.op is Op.FENCE:
+        if instr.name.startswith("fence"):
             self.code.emit("fence")
         return self.value(instr.args[0]) if is_group_reduction(instr) else None
 
@@ -273,7 +265,7 @@ class _Writer:
             dtype = self.kernel.types[instr.result].dtype
             if dtype is not TOKEN:
                 kind = "scalar" if instr.result in self.uniform else "mask" if dtype == BOOL else "vector"
-                carried[instr.result] = self._copied(kind, self._as(kind, self.value(instr.args[0])))
+                carried[instr.result] = self._copied(kind, self._as(kind, instr.args[0]))
         return carried
 
     def _next(self, loop: Loop, carried: dict[str, Value]) -> None:
@@ -282,14 +274,14 @@ class _Writer:
         targets = {value.register for value in carried.values()}
         pairs: list[tuple[Value, Register]] = []
         for name, target in carried.items():
-            source = self._as(target.kind, self.value(following[name]))
+            source = self._as(target.kind, following[name])
             taken = source in targets and source != target.register
             pairs.append((target, self._copied(target.kind, source).register if taken else source))
         for target, source in pairs:
             self._assign(target, source)
 
-    def _as(self, kind: str, value: Value) -> Register:
-        return {"scalar": self.code.x, "vector": self.code.v, "mask": self.code.mask}[kind](value)
+    def _as(self, kind: str, name: str) -> Register:
+        return {"scalar": self.code.x, "vector": self.code.v, "mask": self.code.mask}[kind](self.value(name))
 
     def _copied(self, kind: str, register: Register) -> Value:
         return Value(kind, self.code.into(_COPIES[kind], register))

@@ -6,8 +6,6 @@ the lanes that still run in a loop, become v0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from portkit.backends.riscv.code import MASK, Code, Register, Value, const
 from portkit.backends.riscv.forms import operate
 from portkit.backends.riscv.isa import VECTOR_BYTES, ZERO
@@ -20,10 +18,10 @@ ATOMIC_BYTES = 2 * VECTOR_BYTES
 class Memory:
     """Writes accesses; `bases` are the addresses of buffers and arrays, by name."""
 
-    def __init__(self, code: Code, bases: Mapping[str, Register], *, single: bool) -> None:
+    def __init__(self, code: Code, *, single: bool) -> None:
         """Write into `code`; a work-group of a single lane needs no vectors."""
         self.code = code
-        self.bases = bases
+        self.bases: dict[str, Register] = {}
         self.single = single
         self.active: Register | None = None
         """The mask of the lanes that run, inside a loop whose count differs per lane."""

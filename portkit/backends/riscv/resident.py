@@ -8,16 +8,15 @@ what makes new code at an old address safe.
 
 from __future__ import annotations
 
-import struct
-
 from portkit.backends.riscv.isa import ARGUMENTS, ENCODER, RA, SCRATCH, ZERO
 from portkit.backends.toolkit.encoder import Label, Line, parse
+from portkit.emulators.qemu import executable
 
 DATA, CODE, _AREA = (place << 36 for place in (1, 2, 3))
 """Where the guest has buffers, kernels, and what it reads from the pipe."""
 PAYLOAD = _AREA + 64
 """Where the arguments of a launch go."""
-CODE_BYTES = 1 << 28
+CODE_LOG2 = 28
 
 _MAP = """
 addi a0 zero {place}; slli a0 a0 36; addi a1 zero 1; slli a1 a1 {log2}; addi a2 zero {access}; addi a3 zero {flags}
@@ -35,29 +34,20 @@ fill;   bne a2 zero read
 return; jalr zero 0 ra
 fail;   addi a7 zero 93; ecall
 """
-"""Linux's system calls: 63 reads, 64 writes, 93 exits, 222 maps. The code itself is its documentation from here on."""
-_REGISTERS = {"zero": ZERO, "ra": RA, "scratch": SCRATCH, "args": ARGUMENTS, "s0": 8, "a7": 17} | {
-    f"a{n}": 10 + n for n in range(6)
+"""Linux's system calls: 63 reads, 64 writes, 93 exits, 222 maps. The shared file is mapped shared (flags 0x11)."""
+_REGISTERS = {"zero": ZERO, "ra": RA, "scratch": SCRATCH, "args": ARGUMENTS, "s0": 8} | {
+    f"a{n}": 10 + n for n in range(8)
 }
-_ORIGIN, _HEADER = 0x10000, 64 + 56
+_RISCV = 243
 
 
 def resident(file: int, log2: int) -> tuple[bytes, int]:
     """Return a static ELF file whose buffers are an open file of 2^log2 bytes, and the address of a mere return."""
     labels = {name: Label(name) for name in ("done", "read", "fill", "return", "fail")}
     text = _MAP.format(place=1, log2=log2, access=3, flags=0x11, file=file)
-    text += _MAP.format(place=2, log2=28, access=7, flags=0x32, file=-1)
+    text += _MAP.format(place=2, log2=CODE_LOG2, access=7, flags=0x32, file=-1)
     text += _MAP.format(place=3, log2=20, access=3, flags=0x32, file=-1)
     items = parse(text + _LOOP, _REGISTERS | labels)
+    elf, start = executable(_RISCV, ENCODER.assemble(items))
     before = items[: items.index(labels["return"])]
-    stub = _ORIGIN + _HEADER + 4 * sum(isinstance(item, Line) for item in before)
-    return _elf(ENCODER.assemble(items)), stub
-
-
-def _elf(code: bytes) -> bytes:
-    """Return an executable of one segment. Source: Tool Interface Standard, ELF 1.2; machine 243 is RISC-V."""
-    start, size = _ORIGIN + _HEADER, _HEADER + len(code)
-    ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
-    header = struct.pack("<HHIQQQIHHHHHH", 2, 243, 1, start, 64, 0, 0, 64, 56, 1, 64, 0, 0)
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _ORIGIN, _ORIGIN, size, size, 0x1000)
-    return ident + header + segment + code
+    return elf, start + 4 * sum(isinstance(item, Line) for item in before)

@@ -150,6 +150,12 @@ class Encoder:
         return f"{line.name} {', '.join(f'{o.prefix}{value}' for o, value in shown)}".rstrip()
 
 
+def families(rows: Mapping[str, str]) -> str:
+    """Return the rows of instructions that differ in numbers only: `{"I opcode={} : =rd rs1 imm": "addi 1, subi 2"}`."""
+    members = ((row, *member.split()) for row, all_ in rows.items() for member in all_.split(","))
+    return "\n".join(f"{name} {row.format(*numbers)}" for row, name, *numbers in members)
+
+
 class Assembly:
     """Lines that are being written, with virtual registers; a kind of registers is called as its prefix."""
 

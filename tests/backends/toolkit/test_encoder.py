@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portkit.backends.toolkit.encoder import Encoder, Label, Line, Operand, Virtual
+from portkit.backends.toolkit.encoder import Assembly, Encoder, Label, Line, Operand, Virtual, families, parse
 from portkit.errors import CompileError
 
 FORMATS = {
@@ -13,14 +13,14 @@ FORMATS = {
     "U": "imm[31:12] rd:5 opcode:7",
     "SH": "funct6:6 shamt:6 rs1:5 funct3:3 rd:5 opcode:7",
 }
-ROWS = """
-addi  I   opcode=0x13 funct3=0            : =rd rs1 imm
-slli  SH  opcode=0x13 funct3=1 funct6=0   : =rd rs1 shamt
-beq   B   opcode=0x63 funct3=0            : rs1 rs2 imm
-lui   U   opcode=0x37                     : =rd imm
-fmove I   opcode=0x53 funct3=0 imm=0      : +rd:f rs1
-"""
-ENCODER = Encoder(FORMATS, ROWS, {"rd": "x", "rs1": "x", "rs2": "x"})
+ROWS = {
+    "I opcode=0x13 funct3={} : =rd rs1 imm": "addi 0, xori 4",
+    "SH opcode=0x13 funct3=1 funct6={} : =rd rs1 shamt": "slli 0",
+    "B opcode=0x63 funct3={} : rs1 rs2 imm": "beq 0",
+    "U opcode={} : =rd imm": "lui 0x37",
+    "I opcode=0x53 funct3=0 imm={} : +rd:f rs1": "fmove 0",
+}
+ENCODER = Encoder(FORMATS, families(ROWS), {"rd": "x", "rs1": "x", "rs2": "x"})
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ ENCODER = Encoder(FORMATS, ROWS, {"rd": "x", "rs1": "x", "rs2": "x"})
     [
         ("addi", (1, 2, 3), 0x00310093),
         ("addi", (1, 2, -1), 0xFFF10093),
+        ("xori", (1, 2, -1), 0xFFF14093),
         ("slli", (5, 6, 63), 0x03F31293),
         ("beq", (1, 2, 4094), 0x7E208FE3),
         ("beq", (1, 2, -4096), 0x80208063),
@@ -88,20 +89,34 @@ def test_operands_say_what_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("formats", "rows", "message"),
+    ("layout", "row", "message"),
     [
-        ({"A": "op:4 rd:5"}, "", "format A has 9 bits, an instruction has 16"),
-        ({"A": "op:11 rd5"}, "", "'rd5' is neither"),
-        ({"A": "op:11 rd:5"}, "go A op=1 :", "go: format A has op rd"),
-        ({"A": "op:11 rd:5"}, "go A op=1 : *rd", "no operand"),
+        ("op:4 rd:5", "A op={} : rd", "format A has 9 bits, an instruction has 16"),
+        ("op:11 rd5", "A op={} : rd", "'rd5' is neither"),
+        ("op:11 rd:5", "A op={} :", "go: format A has op rd"),
+        ("op:11 rd:5", "A op={} : *rd", "no operand"),
     ],
 )
-def test_a_wrong_table_is_refused_when_it_is_read(formats: dict[str, str], rows: str, message: str) -> None:
+def test_a_wrong_table_is_refused_when_it_is_read(layout: str, row: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Encoder(formats, rows, {}, width=16)
+        Encoder({"A": layout}, families({row: "go 1"}), {}, width=16)
 
 
 def test_any_fixed_width_will_do() -> None:
-    assert Encoder({"A": "op:4 rd:4 n[7:0]"}, "put A op=3 : =rd n", {}, width=16).assemble([Line("put", (2, -1))]) == (
-        b"\xff\x32"
-    )
+    encoder = Encoder({"A": "op:4 rd:4 n[7:0]"}, "put A op=3 : =rd n", {}, width=16)
+    assert encoder.assemble([Line("put", (2, -1))]) == b"\xff\x32"
+
+
+def test_text_becomes_lines_and_labels() -> None:
+    again = Label("again")
+    lines = parse("again; addi t t -1\n bne t 0x10 again", {"again": again, "t": 5})
+    assert lines == [again, Line("addi", (5, 5, -1)), Line("bne", (5, 16, again))]
+
+
+def test_a_template_names_its_result_and_its_temporary_registers() -> None:
+    assembly = Assembly(ENCODER)
+    result = assembly.template("addi %x1 a 1; addi d %x1 2", {"a": 7})
+    first, last = (line.operands for line in assembly.items if isinstance(line, Line))
+    assert first == (last[1], 7, 1)
+    assert last[0] == result != last[1]
+    assert result.kind == "x"

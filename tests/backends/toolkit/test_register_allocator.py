@@ -8,22 +8,20 @@ from collections.abc import Sequence
 
 import pytest
 
-from portkit.backends.toolkit.encoder import Encoder, Item, Label, Line, Virtual
+from portkit.backends.toolkit.encoder import Encoder, Item, Label, Line, Virtual, families
 from portkit.backends.toolkit.register_allocator import Machine, allocate
 
 FORMAT = {"A": "op:4 d:5 a:5 b:5 imm[31:0]"}
-ROWS = """
-set   A op=0 a=0 b=0     : =d imm
-copy  A op=1 b=0 imm=0   : =d a
-add   A op=2 imm=0       : =d a b
-mac   A op=3 imm=0       : +d a b
-next  A op=4 a=0 b=0     : +d imm
-until A op=5 d=0 b=0     : a imm
-load  A op=6 a=0 b=0     : =d imm
-save  A op=7 d=0 b=0     : a imm
-out   A op=8 d=0 b=0 imm=0 : a
-"""
-ENCODER = Encoder(FORMAT, ROWS, {}, width=51)
+ROWS = {
+    "A op={} a=0 b=0 : =d imm": "set 0, load 6",
+    "A op={} b=0 imm=0 : =d a": "copy 1",
+    "A op={} imm=0 : =d a b": "add 2",
+    "A op={} imm=0 : +d a b": "mac 3",
+    "A op={} a=0 b=0 : +d imm": "next 4",
+    "A op={} d=0 b=0 : a imm": "until 5, save 7",
+    "A op={} d=0 b=0 imm=0 : a": "out 8",
+}
+ENCODER = Encoder(FORMAT, families(ROWS), {}, width=51)
 _WRAP = 1 << 32
 
 
@@ -138,7 +136,7 @@ def test_registers_are_used_again_once_their_values_are_dead() -> None:
         Line("add", (d, c, c)),
         Line("out", (d,)),
     ]
-    assert allocate([*code, Line("out", (d,))], machine(4)).items == [
+    assert allocate(code, machine(4)).items == [
         Line("set", (0, 1)),
         Line("add", (0, 0, 0)),
         Line("add", (0, 0, 0)),
