@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import tempfile
@@ -20,7 +21,14 @@ from portkit.contract import Capabilities, Code, DeviceInfo
 from portkit.errors import DeviceError, OutOfMemory
 from portkit.spec.kernel import Kernel
 
-_ENTRY = "void kernel(const void *args, int64_t begin, int64_t end, void *scratch);"
+_DECLARATIONS = """
+typedef void kernel_function(const void *args, int64_t begin, int64_t end, void *scratch);
+void *dlopen(const char *file, int mode);
+void *dlsym(void *library, const char *name);
+int dlclose(void *library);
+char *dlerror(void);
+"""
+"""The system's own loader: cffi's keeps a little of each library for ever."""
 _EXACT = ("-ffp-contract=off", "-fno-strict-aliasing", "-fno-math-errno", "-fno-trapping-math")
 """No operation is contracted; nobody reads `errno` or the flags of exceptions. Integers are unsigned and wrap."""
 _FLAGS = ("-shared", "-fPIC", "-std=gnu11", "-w", *_EXACT)
@@ -55,9 +63,9 @@ class HostCompiler:
 
 
 class Library(NamedTuple):
-    """A loaded kernel: the library, for unloading it, and its function."""
+    """A loaded kernel: the handle of its library, and its function."""
 
-    library: Any
+    handle: Any
     kernel: Any
 
 
@@ -72,7 +80,9 @@ class HostDriver(HostArrays):
         super().__init__(capabilities.limits.buffer_bytes)
         self._version = capabilities.version
         self.ffi = FFI()
-        self.ffi.cdef(_ENTRY)
+        self.ffi.cdef(_DECLARATIONS)
+        self._system: Any = self.ffi.dlopen(None)
+        self._dlerror = self._system.dlerror  # to look for it later would clear what it has to tell
         self._threads = len(usable_processors())
         self._pool = ThreadPoolExecutor(max(1, self._threads - 1), "portkit-c")
         self._memory: list[Any] = []
@@ -94,12 +104,16 @@ class HostDriver(HostArrays):
         with tempfile.TemporaryDirectory(prefix="portkit-c-") as folder:
             file = Path(folder, "kernel.so")
             file.write_bytes(binary)
-            library: Any = self.ffi.dlopen(str(file))
-        return Library(library, library.kernel)
+            handle = self._system.dlopen(os.fsencode(file), os.RTLD_NOW | os.RTLD_LOCAL)
+        function = self._system.dlsym(handle, b"kernel") if handle else None
+        if not function:
+            words: Any = self.ffi.string(self._dlerror())
+            raise OSError(words.decode(errors="replace"))
+        return Library(handle, self.ffi.cast("kernel_function *", function))
 
     def unload(self, program: Library) -> None:
         """Unlink a kernel."""
-        self.ffi.dlclose(program.library)
+        self._system.dlclose(program.handle)
 
     def start(self, program: Library, arguments: bytes, groups: int, scratch: int) -> None:
         """Run the work-groups on all processors and return when they are done; calls release the interpreter."""
