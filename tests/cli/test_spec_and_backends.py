@@ -69,7 +69,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, **references: str) -> None:
 def test_an_installed_backend_is_listed_with_its_probe(portkit: Portkit) -> None:
     called = portkit("backends")
     assert called.status == 0
-    assert called.out.splitlines()[1].split() == ["cpu", "1.0", "silicon", "yes", "ready"]
+    assert ["cpu", "1.0", "silicon", "yes", "ready"] in [line.split() for line in called.out.splitlines()]
 
 
 def test_backends_as_json(portkit: Portkit) -> None:
