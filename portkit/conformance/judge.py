@@ -32,8 +32,10 @@ _RERUNS = {Verdict.FAIL: 2, Verdict.CRASH: 1, Verdict.TIMEOUT: 1}
 
 def model_of(capabilities: Capabilities) -> NumericModel:
     """Return how the device computes with floats, as the reference takes it."""
-    flush = frozenset(name for name, how in capabilities.numeric.subnormals.items() if how == "flush")
-    return NumericModel(flush=flush, nonfinite=capabilities.numeric.nonfinite)
+    flush = {name for name, how in capabilities.numeric.subnormals.items() if how == "flush"}
+    if "f32" in flush and "bf16" not in capabilities.dtypes:
+        flush.add("bf16")  # it is carried in f32, whose subnormals are its own
+    return NumericModel(flush=frozenset(flush), nonfinite=capabilities.numeric.nonfinite)
 
 
 def judge_case(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from portkit.reference.planes import Array, Bools, Choices, Interval, Value, undetermined
 from portkit.reference.ulp import Float64, ordinal, ulp
-from portkit.spec.types import DType
+from portkit.spec.types import BOOL, DType
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ class Acceptance:
 
     @np.errstate(all="ignore")
     def _integer_distance(self, actual: Array) -> Float64:
+        if self.dtype == BOOL:
+            return np.ones(actual.shape)
         distances = [
             np.where(actual > option, actual - option, option - actual).view(f"u{self.dtype.bytes}").astype(np.float64)
             for option in self.alternatives

@@ -12,9 +12,9 @@ import pytest
 from portkit.conformance.card import render
 from portkit.conformance.case import Case, Cell, CheckFailed, Level, Tier, Trial
 from portkit.conformance.journal import Entry
-from portkit.conformance.judge import judge_case
+from portkit.conformance.judge import judge_case, model_of
 from portkit.conformance.verdict import Verdict
-from portkit.contract import Capabilities
+from portkit.contract import BASE_DTYPES, Capabilities, NumericLimits
 from portkit.errors import DeviceError, UsageError
 from portkit.runtime.client import DeviceClient
 from portkit.spec.builder import Builder
@@ -336,3 +336,14 @@ def test_a_readwrite_buffer_starts_from_its_input(faulty: DeviceClient) -> None:
         return Trial(b.build(), {}, {"out": np.arange(8, dtype=np.int32) * 5})
 
     assert judge_case(Case("ops/update", Level.OPS, Tier.SMOKE, trial=update), faulty).verdict is Verdict.PASS
+
+
+FLUSHING = NumericLimits(subnormals={"f32": "flush"})
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "flushed"), [((), {"f32", "bf16"}), (("bf16",), {"f32"}), (("f16",), {"f32", "bf16"})]
+)
+def test_bf16_that_is_carried_in_a_flushing_f32_is_flushed_with_it(dtypes: tuple[str, ...], flushed: set[str]) -> None:
+    declared = Capabilities("chip", "1", "vendor", "stand-in", dtypes=(*BASE_DTYPES, *dtypes), numeric=FLUSHING)
+    assert model_of(declared).flush == flushed

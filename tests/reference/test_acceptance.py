@@ -14,7 +14,7 @@ from portkit.reference.generator import stream
 from portkit.reference.planes import Choices, Interval
 from portkit.reference.ulp import next_down, next_up
 from portkit.spec.forms import CLASSES, FORMS, Form, accuracy
-from portkit.spec.types import DTYPES, F32, I32, DType, Type, parse_type
+from portkit.spec.types import BOOL, DTYPES, F32, I32, DType, Type, parse_type
 from tests.reference.floats import draw
 from tests.reference.kernels import one_form
 
@@ -160,6 +160,11 @@ def test_integers_are_accepted_by_alternative() -> None:
 
 def test_the_distance_between_the_extremes_of_a_dtype_does_not_wrap() -> None:
     assert integers(2**31 - 1).distance_ulp(np.array([-(2**31)], np.int32)).tolist() == [2.0**32 - 1]
+
+
+def test_the_distance_of_truth_from_falsehood_is_one() -> None:
+    truth = acceptance(BOOL, Choices((np.array([True, False]),), np.array([False, False])), nan_bits=False)
+    assert truth.distance_ulp(np.array([False, False])).tolist() == [1.0, 0.0]
 
 
 def test_an_unknown_integer_accepts_everything_and_says_so() -> None:
