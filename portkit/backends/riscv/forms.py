@@ -70,6 +70,11 @@ TEMPLATES = {
     "eq/int": ("xor %x1 a b; sltiu d %x1 1", "vmseq.vv d a b"),
     "eq/f32": (f"{_FLOATS}; feq.s d 0 1", "vmfeq.vv d a b"),
     "eq/bool": ("xor %x1 a b; sltiu d %x1 1", "vmxnor.mm d a b"),
+    "store.atomic.add/int": ("amoadd.w zero b a", ""),
+    "store.atomic.max/i32": ("amomax.w zero b a", ""),
+    "store.atomic.max/u32": ("amomaxu.w zero b a", ""),
+    "store.atomic.min/i32": ("amomin.w zero b a", ""),
+    "store.atomic.min/u32": ("amominu.w zero b a", ""),
     "select/bool": ("", "vmand.mm %v1 a b; vmandn.mm %v2 c a; vmor.mm d %v1 %v2"),
 }
 _SELECT = "sub %x1 zero a; xor %x2 b c; and %x2 %x2 %x1; xor d c %x2"
@@ -99,26 +104,33 @@ def pure(code: Code, instr: Instr, types: Sequence[Type], args: Sequence[Value])
     return result
 
 
-def operate(code: Code, name: str, dtype: DType, args: Sequence[Value]) -> Value:
-    """Write the template of an operation on a dtype."""
+def find(name: str, dtype: DType) -> tuple[str, str]:
+    """Return the templates of a form on a dtype."""
     templates = TEMPLATES.get(f"{name}/{dtype}") or TEMPLATES.get(f"{name}/int" if dtype.is_int else "")
     if templates is None:
         raise CompileError(f"{name} on {dtype} has no template; legalise the kernel to the declared forms")
+    return templates
+
+
+def operate(code: Code, name: str, dtype: DType, args: Sequence[Value]) -> Value:
+    """Write the template of an operation on a dtype."""
+    templates = find(name, dtype)
     if all(arg.uniform for arg in args):
-        return Value("scalar", _write(code, templates[0], [code.x(arg) for arg in args]))
+        return Value("scalar", write(code, templates[0], [code.x(arg) for arg in args]))
     if dtype == BOOL:
-        return Value("mask", _write(code, templates[1], [code.mask(arg) for arg in args]))
+        return Value("mask", write(code, templates[1], [code.mask(arg) for arg in args]))
     if name in _COMMUTE and not args[0].uniform and args[1].uniform:
         args = (args[1], args[0], *args[2:])
     if name == "add" and dtype.is_int and args[0].uniform and args[1].kind == "ramp":
         return Value("ramp", code.into("addw", args[1].register, code.x(args[0])))
     if name == "mul.add" and args[0].uniform:
-        return Value("vector", _write(code, _FMA_BY_SCALAR, [code.x(args[0]), code.v(args[1]), code.v(args[2])]))
-    result = _by_scalar(code, name, templates[1], args) or _write(code, templates[1], [code.v(arg) for arg in args])
+        return Value("vector", write(code, _FMA_BY_SCALAR, [code.x(args[0]), code.v(args[1]), code.v(args[2])]))
+    result = _by_scalar(code, name, templates[1], args) or write(code, templates[1], [code.v(arg) for arg in args])
     return Value("mask" if name in ("lt", "eq") else "vector", result)
 
 
-def _write(code: Code, text: str, args: Sequence[Register]) -> Register:
+def write(code: Code, text: str, args: Sequence[Register]) -> Register:
+    """Write a template with its operands."""
     return code.template(text, {"zero": ZERO, **dict(zip("abc", args, strict=False))})
 
 
@@ -143,7 +155,7 @@ def _by_scalar(code: Code, name: str, text: str, args: Sequence[Value]) -> Regis
 def select(code: Code, truth: Value, x: Value, y: Value, dtype: DType) -> Value:
     """Return x where a bool holds, else y."""
     if truth.uniform and x.uniform and y.uniform:
-        return Value("scalar", _write(code, _SELECT, [code.x(truth), code.x(x), code.x(y)]))
+        return Value("scalar", write(code, _SELECT, [code.x(truth), code.x(x), code.x(y)]))
     if dtype == BOOL:
         return truth if (x, y) == (const(1), const(0)) else operate(code, "select", BOOL, (truth, x, y))
     mask, otherwise = code.mask(truth), code.v(y)

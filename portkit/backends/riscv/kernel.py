@@ -13,14 +13,13 @@ from itertools import accumulate
 
 from portkit.backends.riscv import isa
 from portkit.backends.riscv.code import MASK, Code, Register, Value, const
-from portkit.backends.riscv.forms import operate, pure
+from portkit.backends.riscv.forms import find, operate, pure, select
 from portkit.backends.riscv.isa import ZERO
 from portkit.backends.riscv.memory import ATOMIC_BYTES, Memory
 from portkit.backends.toolkit.encoder import Line
 from portkit.backends.toolkit.register_allocator import allocate
 from portkit.backends.toolkit.serialise import Around, Region, Step, is_group_reduction, reduction_slot, serialise
 from portkit.contract import Code as Compiled
-from portkit.errors import CompileError
 from portkit.spec.kernel import Instr, Kernel, Loop
 from portkit.spec.types import BOOL, TOKEN, U32
 from portkit.spec.uniform import uniform_registers
@@ -29,10 +28,6 @@ _ALIGN = 64
 _WORD = 4
 _COPIES = {"scalar": "mv", "vector": "vmv.v.v", "mask": "vmv1r.v"}
 """The instruction that copies each kind of value."""
-_AMO = {
-    **{f"{kind}/i32": f"amo{kind}.w" for kind in ("add", "max", "min")},
-    **{f"{kind}/u32": f"amo{name}.w" for kind, name in (("add", "add"), ("max", "maxu"), ("min", "minu"))},
-}
 
 
 def compile_kernel(kernel: Kernel) -> Compiled:
@@ -86,9 +81,11 @@ class _Writer:
         bases |= {shared.name: self._slot(shared.name) for shared in kernel.shared}
         for place, scalar in enumerate(kernel.scalars, len(kernel.buffers)):
             self.group[scalar.name] = Value("scalar", self._argument("lw", place))
-        groups = self._argument("ld", len(kernel.buffers) + len(kernel.scalars) + len(kernel.nest.grids))
+        words = len(kernel.buffers) + len(kernel.scalars)
+        grids = [(head, Value("scalar", self._argument("lw", at))) for at, head in enumerate(kernel.nest.grids, words)]
+        groups = self._argument("ld", words + len(grids))
         with self.code.count("group", ZERO, Value("scalar", groups)) as number:
-            self._grid_indices(number)
+            self.group |= self._indices(grids, Value("scalar", number))
             for position in kernel.nest.setup:
                 if self.body[position].result in self.plan.group and self.body[position].name != "loop.grid":
                     self._emit(position, self.group)
@@ -101,14 +98,15 @@ class _Writer:
             return self.code.into(load, offset, isa.ARGUMENTS)
         return self.code.into(load, 0, self.code.into("add", isa.ARGUMENTS, self.code.x(const(offset))))
 
-    def _grid_indices(self, number: Register) -> None:
-        """Split the linear group number, of which the last grid loop counts fastest (Spec: nest_c5)."""
-        words, grids = len(self.kernel.buffers) + len(self.kernel.scalars), self.kernel.nest.grids
-        for place, head in reversed(list(enumerate(grids[1:], 1))):
-            extent = self._argument("lw", words + place)
-            self.group[self.body[head].result] = Value("scalar", self.code.into("remuw", number, extent))
-            number = self.code.into("divuw", number, extent)
-        self.group[self.body[grids[0]].result] = Value("scalar", number)
+    def _indices(self, loops: Sequence[tuple[int, Value]], number: Value) -> dict[str, Value]:
+        """Split a linear number by loops and their extents, of which the last counts fastest (Spec: nest_c5)."""
+        found: dict[str, Value] = {}
+        for head, extent in reversed(loops[1:]):
+            kind, register = ("scalar", number.register) if number.uniform else ("vector", self.code.v(number))
+            rest, whole = ("remuw", "divuw") if number.uniform else ("vremu.vx", "vdivu.vx")
+            found[self.body[head].result] = Value(kind, self.code.into(rest, register, self.code.x(extent)))
+            number = Value(kind, self.code.into(whole, register, self.code.x(extent)))
+        return {**found, self.body[loops[0][0]].result: number}
 
     def _steps(self, steps: Iterable[Step]) -> None:
         for step in steps:
@@ -148,8 +146,8 @@ class _Writer:
             yield first
 
     def _region(self, region: Region) -> None:
+        self.lane = {self.body[head].result: const(0) for head in self.kernel.nest.lanes}
         if self.single:
-            self.lane = {self.body[head].result: const(0) for head in self.kernel.nest.lanes}
             self._items((*region.again, *region.items))
         else:
             with self._strips(self.kernel.lanes) as first:
@@ -157,24 +155,15 @@ class _Writer:
         self.lane = {}
 
     def _strip(self, region: Region, first: Register) -> None:
-        self._lane_indices(Value("ramp", first))
+        loops = zip(self.kernel.nest.lanes, self.kernel.lane_counts, strict=True)
+        long = [(head, const(count)) for head, count in loops if count > 1]
+        self.lane |= self._indices(long, Value("ramp", first))
         self.lane.update((name, self._load_slot(name, first)) for name in region.loads)
         self._items((*region.again, *region.items))
         stored = [(name, self._stored(name)) for name in region.saves]
         stored += [(slot, self._stored(register)) for slot, register in region.copies]
         for slot, register in stored:
             self.code.emit("vse32.v", register, self.code.element(self._slot(slot), first))
-
-    def _lane_indices(self, number: Value) -> None:
-        """Split the linear lane number, of which the last lane loop counts fastest (Spec: nest_c5)."""
-        heads = [self.body[head].result for head in self.kernel.nest.lanes]
-        self.lane = dict.fromkeys(heads, const(0))
-        (outermost, _), *inner = [pair for pair in zip(heads, self.kernel.lane_counts, strict=True) if pair[1] > 1]
-        for head, count in reversed(inner):
-            extent, vector = self.code.x(const(count)), self.code.v(number)
-            self.lane[head] = Value("vector", self.code.into("vremu.vx", vector, extent))
-            number = Value("vector", self.code.into("vdivu.vx", vector, extent))
-        self.lane[outermost] = number
 
     # --- instructions ---------------------------------------------------------------------------------------------
 
@@ -223,10 +212,8 @@ class _Writer:
         elif instr.name == "load.async":
             memory.copy(mem, args[0], instr.mems[1], args[1], instr.imms[0])
         else:
-            amo = _AMO.get(f"{instr.form.kind}/{self.kernel.memories[mem].dtype}")
-            if amo is None:
-                raise CompileError(f"{instr.name} on {mem} has no instruction; legalise to the declared forms")
-            memory.atomic(amo, mem, args[0], args[1], gate, self._slot(".atomic"))
+            template, _ = find(instr.name, self.kernel.memories[mem].dtype)
+            memory.atomic(template, mem, args[0], args[1], gate, self._slot(".atomic"))
         return None
 
     # --- serial loops ---------------------------------------------------------------------------------------------
@@ -265,37 +252,26 @@ class _Writer:
             dtype = self.kernel.types[instr.result].dtype
             if dtype is not TOKEN:
                 kind = "scalar" if instr.result in self.uniform else "mask" if dtype == BOOL else "vector"
-                carried[instr.result] = self._copied(kind, self._as(kind, instr.args[0]))
+                carried[instr.result] = self._copied(kind, instr.args[0])
         return carried
 
     def _next(self, loop: Loop, carried: dict[str, Value]) -> None:
         """Give all carries their next values at once, in the lanes that run."""
         following = dict(self.body[loop.end].carries)
-        targets = {value.register for value in carried.values()}
-        pairs: list[tuple[Value, Register]] = []
-        for name, target in carried.items():
-            source = self._as(target.kind, following[name])
-            taken = source in targets and source != target.register
-            pairs.append((target, self._copied(target.kind, source).register if taken else source))
+        pairs = [(target, self._copied(target.kind, following[name])) for name, target in carried.items()]
         for target, source in pairs:
             self._assign(target, source)
 
-    def _as(self, kind: str, name: str) -> Register:
-        return {"scalar": self.code.x, "vector": self.code.v, "mask": self.code.mask}[kind](self.value(name))
+    def _copied(self, kind: str, name: str) -> Value:
+        """Return a copy of a register; the allocator does without it where the original ends here."""
+        original = {"scalar": self.code.x, "vector": self.code.v, "mask": self.code.mask}[kind](self.value(name))
+        return Value(kind, self.code.into(_COPIES[kind], original))
 
-    def _copied(self, kind: str, register: Register) -> Value:
-        return Value(kind, self.code.into(_COPIES[kind], register))
-
-    def _assign(self, target: Value, source: Register) -> None:
-        code, register, active = self.code, target.register, self.memory.active
-        if active is None or target.kind == "scalar":
-            code.emit(_COPIES[target.kind], register, source)
-        elif target.kind == "vector":
-            code.emit("vmv1r.v", MASK, active)
-            code.emit("vmerge.vvm", register, register, source)
-        else:
-            values = Value("mask", active), Value("mask", source), target
-            code.emit("vmv1r.v", register, operate(code, "select", BOOL, values).register)
+    def _assign(self, target: Value, source: Value) -> None:
+        if self.memory.active is not None and target.kind != "scalar":
+            dtype = BOOL if target.kind == "mask" else U32
+            source = select(self.code, Value("mask", self.memory.active), source, target, dtype)
+        self.code.emit(_COPIES[target.kind], target.register, source.register)
 
     # --- slots ----------------------------------------------------------------------------------------------------
 

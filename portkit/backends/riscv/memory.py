@@ -7,7 +7,7 @@ the lanes that still run in a loop, become v0.
 from __future__ import annotations
 
 from portkit.backends.riscv.code import MASK, Code, Register, Value, const
-from portkit.backends.riscv.forms import operate
+from portkit.backends.riscv.forms import operate, write
 from portkit.backends.riscv.isa import VECTOR_BYTES, ZERO
 from portkit.spec.types import I32
 
@@ -61,12 +61,12 @@ class Memory:
             value = self.load(source, operate(self.code, "add", I32, (start, step)))
             self.store(target, operate(self.code, "add", I32, (to, step)), value)
 
-    def atomic(self, name: str, mem: str, index: Value, value: Value, gate: Value | None, scratch: Register) -> None:
+    def atomic(self, text: str, mem: str, index: Value, value: Value, gate: Value | None, scratch: Register) -> None:
         """Fold values into memory by an `amo` instruction, lane by lane: two lanes may mean the same element."""
         code = self.code
         if self.single:
             with code.when(gate or const(1)):
-                code.emit(name, ZERO, code.x(value), self._address(mem, index))
+                write(code, text, [self._address(mem, index), code.x(value)])
             return
         values, indices, closed = code.v(value), code.v(index), code.v(const(-1))
         if self._mask(gate):
@@ -78,7 +78,7 @@ class Memory:
             at = code.into("lw", 0, code.element(scratch, lane))
             with code.when(Value("scalar", code.into("slt", ZERO, code.into("addi", at, 1)))):
                 operand = code.into("lw", 0, code.element(half, lane))
-                code.emit(name, ZERO, operand, code.element(self.bases[mem], at))
+                write(code, text, [code.element(self.bases[mem], at), operand])
 
     def _address(self, mem: str, index: Value) -> Register:
         """Return the address of an element, that of the strip's first for a ramp."""
