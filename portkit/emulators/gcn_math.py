@@ -18,7 +18,11 @@ import numpy as np
 from portkit.emulators.floats import flushed, fma32, fma64, narrow, odd_sum, to_integer
 from portkit.emulators.gcn_waves import Array, Mask
 
-_EXPONENTS = {np.dtype(np.float32): (23, 0xFF), np.dtype(np.float64): (52, 0x7FF)}
+_EXPONENTS = {
+    np.dtype(np.float16): (10, 0x1F),
+    np.dtype(np.float32): (23, 0xFF),
+    np.dtype(np.float64): (52, 0x7FF),
+}
 _UNSIGNED = {np.dtype(np.float16): np.uint16, np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
 _KEPT = np.uint64((1 << 64) - (1 << 28))
 """The bits of f64 that an approximate instruction gets right: 2^29 ulp is what LLVM's expansions take as given."""
@@ -215,23 +219,15 @@ def _scaled_fma(a: float, b: float, c: float) -> float:
 
 
 def div_fixup(quotient: Array, denominator: Array, numerator: Array) -> Array:
-    """Return the quotient with the right sign, or what zeros, infinities, NaN and ranges ask for (V_DIV_FIXUP)."""
+    """Return the quotient with the right sign, or what zeros, infinities, NaN and ranges ask for (V_DIV_FIXUP).
+
+    Where all operands are numbers, a NaN for a quotient came from steps that overflowed, as the result does.
+    """
     negative = sign(numerator) ^ sign(denominator)
-    least, top = {2: (-25, 31), 4: (-150, 255), 8: (-1075, 2047)}[quotient.dtype.itemsize]
-    sizes = (
-        (exponent(numerator) - exponent(denominator) < least, exponent(denominator) == top)
-        if quotient.dtype.itemsize > 2
-        else (np.zeros_like(negative), np.zeros_like(negative))
-    )
-    size = np.select(
-        [
-            (denominator == 0) | np.isinf(numerator),
-            np.isinf(denominator) | (numerator == 0),
-            *sizes,
-        ],
-        [np.inf, 0.0, 0.0, np.inf],
-        np.abs(quotient),
-    )
+    least = {2: -40, 4: -150, 8: -1075}[quotient.dtype.itemsize]
+    infinite = (denominator == 0) | np.isinf(numerator)
+    zero = np.isinf(denominator) | (numerator == 0) | (exponent(numerator) - exponent(denominator) < least)
+    size = np.select([infinite, zero, np.isnan(quotient)], [np.inf, 0.0, np.inf], np.abs(quotient))
     signed = np.where(negative, -size, size)
     undefined = ((denominator == 0) & (numerator == 0)) | (np.isinf(denominator) & np.isinf(numerator))
     nan = undefined | np.isnan(numerator) | np.isnan(denominator)

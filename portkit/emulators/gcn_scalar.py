@@ -190,6 +190,11 @@ _COMPARISONS: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
 }
 _IN_PLACE = {"s_addk_i32": "s_add_i32", "s_mulk_i32": "s_mul_i32"}
 """Instructions whose first operand is also the result, by the one that they abbreviate (CDNA3 ISA, 12.2: SOPK)."""
+_BIT_SETS: dict[str, Scalar] = {
+    "s_bitset0_b32": _row(1, (1, 1), lambda x, n: x & ~(np.uint32(1) << (n & 31))),
+    "s_bitset1_b32": _row(1, (1, 1), lambda x, n: x | (np.uint32(1) << (n & 31))),
+}
+"""These also read their result, before they write it."""
 
 BRANCHES: Mapping[str, Callable[[Waves], Mask]] = {
     "s_branch": lambda w: np.ones(w.count, np.bool_),
@@ -220,6 +225,8 @@ def scalar_step(instruction: Instruction) -> Step | None:
     if name in _COMPARISONS:
         words, compare = _COMPARISONS[name]
         return _comparison(compare, [_flat(instruction, k, words) for k in range(2)])
+    if name in _BIT_SETS:
+        return _step(_BIT_SETS[name], operands[0].index, [_flat(instruction, 0, 1), _flat(instruction, 1, 1)])
     if name.endswith("_saveexec_b64"):
         return _save_exec(_LOGIC[name[2 : -len("_saveexec_b64")]], instruction)
     return None

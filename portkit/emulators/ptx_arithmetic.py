@@ -228,16 +228,24 @@ def _approximate_exp2(a: Any) -> Any:
     return _where(a >= 128, np.float32(np.inf), cut)
 
 
+def _or_nan(extreme: Compute) -> Compute:
+    def compute(a: Any, b: Any) -> Any:
+        return _where(np.isnan(a) | np.isnan(b), a.dtype.type(np.nan), extreme(a, b))
+
+    return compute
+
+
+_MAX, _MIN = _extreme(np.fmax, np.bitwise_and), _extreme(np.fmin, np.bitwise_or)
+_EXTREMES: Mapping[str, Compute] = {"max": _MAX, "min": _MIN, "max.NaN": _or_nan(_MAX), "min.NaN": _or_nan(_MIN)}
 _FMA: Mapping[str, Compute] = {"f16": floats.fma16, "f32": floats.fma32, "f64": floats.fma64}
 
 
 def _floats() -> dict[str, Operation]:
     two: Mapping[str, Compute] = {"add.rn": np.add, "sub.rn": np.subtract, "mul.rn": np.multiply, "div.rn": np.divide}
     one: Mapping[str, Compute] = {"sqrt.rn": np.sqrt, "rcp.rn": _reciprocal}
-    pairs = {"max": _extreme(np.fmax, np.bitwise_and), "min": _extreme(np.fmin, np.bitwise_or)}
     table: dict[str, Operation] = {}
     for t in ("f16", "f32", "f64"):
-        table |= {f"{name}.{t}": Operation((t,), (t, t), f) for name, f in {**two, **pairs}.items()}
+        table |= {f"{name}.{t}": Operation((t,), (t, t), f) for name, f in {**two, **_EXTREMES}.items()}
         table |= {
             f"{name}.{t}": Operation((t,), (t,), f) for name, f in {**one, "abs": np.abs, "neg": np.negative}.items()
         }
@@ -265,6 +273,12 @@ def _two_halves(compute: Compute) -> Compute:
         return result if any(np.ndim(x) for x in operands) else result[0]
 
     return packed
+
+
+def _narrow_two(upper: Any, lower: Any) -> Any:
+    """The first operand goes into the upper half (9.7.9.21)."""
+    high, low = (x.astype(np.float16).view(np.uint16).astype(np.uint32) for x in (upper, lower))
+    return (high << np.uint32(16)) | low
 
 
 def _two_truths(compute: Compute) -> Compute:
@@ -336,9 +350,12 @@ def _comparisons() -> dict[str, Operation]:
 
 
 def _pairs_of_halves() -> dict[str, Operation]:
-    names: Mapping[str, Compute] = {"add.rn": np.add, "sub.rn": np.subtract, "mul.rn": np.multiply}
+    names = {"add.rn": np.add, "sub.rn": np.subtract, "mul.rn": np.multiply, **_EXTREMES}
     table = {f"{name}.f16x2": Operation(("f16x2",), ("f16x2",) * 2, _two_halves(f)) for name, f in names.items()}
-    return table | {"fma.rn.f16x2": Operation(("f16x2",), ("f16x2",) * 3, _two_halves(floats.fma16))}
+    return table | {
+        "fma.rn.f16x2": Operation(("f16x2",), ("f16x2",) * 3, _two_halves(floats.fma16)),
+        "cvt.rn.f16x2.f32": Operation(("f16x2",), ("f32", "f32"), _narrow_two),
+    }
 
 
 # --- conversion (9.7.9.21) ----------------------------------------------------------------------------------------
