@@ -15,13 +15,14 @@ from typing import Any
 
 from cffi import FFI
 
-from portkit.backends.metal.printer import ENTRY, SHARED_BLOCK, Printed, print_msl
+from portkit.backends.metal.printer import ENTRY, MSL, SHARED_BLOCK, Printed, print_msl
+from portkit.backends.toolkit.c_lanes import LaneDialect
 from portkit.backends.toolkit.device import CheckedDevice
 from portkit.backends.toolkit.host import usable_processors
 from portkit.backends.toolkit.host_compiler import find_compiler, shared_library
 from portkit.backends.toolkit.host_memory import HostArrays
-from portkit.contract import Capabilities, Code, DeviceInfo
-from portkit.errors import DeviceError
+from portkit.contract import Capabilities, Code, DeviceInfo, Limits
+from portkit.errors import CompileError, DeviceError
 from portkit.spec.kernel import Kernel
 
 _HERE = Path(__file__).parent
@@ -44,7 +45,7 @@ def open_model(capabilities: Capabilities) -> CheckedDevice[Any]:
         CompileError: the C++ compiler does not compile what runs the threads.
         CannotRunHere: there is no C++ compiler.
     """
-    return CheckedDevice(ModelDriver(capabilities), ModelCompiler(), {ModelError: DeviceError})
+    return CheckedDevice(ModelDriver(capabilities), ModelCompiler(capabilities.limits), {ModelError: DeviceError})
 
 
 class ModelError(Exception):
@@ -65,9 +66,18 @@ def _shim() -> str:
 class ModelCompiler:
     """Compiles the Metal text of a kernel for the host."""
 
+    def __init__(self, limits: Limits, dialect: LaneDialect = MSL) -> None:
+        """Refuse, as Metal does, what is beyond the limits."""
+        self._limits = limits
+        self._dialect = dialect
+
     def compile(self, kernel: Kernel) -> Code:
         """Compile a kernel that fits the capabilities."""
-        printed = print_msl(kernel)
+        printed = print_msl(kernel, self._dialect)
+        for field in ("lanes", "shared_bytes", "buffers"):
+            asked, most = getattr(printed, field), getattr(self._limits, field)
+            if asked > most:
+                raise CompileError(f"kernel {kernel.name} asks for {asked} {field}, the device has {most}")
         source = reduce(lambda text, pair: text.replace(*pair), _HOST_TEXT, printed.text)
         return Code(printed.text, shared_library(f"{_shim()}{source}{_host_entry(printed)}".encode(), ".cpp", _FLAGS))
 

@@ -124,13 +124,13 @@ class Printed(msgspec.Struct, frozen=True):
         return msgspec.msgpack.decode(data, type=cls)
 
 
-def print_msl(kernel: Kernel) -> Printed:
+def print_msl(kernel: Kernel, dialect: LaneDialect = MSL) -> Printed:
     """Return a verified kernel that fits the declared capabilities in the Metal language.
 
     Raises `CompileError` for a form that the dialect has no text for.
     """
     arrays = [f"threadgroup {_type(s.dtype)}* {memory_name(s.name)}" for s in kernel.shared]
-    work = print_c_lanes(kernel, replace(MSL, parameters=(*MSL.parameters, *arrays)))
+    work = print_c_lanes(kernel, replace(dialect, parameters=(*dialect.parameters, *arrays)))
     offsets, shared_bytes = _layout(kernel)
     return Printed(f"{work}\n{_entry(kernel, offsets)}", kernel.lanes, len(kernel.buffers), shared_bytes)
 

@@ -1,0 +1,24 @@
+"""One open model of the device for the tests of this backend, where there is a C++ compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from portkit.backends.metal import BACKEND, MODEL_VARIABLE
+from portkit.backends.toolkit.device import CheckedDevice
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[CheckedDevice[Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MODEL_VARIABLE, "model")
+        if reason := BACKEND.probe():
+            pytest.skip(f"metal: {reason}")
+        from portkit.backends.metal.model import open_model
+
+        opened = open_model(BACKEND.capabilities)
+    yield opened
+    opened.close()
