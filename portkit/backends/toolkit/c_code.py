@@ -101,6 +101,7 @@ class CCode(Code):
         if value.text in self._renamed or not line.startswith(head):
             return value
         self.lines.pop()
+        self._count -= value.text.endswith(f"_{self._count}")
         renamed = self.define(line.removeprefix(head).removesuffix(";"), value.element, value.lanes, hint)
         self._renamed.add(renamed.text)
         if self.indices:
@@ -186,7 +187,9 @@ class CCode(Code):
         return self.define(COMPARISONS[name].format(a=texts[0], b=texts[1]), "i1", a.lanes)
 
     def select(self, condition: Value, x: Value, y: Value | Number) -> Value:
-        """Write a choice."""
+        """Write a choice; one between true and false is its condition."""
+        if (x.text, y.text if isinstance(y, Value) else y) == ("true", "false"):
+            return condition
         return self.define(f"{condition.text} ? {x.text} : {self.like(x, y).text}", x.element, x.lanes)
 
     def convert(self, name: str, x: Value, element: str) -> Value:
