@@ -181,6 +181,21 @@ def test_extremes_prefer_numbers_to_nan_and_order_the_zeros() -> None:
     assert not np.signbit(high[2:]).any()
 
 
+def test_extremes_may_also_prefer_nan() -> None:
+    a, b = np.array([NAN, 1, 0.0, 3], np.float32), np.array([2, NAN, -0.0, 2], np.float32)
+    low, high = apply("min.NaN.f32", np.float32, a, b), apply("max.NaN.f32", np.float32, a, b)
+    assert np.isnan(low[:2]).all()
+    assert np.isnan(high[:2]).all()
+    assert (low.tolist()[3], high.tolist()[3]) == (2, 3)
+    assert (np.signbit(low[2]), np.signbit(high[2])) == (True, False)
+
+
+def test_two_floats_become_the_halves_of_a_register_the_first_above() -> None:
+    upper, lower = np.array([1 + 2.0**-11 + 2.0**-20], np.float32), np.array([-2], np.float32)
+    found = apply("cvt.rn.f16x2.f32", np.uint32, upper, lower).view(np.float16)
+    assert found.tolist() == [-2, 1 + 2.0**-10]
+
+
 def test_the_sign_of_the_first_operand_is_copied() -> None:
     assert apply("copysign.f32", np.float32, np.array([-3], np.float32), np.array([2], np.float32)).tolist() == [-2]
 

@@ -26,7 +26,8 @@ from portkit.spec.types import F64, Type
 TRIPLE = "nvptx64-nvidia-cuda"
 BASELINE = 70
 """The least compute capability that is compiled for: Volta, the first whose threads each have a program counter."""
-_KNOWN = (90, 89, 86, 80, 75, BASELINE)
+HOPPER = 90
+_KNOWN = (HOPPER, 89, 86, 80, 75, BASELINE)
 _LONG_BODY = 2000
 _SYNC: Mapping[str, tuple[str, ...]] = {
     "barrier": ("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)",),
@@ -36,7 +37,7 @@ _SYNC: Mapping[str, tuple[str, ...]] = {
 
 
 def _exp2(forms: Forms, instr: Instr, types: Sequence[Type], args: Sequence[Value]) -> Value:
-    """Write the instruction of the hardware, 2 ulp at most (PTX ISA, "ex2"); it has none for f64."""
+    """Write the instruction of the hardware, 2 ulp at most (CUDA C++ Programming Guide, exp2f); f64 has none."""
     if types[0].dtype == F64:
         return EMITTERS[instr.name](forms, instr, types, args)
     return forms.formats.lift(types[0].dtype, lambda x: _each_lane(forms, x), args[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portkit.backends.cuda.compiler import PtxCompiler
+from portkit.backends.cuda.compiler import HOPPER, PtxCompiler
 from portkit.backends.cuda.driver import ERRORS, CudaDriver, LoadedModule
 from portkit.backends.cuda.emulated import EmulatedDriver
 from portkit.backends.toolkit.device import CheckedDevice
@@ -17,5 +17,5 @@ def open_gpu() -> CheckedDevice[LoadedModule]:
 
 
 def open_emulated(capabilities: Capabilities, reason: str) -> CheckedDevice[Program]:
-    """Open the interpreter; `reason` says why there is no GPU."""
-    return CheckedDevice(EmulatedDriver(capabilities, reason), PtxCompiler(), {})
+    """Open the interpreter, with the code that a Hopper GPU would run; `reason` says why there is no GPU."""
+    return CheckedDevice(EmulatedDriver(capabilities, reason), PtxCompiler(HOPPER), {})
