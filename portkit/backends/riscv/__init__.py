@@ -1,7 +1,4 @@
-"""RISC-V with vectors (RVV 1.0): machine code straight from the twelve operations, run by qemu-riscv64.
-
-The route for a chip of which there is nothing but the manual: no assembler, linker, compiler or C library is needed.
-"""
+"""RISC-V with vectors (RVV 1.0): machine code straight from the twelve operations, run by qemu-riscv64."""
 
 from __future__ import annotations
 

@@ -19,8 +19,7 @@ _ERRORS: Errors = {MemoryError: OutOfMemory, TimeoutError: DeviceHang, ChildProc
 
 def open_emulator(vlen: int) -> CheckedDevice[int]:
     """Start an emulator whose vector registers have `vlen` bits. Raises `CannotRunHere`."""
-    device = RiscvDevice(vlen)
-    return CheckedDevice(device, device, _ERRORS)
+    return CheckedDevice(device := RiscvDevice(vlen), device, _ERRORS)
 
 
 class RiscvDevice(Qemu):
@@ -30,10 +29,10 @@ class RiscvDevice(Qemu):
         """Start it. Raises `CannotRunHere`."""
         self._vlen = vlen
         self._kernels = Space(CODE, 1 << CODE_LOG2, "memory for kernels")
-        self._scratch = (0, 0)
         self._return = resident(0, _MEMORY_LOG2)[1]
         cpu = f"rv64,v=true,vlen={vlen},elen=64,vext_spec=v1.0"
         super().__init__(_COMMAND, cpu, DATA, _MEMORY_LOG2, lambda file: resident(file, _MEMORY_LOG2)[0])
+        self._scratch = (self.allocate(0, 64), 0)
 
     def info(self) -> DeviceInfo:
         """Return which emulator this is, and how long its vectors are."""
@@ -57,10 +56,9 @@ class RiscvDevice(Qemu):
     def start(self, program: int, arguments: bytes, groups: int, scratch: int) -> None:
         """Start the work-groups."""
         if scratch > self._scratch[1]:
-            if self._scratch[1]:
-                self.free(self._scratch[0])
-            self._scratch = (0, 0)
-            self._scratch = (self.allocate(scratch, 64), scratch)
+            bigger = self.allocate(scratch, 64)
+            self.free(self._scratch[0])
+            self._scratch = (bigger, scratch)
         self._command(PAYLOAD, arguments + struct.pack("<Q", groups), program, self._scratch[0])
 
     def _command(self, place: int, payload: bytes, entry: int, scratch: int) -> None:

@@ -24,8 +24,9 @@ _NAN = (
 """fmax.s and fmin.s give the number where one operand is NaN; the spec gives NaN."""
 _NANS = "vmfeq.vv 0 a a; vmerge.vvm %v1 a b; vmfeq.vv 0 b b; vmerge.vvm %v2 b a"
 """Operands of which, where one is NaN, both are."""
-_ZERO_IF_NAN = "feq.s %x2 0 0; sub %x2 zero %x2; and d %x1 %x2"
-"""fcvt.w.s gives the largest integer for NaN; the spec gives 0."""
+_NUMBER, _NUMBERS = "feq.s %x2 0 0; sub %x2 zero %x2; and d %x1 %x2", "vmv.v.i d 0; vmfeq.vv 0 a a"
+"""Conversions to integers give the largest for NaN; the spec gives 0."""
+_SELECT = "sub %x1 zero a; xor %x2 b c; and %x2 %x2 %x1; xor d c %x2"
 _ONE = "lui %x1 0x3f800000; fmv.w.x 0 %x1"
 
 TEMPLATES = {
@@ -53,14 +54,8 @@ TEMPLATES = {
     "reduce.min/f32": (f"{_FLOATS}; fmin.s 2 0 1; fmv.x.w %x3 2; {_NAN}", f"{_NANS}; vfmin.vv d %v1 %v2"),
     "mov.cast.i32/f32": ("fcvt.s.w 0 a; fmv.x.w d 0", "vfcvt.f.x.v d a"),
     "mov.cast.u32/f32": ("fcvt.s.wu 0 a; fmv.x.w d 0", "vfcvt.f.xu.v d a"),
-    "mov.cast.f32/i32": (
-        f"fmv.w.x 0 a; fcvt.w.s %x1 0; {_ZERO_IF_NAN}",
-        "vmv.v.i d 0; vmfeq.vv 0 a a; vfcvt.rtz.x.f.v.t d a",
-    ),
-    "mov.cast.f32/u32": (
-        f"fmv.w.x 0 a; fcvt.wu.s %x1 0; {_ZERO_IF_NAN}",
-        "vmv.v.i d 0; vmfeq.vv 0 a a; vfcvt.rtz.xu.f.v.t d a",
-    ),
+    "mov.cast.f32/i32": (f"fmv.w.x 0 a; fcvt.w.s %x1 0; {_NUMBER}", f"{_NUMBERS}; vfcvt.rtz.x.f.v.t d a"),
+    "mov.cast.f32/u32": (f"fmv.w.x 0 a; fcvt.wu.s %x1 0; {_NUMBER}", f"{_NUMBERS}; vfcvt.rtz.xu.f.v.t d a"),
     "mov.recip/f32": (f"{_ONE}; fmv.w.x 1 a; fdiv.s 0 0 1; fmv.x.w d 0", f"{_ONE}; vfrdiv.vf d a 0"),
     "mov.sqrt/f32": ("fmv.w.x 0 a; fsqrt.s 0 0; fmv.x.w d 0", "vfsqrt.v d a"),
     "lt/i32": ("slt d a b", "vmslt.vv d a b"),
@@ -75,9 +70,8 @@ TEMPLATES = {
     "store.atomic.max/u32": ("amomaxu.w zero b a", ""),
     "store.atomic.min/i32": ("amomin.w zero b a", ""),
     "store.atomic.min/u32": ("amominu.w zero b a", ""),
-    "select/bool": ("", "vmand.mm %v1 a b; vmandn.mm %v2 c a; vmor.mm d %v1 %v2"),
+    "select/bool": (_SELECT, "vmand.mm %v1 a b; vmandn.mm %v2 c a; vmor.mm d %v1 %v2"),
 }
-_SELECT = "sub %x1 zero a; xor %x2 b c; and %x2 %x2 %x1; xor d c %x2"
 _FMA_BY_SCALAR = "vmv.v.v d c; fmv.w.x 0 a; vfmacc.vf d 0 b"
 _COMMUTE = ("add", "mul", "mul.hi", "mul.add", "eq", *(f"reduce.{kind}" for kind in ("and", "or", "xor", "max", "min")))
 _TURNED = {"vmslt": "vmsgt", "vmsltu": "vmsgtu", "vmflt": "vmfgt"}
@@ -154,10 +148,10 @@ def _by_scalar(code: Code, name: str, text: str, args: Sequence[Value]) -> Regis
 
 def select(code: Code, truth: Value, x: Value, y: Value, dtype: DType) -> Value:
     """Return x where a bool holds, else y."""
-    if truth.uniform and x.uniform and y.uniform:
-        return Value("scalar", write(code, _SELECT, [code.x(truth), code.x(x), code.x(y)]))
-    if dtype == BOOL:
-        return truth if (x, y) == (const(1), const(0)) else operate(code, "select", BOOL, (truth, x, y))
+    if dtype == BOOL and (x, y) == (const(1), const(0)):
+        return truth
+    if dtype == BOOL or (truth.uniform and x.uniform and y.uniform):
+        return operate(code, "select", BOOL, (truth, x, y))
     mask, otherwise = code.mask(truth), code.v(y)
     chosen = code.x(x) if x.uniform else code.v(x)
     code.emit("vmv1r.v", MASK, mask)

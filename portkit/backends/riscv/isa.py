@@ -86,7 +86,6 @@ ROWS = {
     "VI opcode=0x57 vm={} funct3=3 funct6=23 vs2=0 : =vd imm": "vmv.v.i 1",
     "VV opcode=0x57 vm={} funct3=0 funct6=23 : =vd vs2 vs1": "vmerge.vvm 0",
     "VX opcode=0x57 vm={} funct3=4 funct6=23 : =vd vs2 rs1": "vmerge.vxm 0",
-    "VI opcode=0x57 vm={} funct3=3 funct6=23 : =vd vs2 imm": "vmerge.vim 0",
     "VI opcode=0x57 vm=1 funct3=3 funct6=39 imm={} : =vd vs2": "vmv1r.v 0",
     "VR opcode=0x57 vm=1 funct3=2 funct6=16 vs1={} : =rd vs2": "vfirst.m 17",
     "VV opcode=0x57 vm=1 funct3=2 funct6=20 vs2=0 vs1={} : =vd": "vid.v 17",

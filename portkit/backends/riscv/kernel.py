@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import accumulate
 
 from portkit.backends.riscv import isa
-from portkit.backends.riscv.code import MASK, Code, Register, Value, const
+from portkit.backends.riscv.code import Code, Register, Value, const
 from portkit.backends.riscv.forms import find, operate, pure, select
 from portkit.backends.riscv.isa import ZERO
 from portkit.backends.riscv.memory import ATOMIC_BYTES, Memory
@@ -114,8 +114,8 @@ class _Writer:
                 self._region(step)
             elif isinstance(step, Around):
                 self._counted(step.loop, step.carries, self.group, lambda inner=step.body: self._steps(inner))
-            elif reduction_slot(self.body[step.position]) in self.plan.slots:
-                self.group[self.body[step.position].result] = self._fold(self.body[step.position])
+            elif reduction_slot(instr := self.body[step.position]) in self.plan.slots:
+                self.group[instr.result] = self._fold(instr)
             else:
                 self._emit(step.position, self.group)
 
@@ -260,18 +260,17 @@ class _Writer:
         following = dict(self.body[loop.end].carries)
         pairs = [(target, self._copied(target.kind, following[name])) for name, target in carried.items()]
         for target, source in pairs:
-            self._assign(target, source)
+            value = source if self.memory.active is None else self._where_active(source, target)
+            self.code.emit(_COPIES[target.kind], target.register, value.register)
+
+    def _where_active(self, x: Value, y: Value) -> Value:
+        active = Value("mask", self.memory.active or ZERO)
+        return x if x.uniform else select(self.code, active, x, y, BOOL if x.kind == "mask" else U32)
 
     def _copied(self, kind: str, name: str) -> Value:
         """Return a copy of a register; the allocator does without it where the original ends here."""
         original = {"scalar": self.code.x, "vector": self.code.v, "mask": self.code.mask}[kind](self.value(name))
         return Value(kind, self.code.into(_COPIES[kind], original))
-
-    def _assign(self, target: Value, source: Value) -> None:
-        if self.memory.active is not None and target.kind != "scalar":
-            dtype = BOOL if target.kind == "mask" else U32
-            source = select(self.code, Value("mask", self.memory.active), source, target, dtype)
-        self.code.emit(_COPIES[target.kind], target.register, source.register)
 
     # --- slots ----------------------------------------------------------------------------------------------------
 
@@ -289,8 +288,4 @@ class _Writer:
     def _stored(self, name: str) -> Register:
         """Return a register as the slots have it: bool as 0 or 1."""
         value = self.value(name)
-        if value.kind != "mask":
-            return self.code.v(value)
-        zeros = self.code.v(const(0))
-        self.code.emit("vmv1r.v", MASK, value.register)
-        return self.code.into("vmerge.vim", zeros, 1)
+        return self.code.v(select(self.code, value, const(1), const(0), U32) if value.kind == "mask" else value)

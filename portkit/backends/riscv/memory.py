@@ -91,7 +91,7 @@ class Memory:
 
     def _mask(self, gate: Value | None) -> bool:
         """Put what gates an access into v0, and return whether anything does."""
-        masks = [*([] if gate is None else [self.code.mask(gate)]), *([] if self.active is None else [self.active])]
+        masks = [m for m in (gate and self.code.mask(gate), self.active) if m is not None]
         if masks:
             self.code.emit("vmand.mm", MASK, masks[0], masks[-1])
         return bool(masks)

@@ -1,9 +1,8 @@
 """The program that stays in the emulator: it reads what to do from a pipe, does it, and answers with a byte.
 
 A command is four words: where to put what follows in the pipe, how many bytes that is, where to jump to then, and the
-scratch memory. So a kernel is loaded (followed by its code, jumping to a mere return) and launched (followed by its
-arguments) by the same few instructions. That the guest itself brings its code into memory, and executes `fence.i`, is
-what makes new code at an old address safe.
+scratch memory. So a kernel is loaded (its code follows, the jump is to a return) and launched (its arguments follow) by
+the same instructions. As the guest itself reads its code, and executes `fence.i`, code at a used address is safe.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class Encoder:
 
 
 def families(rows: Mapping[str, str]) -> str:
-    """Return the rows of instructions that differ in numbers only: `{"I opcode={} : =rd rs1 imm": "addi 1, subi 2"}`."""
+    """Return the rows of instructions that differ in numbers only: `{"I opcode={} : =rd rs1 imm": "addi 1, ori 2"}`."""
     members = ((row, *member.split()) for row, all_ in rows.items() for member in all_.split(","))
     return "\n".join(f"{name} {row.format(*numbers)}" for row, name, *numbers in members)
 
