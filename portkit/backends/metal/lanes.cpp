@@ -4,6 +4,10 @@
 //
 // A fiber starts by swapcontext and goes on by longjmp: swapcontext alone asks the kernel for the signal mask each time.
 
+#if defined(__APPLE__)
+#define _XOPEN_SOURCE 700  // without it there are no contexts
+#define _DARWIN_C_SOURCE
+#endif
 #include <csetjmp>
 #include <cstdint>
 #include <cstring>
