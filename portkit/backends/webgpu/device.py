@@ -182,6 +182,7 @@ class WebGpuDriver:
         run.set_bind_group(0, self._bind_group(program, [entry for entry, _ in bound]))
         run.dispatch_workgroups(-(-groups // rows), rows)
         run.end()
+        encoder.copy_buffer_to_buffer(self._cuts, 0, self._mark, 0, _MARK)
         self._queue.submit([encoder.finish()])
 
     def _bound(self, arguments: bytes, place: int) -> tuple[dict[str, Any], int]:
@@ -202,22 +203,20 @@ class WebGpuDriver:
         return self._device.create_bind_group(layout=program.layout, entries=entries)
 
     def wait(self, timeout: float) -> None:
-        """Wait for a copy behind all that was submitted, of the number that tells of loops that ended early.
+        """Wait for the copy behind the last launch, of the number that tells of loops that ended early.
 
         Raises `TimeoutError`, and `DeviceHang` if the device ended a loop itself.
         """
         cut = _within(timeout, self._ended_early)
         if cut:
-            self._queue.write_buffer(self._cuts, 0, bytes(_MARK))
+            for told in (self._cuts, self._mark):
+                self._queue.write_buffer(told, 0, bytes(_MARK))
             raise DeviceHang(
                 f"{self._adapter.summary} ended a loop before its count was reached, taking it for endless: "
                 "llvmpipe does after 65,535 turns in a lane"
             )
 
     def _ended_early(self) -> bool:
-        encoder = self._device.create_command_encoder()
-        encoder.copy_buffer_to_buffer(self._cuts, 0, self._mark, 0, _MARK)
-        self._queue.submit([encoder.finish()])
         self._mark.map_sync("READ")
         cut = any(_bytes(self._mark.read_mapped(0, _MARK)))
         self._mark.unmap()

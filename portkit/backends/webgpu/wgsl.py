@@ -226,11 +226,13 @@ class WgslCode(CCode):
         carries = [self._variable(x, name) for name, x in self._hinted(names, firsts)]
         index = self._variable(self.like(count, 0), hint)
         start = len(self.lines)
-        with self.block(""):
+        self._depth += 1
+        with self.block("/* turn */"):
             turn = Turn(index, carries)
             yield turn
             self._carry(turn)
             self.do(f"{index.text}++;")
+        self._depth -= 1
         body = self.lines[start:]
         del self.lines[start:]
         times = self._times(body)

@@ -173,6 +173,7 @@ def test_a_loop_that_the_driver_ends_is_a_hang_and_the_device_goes_on(webgpu: We
     handle = filled(webgpu, bytes(4))
     with pytest.raises(DeviceHang, match=r"llvmpipe.*ended a loop"):
         run(webgpu, loops(2_000_000), [1], [handle])
+    webgpu.synchronise(SECONDS)
     run(webgpu, loops(60_000), [1], [handle])
     webgpu.free(handle)
 
