@@ -1,13 +1,14 @@
 /* portkit_device.h: the driver of a device as a shared library.
  *
- * A library exports one function, portkit_device(), which returns a table of the functions below. portkit loads it in a
- * device process and keeps the books: every address and range that comes here was given out by this driver and is alive.
+ * A library exports one function, portkit_device(), which returns a table of the functions below. portkit loads it in
+ * a device process and keeps the books: every address and range that comes here was given out by this driver and is
+ * alive.
  *
- * Status      Every function that can fail returns a portkit_status. After any but PORTKIT_OK, last_error says in words
- *             what happened; the words reach the user. PORTKIT_HANG and PORTKIT_LOST end the device for good.
+ * Status      Every function that can fail returns a portkit_status. After any but PORTKIT_OK, last_error says in
+ *             words what happened; the words reach the user. PORTKIT_HANG and PORTKIT_LOST end the device for good.
  * Ownership   What the caller passes is the caller's and is valid during the call only: copy what you keep. A context
- *             and a program are yours, from open to close and from load to unload. portkit frees and unloads all it can before
- *             it calls close.
+ *             and a program are yours, from open to close and from load to unload. portkit frees and unloads all it
+ *             can before it calls close.
  * Threads     At most one call at a time on one context, not always from the same thread. Contexts are independent.
  * Order       What is started runs in order, transfers included: read, write and copy act after all that was started.
  * Sizes       In bytes, may be zero, 64-bit. No function prints, exits, or throws.

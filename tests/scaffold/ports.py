@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -10,10 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from portkit.cli.new import Driver, Route
 from portkit.conformance.journal import read
 
 NAME = "mychip"
+KINDS = [(route.value, driver.value) for route in Route for driver in Driver]
+"""Every route with every driver."""
 PORTKIT = (sys.executable, "-c", "from portkit.cli.main import main; main()")
+STRICT = "CFLAGS=-O1 -Wall -Wextra -Wpedantic -Werror"
 SECONDS = 300
 """Time limit of one command; the longest is a run at tier standard."""
 
@@ -41,6 +48,8 @@ class Port:
     """A scaffold in `folder / portkit-mychip`, of which a copy is installed in `folder / installed`."""
 
     folder: Path
+    route: str = "llvm"
+    driver: str = "python"
 
     @property
     def source(self) -> Path:
@@ -70,18 +79,39 @@ class Port:
         path = self.installed / file
         whole = path.read_text(encoding="utf-8")
         assert whole.count(old) == 1, f"{file} holds `{old}` {whole.count(old)} times"
-        path.write_text(whole.replace(old, new), encoding="utf-8")
         try:
+            self._write(path, whole.replace(old, new))
             yield
         finally:
-            path.write_text(whole, encoding="utf-8")
+            self._write(path, whole)
+
+    def _write(self, path: Path, text: str) -> None:
+        """Write a file of the installed port, and build its driver anew if it is of that."""
+        path.write_text(text, encoding="utf-8")
+        if path.suffix == ".c":
+            self.build(self.installed)
+
+    def build(self, folder: Path) -> None:
+        """Build the driver in a folder that has the package."""
+        done = call(("make", "--always-make", f"--file={self.source / 'Makefile'}", STRICT), folder)
+        assert done.status == 0, done.error
 
 
-def make(folder: Path) -> Port:
+def needs(route: str, driver: str) -> None:
+    """Skip the test where this machine lacks a tool that such a port is built or run with."""
+    tools = {"make"} if driver == "c" else set[str]()
+    tools |= {"cc"} if driver == "c" or route == "c" else set[str]()
+    if lacking := sorted(tool for tool in tools if shutil.which(tool) is None):
+        pytest.skip(f"there is no {lacking[0]} here")
+
+
+def make(folder: Path, route: str = "llvm", driver: str = "python") -> Port:
     """Scaffold and install a port."""
-    port = Port(folder)
-    made = call((*PORTKIT, "new", NAME), folder)
+    port = Port(folder, route, driver)
+    made = call((*PORTKIT, "new", NAME, "--route", route, "--driver", driver), folder)
     assert made.status == 0, made.error
+    if driver == "c":
+        port.build(port.source)
     quiet = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation")
     target = str(port.installed)
     done = call((sys.executable, "-m", "pip", "install", *quiet, "--target", target, str(port.source)), folder)

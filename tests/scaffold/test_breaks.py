@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from portkit.conformance.select import matches
+from tests.scaffold.conftest import PortOf
 from tests.scaffold.ports import Port
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """One documented fault: in *file*, *old* becomes *new*; the fields of breaks.toml."""
+    """One documented fault: in *file* of a port, *old* becomes *new*; the fields of breaks.toml."""
 
     title: str
     file: str
@@ -24,6 +25,8 @@ class Break:
     fails: list[str]
     blocked: list[str]
     shows: list[str]
+    route: str = "llvm"
+    driver: str = "python"
 
     def verdict(self, case_id: str) -> str:
         named = {"fail": self.fails, "blocked": self.blocked}
@@ -35,7 +38,8 @@ BREAKS = [Break(**entry) for entry in tomllib.loads(Path(__file__).with_name("br
 
 
 @pytest.mark.parametrize("fault", BREAKS, ids=lambda fault: fault.title.replace(" ", "_"))
-def test_a_documented_fault_is_found_and_named(fault: Break, port: Port) -> None:
+def test_a_documented_fault_is_found_and_named(fault: Break, port_of: PortOf) -> None:
+    port = port_of(fault.route, fault.driver)
     with port.changed(fault.file, fault.old, fault.new):
         ended, verdicts = port.conform(fault.cases, f"out/{BREAKS.index(fault)}")
     assert ended.status == 1
