@@ -9,8 +9,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from portkit.backends.riscv.isa import ENCODER, ZERO, constant
-from portkit.backends.toolkit.encoder import Assembly, Label, Virtual
+from portkit.backends.riscv.isa import ENCODER, TEMPORARY, ZERO, constant
+from portkit.backends.toolkit.encoder import Assembly, Label, Part, Virtual
 
 MASK = 0
 """The vector register that gates."""
@@ -43,9 +43,10 @@ def const(bits: int) -> Value:
 class Code(Assembly):
     """The lines of one kernel."""
 
-    def __init__(self) -> None:
-        """Start with none."""
+    def __init__(self, *, far: bool) -> None:
+        """Start with none; labels may be `far` from where they are jumped to, more than `jal` reaches."""
         super().__init__(ENCODER)
+        self._far = far
 
     def x(self, value: Value) -> Register:
         """Return an x register with a uniform value."""
@@ -77,11 +78,17 @@ class Code(Assembly):
 
     # --- control flow ---------------------------------------------------------------------------------------------
 
+    def _jump(self, label: Label) -> None:
+        if not self._far:
+            return self.emit("jal", ZERO, label)
+        self.emit("auipc", TEMPORARY, Part(label, low=False))
+        return self.emit("jalr", ZERO, Part(label, low=True), TEMPORARY)
+
     def leave_unless(self, branch: str, a: Register, b: Register, label: Label) -> None:
-        """Jump to a label, however far, unless the branch is taken."""
+        """Jump to a label unless the branch is taken."""
         near = self.label("on")
         self.emit(branch, a, b, near)
-        self.emit("jal", ZERO, label)
+        self._jump(label)
         self.items.append(near)
 
     @contextmanager
@@ -99,7 +106,7 @@ class Code(Assembly):
         again, out = self.label(hint), self.label("end")
         self.items.append(again)
         yield out
-        self.emit("jal", ZERO, again)
+        self._jump(again)
         self.items.append(out)
 
     @contextmanager

@@ -29,7 +29,7 @@ FORMATS = {
     "VMEM": "nf:3 mew:1 mop:2 vm:1 vs2:5 rs1:5 width:3 vd:5 opcode:7",
 }
 ROWS = {
-    "U opcode={} : =rd imm": "lui 0x37",
+    "U opcode={} : =rd imm": "lui 0x37, auipc 0x17",
     "J opcode={} : =rd imm": "jal 0x6f",
     "I opcode=0x67 funct3={} : =rd imm rs1": "jalr 0",
     "B opcode=0x63 funct3={} : rs1 rs2 imm": "beq 0, bne 1, blt 4, bge 5",

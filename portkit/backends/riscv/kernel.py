@@ -26,6 +26,8 @@ from portkit.spec.uniform import uniform_registers
 
 _ALIGN = 64
 _WORD = 4
+_LONG = 4000
+"""From so many instructions of a kernel on, jumps may be too far for `jal`."""
 _COPIES = {"scalar": "mv", "vector": "vmv.v.v", "mask": "vmv1r.v"}
 """The instruction that copies each kind of value."""
 
@@ -35,7 +37,7 @@ def compile_kernel(kernel: Kernel) -> Compiled:
     writer = _Writer(kernel)
     writer.groups()
     allocated = allocate(writer.code.items, isa.MACHINE)
-    vectors = _aligned(8 * allocated.slots["x"])
+    vectors = 8 * allocated.slots["x"]
     items = [
         *isa.constant(isa.TEMPORARY, writer.scratch),
         Line("add", (isa.SPILLS, isa.SCRATCH, isa.TEMPORARY)),
@@ -48,15 +50,11 @@ def compile_kernel(kernel: Kernel) -> Compiled:
     return Compiled(isa.ENCODER.listing(items), isa.ENCODER.assemble(items), scratch)
 
 
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGN) * _ALIGN
-
-
 class _Writer:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.body = kernel.body
-        self.code = Code()
+        self.code = Code(far=len(kernel.body) > _LONG)
         self.plan = serialise(kernel)
         self.single = kernel.lanes == 1
         self.uniform = kernel.types.keys() if self.single else uniform_registers(kernel)
@@ -69,7 +67,7 @@ class _Writer:
         """Lay out shared arrays, the slots of lanes, and room for atomic stores; return offsets and the end."""
         sizes = {s.name: s.dtype.bytes * s.extent for s in self.kernel.shared}
         sizes |= {**dict.fromkeys(self.plan.slots, _WORD * self.kernel.lanes), ".atomic": ATOMIC_BYTES}
-        ends = list(accumulate((_aligned(size) for size in sizes.values()), initial=0))
+        ends = list(accumulate((-(-size // _ALIGN) * _ALIGN for size in sizes.values()), initial=0))
         return dict(zip(sizes, ends, strict=False)), ends[-1]
 
     # --- once for each group --------------------------------------------------------------------------------------

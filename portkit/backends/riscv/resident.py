@@ -18,8 +18,8 @@ PAYLOAD = _AREA + 64
 CODE_LOG2 = 28
 
 _MAP = """
-addi a0 zero {place}; slli a0 a0 36; addi a1 zero 1; slli a1 a1 {log2}; addi a2 zero {access}; addi a3 zero {flags}
-addi a4 zero {file}; addi a5 zero 0; addi a7 zero 222; ecall; blt a0 zero fail
+addi a0 zero {}; slli a0 a0 36; addi a1 zero 1; slli a1 a1 {}; addi a2 zero {}; addi a3 zero {}; addi a4 zero {}
+addi a5 zero 0; addi a7 zero 222; ecall; blt a0 zero fail
 """
 _LOOP = """
 addi s0 zero 3; slli s0 s0 36
@@ -43,10 +43,8 @@ _RISCV = 243
 def resident(file: int, log2: int) -> tuple[bytes, int]:
     """Return a static ELF file whose buffers are an open file of 2^log2 bytes, and the address of a mere return."""
     labels = {name: Label(name) for name in ("done", "read", "fill", "return", "fail")}
-    text = _MAP.format(place=1, log2=log2, access=3, flags=0x11, file=file)
-    text += _MAP.format(place=2, log2=CODE_LOG2, access=7, flags=0x32, file=-1)
-    text += _MAP.format(place=3, log2=20, access=3, flags=0x32, file=-1)
-    items = parse(text + _LOOP, _REGISTERS | labels)
+    maps = ((1, log2, 3, 0x11, file), (2, CODE_LOG2, 7, 0x32, -1), (3, 20, 3, 0x32, -1))
+    items = parse("".join(_MAP.format(*numbers) for numbers in maps) + _LOOP, _REGISTERS | labels)
     elf, start = executable(_RISCV, ENCODER.assemble(items))
     before = items[: items.index(labels["return"])]
     return elf, start + 4 * sum(isinstance(item, Line) for item in before)

@@ -30,6 +30,27 @@ class Label:
         return self.name
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The distance to a label in two parts: one instruction adds the upper part, the next one the `low` part.
+
+    `bits` are those of the lower part, which is signed.
+    """
+
+    label: Label
+    low: bool
+    bits: int = 12
+
+    def of(self, distance: int) -> int:
+        """Return this part of a distance."""
+        half = 1 << self.bits - 1
+        low = (distance + half) % (2 * half) - half
+        return low if self.low else distance - low
+
+    def __str__(self) -> str:
+        return f"{'low' if self.low else 'high'}({self.label})"
+
+
 class Virtual(NamedTuple):
     """A register that is still to be chosen, of a kind that the port names; `register_allocator` chooses."""
 
@@ -44,7 +65,7 @@ class Line(NamedTuple):
     """One instruction with its operands: numbers of registers, immediates, labels, and virtual registers at first."""
 
     name: str
-    operands: tuple[int | Label | Virtual, ...]
+    operands: tuple[int | Label | Part | Virtual, ...]
 
 
 Item = Line | Label
@@ -136,14 +157,17 @@ class Encoder:
                 lines.append(item)
         return lines, places
 
-    def _distance(self, name: str, at: int, operand: int | Label | Virtual, places: Mapping[Label, int]) -> int:
+    def _distance(self, name: str, at: int, operand: int | Label | Part | Virtual, places: Mapping[Label, int]) -> int:
         if isinstance(operand, Virtual):
             raise CompileError(f"{name} still has a virtual register: allocate registers before assembling")
         if isinstance(operand, int):
             return operand
-        if operand not in places:
-            raise CompileError(f"{name} goes to {operand}, which is nowhere in the code")
-        return (places[operand] - at) * self.bytes
+        label = operand.label if isinstance(operand, Part) else operand
+        if label not in places:
+            raise CompileError(f"{name} goes to {label}, which is nowhere in the code")
+        if isinstance(operand, Part):
+            return operand.of((places[label] - at + operand.low) * self.bytes)
+        return (places[label] - at) * self.bytes
 
     def _text(self, line: Line) -> str:
         shown = zip(self.operands(line.name), line.operands, strict=True)
@@ -173,7 +197,7 @@ class Assembly:
         """Return a label that stands nowhere yet; append it where it is to stand."""
         return Label(f"{hint}{next(self._numbers)}")
 
-    def emit(self, name: str, *operands: int | Label | Virtual) -> None:
+    def emit(self, name: str, *operands: int | Label | Part | Virtual) -> None:
         """Append an instruction."""
         self.items.append(Line(name, operands))
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from portkit.backends.toolkit.encoder import Item, Label, Line, Operand, Virtual
+from portkit.backends.toolkit.encoder import Item, Label, Line, Operand, Part, Virtual
 
 _LOOP_WEIGHT = 10
 """How many times a loop is taken to run when what to spill is chosen."""
@@ -123,7 +123,8 @@ def _loops(items: Sequence[Item]) -> list[list[tuple[int, int]]]:
     places = {item: at for at, item in enumerate(items) if isinstance(item, Label)}
     ends: dict[int, int] = {}
     for at, item in enumerate(items):
-        for target in item.operands if isinstance(item, Line) else ():
+        for operand in item.operands if isinstance(item, Line) else ():
+            target = operand.label if isinstance(operand, Part) else operand
             if isinstance(target, Label) and target in places and places[target] <= at:
                 ends[places[target]] = at
     around: list[list[tuple[int, int]]] = []
