@@ -176,6 +176,7 @@ class MetalDriver:
         options = self._metal.MTLCompileOptions.new()
         options.setLanguageVersion_(self._metal.MTLLanguageVersion3_2)
         options.setMathMode_(self._metal.MTLMathModeSafe)
+        options.setMathFloatingPointFunctions_(self._metal.MTLMathFloatingPointFunctionsPrecise)
         return options
 
     def unload(self, program: Pipeline) -> None:

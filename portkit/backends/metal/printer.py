@@ -4,8 +4,8 @@
     entry   what Metal calls: buffers in slots 0, 1, ...; behind them one slot with the words of all scalars and grid
             extents, as Metal has 31 slots, and the number of the first threadgroup; all shared arrays in one block
 
-Source: Metal Shading Language Specification 3.2: 1.6 (compiler options), 2.1 (scalar types), 4 (address spaces), 5.2
-(attributes), 6.9 (synchronisation), 6.15 (atomics).
+Source: Metal Shading Language Specification 3.2: 1.6 (compiler options), 2.1 (scalar types), 4 (address spaces), 5.1
+and 5.2 (attributes), 6.9 (synchronisation), 6.15 (atomics).
 """
 
 from __future__ import annotations
@@ -163,7 +163,8 @@ def _entry(kernel: Kernel, offsets: list[int]) -> str:
     ]
     given = [memory_name(b.name) for b in kernel.buffers] + _words(kernel)
     given += [f"(threadgroup {_type(s.dtype)}*)(shared + {at})" for s, at in zip(kernel.shared, offsets, strict=True)]
-    return f"kernel void {ENTRY}(\n    {_LINES.join(parameters)}) {{\n    work({_LINES.join(given)});\n}}\n"
+    most = f"[[max_total_threads_per_threadgroup({kernel.lanes})]]"  # lest registers leave room for fewer
+    return f"{most}\nkernel void {ENTRY}(\n    {_LINES.join(parameters)}) {{\n    work({_LINES.join(given)});\n}}\n"
 
 
 def _words(kernel: Kernel) -> list[str]:

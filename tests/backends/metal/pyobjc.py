@@ -66,6 +66,9 @@ class Options:
     def setMathMode_(self, mode: int) -> None:
         self.set["math"] = mode
 
+    def setMathFloatingPointFunctions_(self, functions: int) -> None:
+        self.set["functions"] = functions
+
     def setLanguageVersion_(self, version: int) -> None:
         self.set["language"] = version
 
@@ -193,6 +196,7 @@ class Metal:
 
     MTLLanguageVersion3_2 = (3 << 16) + 2
     MTLMathModeSafe = 0
+    MTLMathFloatingPointFunctionsPrecise = 1
     MTLCompileOptions = Options
 
     def __init__(self, device: Device | None) -> None:

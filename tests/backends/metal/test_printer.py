@@ -56,8 +56,12 @@ def test_shared_arrays_stand_in_one_block_each_at_a_multiple_of_64_bytes() -> No
 
 
 def test_a_kernel_without_shared_arrays_asks_for_no_threadgroup_memory() -> None:
-    assert "threadgroup(" not in print_msl(scaled()).text
+    assert "[[threadgroup(" not in print_msl(scaled()).text
     assert print_msl(scaled()).shared_bytes == 0
+
+
+def test_the_compiler_is_told_how_many_lanes_must_fit() -> None:
+    assert "[[max_total_threads_per_threadgroup(64)]]\nkernel void " in print_msl(neighbours(meet=True)).text
 
 
 def test_a_barrier_orders_both_memories() -> None:
