@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 from collections.abc import Sequence
 from weakref import WeakSet
@@ -10,12 +9,12 @@ from weakref import WeakSet
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
-from numpy.typing import NDArray
 
 from portkit.backends.cpu.pool import ThreadPool
 from portkit.backends.cpu.recording import Given, HostRecording, Recorder
 from portkit.backends.toolkit.device import Buffer, CheckedDevice
 from portkit.backends.toolkit.host_jit import HostJit, LoadedCode, host_machine
+from portkit.backends.toolkit.host_memory import HostArrays
 from portkit.backends.toolkit.llvm import CodeGenerator, Effort
 from portkit.backends.toolkit.llvm_kernel import Target, print_kernel
 from portkit.contract import ALIGNMENT, Call, Capabilities, Code, DeviceInfo, Parameter
@@ -113,15 +112,15 @@ class HostCompiler:
         return Code(printed.text, binary, printed.scratch)
 
 
-class HostDriver:
+class HostDriver(HostArrays):
     """The host's processors. Whatever is started is complete on return, so that there is nothing to wait for."""
 
     def __init__(self, jit: HostJit, capabilities: Capabilities) -> None:
         """Start the thread pool."""
+        super().__init__(capabilities.limits.buffer_bytes)
         self._jit = jit
-        self._capabilities = capabilities
+        self._version = capabilities.version
         self._pool = ThreadPool(jit)
-        self._memory: dict[int, NDArray[np.uint8]] = {}
 
     def info(self) -> DeviceInfo:
         """Return what processor this is, and which features LLVM uses of it."""
@@ -129,36 +128,10 @@ class HostDriver:
         features = sorted(name for name, on in llvm.get_host_cpu_features().items() if on)
         return DeviceInfo(
             device=f"{llvm.get_host_cpu_name()} ({platform.machine()}), {self._pool.threads} threads",
-            driver=f"portkit cpu {self._capabilities.version}",
+            driver=f"portkit cpu {self._version}",
             compiler=f"LLVM {release}, llvmlite {llvmlite.__version__}",
             extra={"features": ",".join(features)},
         )
-
-    def allocate(self, size: int, align: int) -> int:
-        """Return the address of host memory; even an empty buffer has its own."""
-        most = self._capabilities.limits.buffer_bytes
-        if size > most:
-            raise OutOfMemory(f"{size} bytes are more than the {most} that a buffer may have")
-        memory = np.empty(size + align, np.uint8)
-        address = -(-memory.ctypes.data // align) * align
-        self._memory[address] = memory
-        return address
-
-    def free(self, address: int) -> None:
-        """Give memory back."""
-        del self._memory[address]
-
-    def write(self, address: int, data: bytes | memoryview) -> None:
-        """Copy from the host's other memory."""
-        _bytes_at(address, len(data))[:] = data
-
-    def read(self, address: int, size: int) -> bytes:
-        """Copy to the host's other memory."""
-        return bytes(_bytes_at(address, size))
-
-    def copy(self, target: int, source: int, size: int) -> None:
-        """Copy between buffers."""
-        ctypes.memmove(target, source, size)
 
     def load(self, binary: bytes) -> LoadedCode:
         """Link a kernel into this process."""
@@ -183,7 +156,3 @@ class HostDriver:
     def close(self) -> None:
         """Stop the threads."""
         self._pool.close()
-
-
-def _bytes_at(address: int, size: int) -> memoryview:
-    return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
