@@ -35,6 +35,7 @@ from portkit.emulators.ptx_code import (
     step_of,
 )
 from portkit.emulators.ptx_text import EXIT, Block, Branch, Entry, parse
+from portkit.errors import CompileError
 
 BATCH = 1 << 15
 """How many threads run at once, at least one group: their registers stay in a processor's cache."""
@@ -57,6 +58,7 @@ class Program:
     def __init__(self, text: str) -> None:
         """Read PTX text. Raises `CompileError` for what is not in the known subset."""
         self.entry = parse(text)
+        _check_limits(self.entry)
         check_unread(instruction for block in self.entry.blocks for instruction in block.instructions)
         flows = [_flow(block) for block in self.entry.blocks]
         crossing = {name for reads, _ in flows for name in reads}
@@ -66,6 +68,18 @@ class Program:
         ]
         self.squads = bool(self.entry.shared) or any(block.branch.barrier for block in self.blocks)
         self.garbage = {name: _garbage(self.entry, name) for name in crossing if name not in SPECIAL}
+
+
+def _check_limits(entry: Entry) -> None:
+    """Refuse what NVIDIA's assembler refuses (CUDA Programming Guide, "Technical Specifications")."""
+    sizes = (
+        ("lanes", entry.lanes, 1024),
+        ("bytes of shared memory", entry.shared_bytes, 48 << 10),
+        ("bytes of parameters", 8 * len(entry.parameters), 4096),
+    )
+    for what, used, most in sizes:
+        if used > most:
+            raise CompileError(f"PTX: kernel {entry.name} uses {used} {what}, {most} are the most")
 
 
 def _flow(block: Block) -> tuple[set[str], set[str]]:

@@ -197,6 +197,15 @@ def test_what_is_outside_the_subset_is_refused_when_loaded(body: str, what: str)
         Program(module(body, 1))
 
 
+@pytest.mark.parametrize(
+    ("body", "lanes", "what"),
+    [("", 1025, "1025 lanes"), (".shared .align 4 .b8 box[49153];", 1, "49153 bytes of shared memory")],
+)
+def test_a_kernel_beyond_the_chips_limits_is_refused(body: str, lanes: int, what: str) -> None:
+    with pytest.raises(CompileError, match=what):
+        Program(module(body, 1, lanes))
+
+
 def test_a_launch_with_too_few_arguments_is_refused() -> None:
     with pytest.raises(EmulatorFault, match="takes 8 bytes"):
         launch(Program(module("", 1)), Arena(1 << 16), b"", 1)

@@ -14,6 +14,9 @@ from portkit.errors import CannotRunHere, DeviceError
 EMULATE = "PORTKIT_CUDA_EMULATE"
 """The environment variable that decides: 1 emulates in any case, 0 never; without it, where there is no GPU."""
 
+_EMULATED_BYTES = 1 << 30
+"""The largest buffer of the interpreter, whose device memory is this process's."""
+
 
 class CudaBackend:
     """The port to NVIDIA GPUs; llvmlite and cffi are loaded when it is probed or opened, not before."""
@@ -24,7 +27,10 @@ class CudaBackend:
     def capabilities(self) -> Capabilities:
         """What the backend declares, read from the file beside it, on the evidence that there is on this machine."""
         declared = load_capabilities(Path(__file__).with_name("capabilities.toml"))
-        return structs.replace(declared, evidence="own-model") if self._lacks_gpu() else declared
+        if not self._lacks_gpu():
+            return declared
+        limits = structs.replace(declared.limits, buffer_bytes=_EMULATED_BYTES)
+        return structs.replace(declared, evidence="own-model", limits=limits)
 
     def probe(self) -> str | None:
         """Return None, or why neither a GPU nor the interpreter can run kernels here."""

@@ -7,6 +7,8 @@ from portkit.contract import Capabilities, DeviceInfo
 from portkit.emulators.memory import Arena
 from portkit.emulators.ptx import Program, launch
 
+_BUFFERS = 4
+"""How many buffers of the largest size fit into the emulated memory."""
 _FIRST_GROUP = bytes(8)
 """The last parameter of every kernel: here no grid is too large for one launch."""
 
@@ -18,7 +20,7 @@ class EmulatedDriver(Driver[Program]):
         """Emulate a chip with the declared memory; `reason` says why there is no GPU."""
         self._capabilities = capabilities
         self._reason = reason
-        self._memory = Arena(capabilities.limits.buffer_bytes)
+        self._memory = Arena(_BUFFERS * capabilities.limits.buffer_bytes)
 
     def info(self) -> DeviceInfo:
         """Return what executes the kernels, and why not a GPU."""
