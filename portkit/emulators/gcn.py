@@ -18,7 +18,7 @@ from portkit.emulators.gcn_alu import Step, vector_step
 from portkit.emulators.gcn_lanes import lane_step
 from portkit.emulators.gcn_memory import Memory, Spaces, memory_step
 from portkit.emulators.gcn_scalar import BRANCHES, scalar_step
-from portkit.emulators.gcn_text import Instruction, Program, read_program
+from portkit.emulators.gcn_text import Instruction, Program, check_known, read_program
 from portkit.emulators.gcn_waves import WAVE, Mask, Waves
 from portkit.emulators.memory import Arena, EmulatorFault, Windows
 
@@ -141,12 +141,13 @@ def _action(program: Program, instruction: Instruction) -> Action:
         return _CONTROL[name]
     if name in _NOTHING:
         return _nothing
-    step = vector_step(instruction) or scalar_step(instruction) or lane_step(instruction)
-    if step:
-        return step
-    access = memory_step(instruction)
-    if access:
+    if access := memory_step(instruction):
         return _Access(access)
+    if step := vector_step(instruction):
+        return step
+    check_known(instruction, ())
+    if step := scalar_step(instruction) or lane_step(instruction):
+        return step
     raise instruction.fault(f"no instruction {name}")
 
 

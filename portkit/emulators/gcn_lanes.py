@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from portkit.emulators.gcn_alu import Read, Step, raw_reader
-from portkit.emulators.gcn_text import EXEC, Instruction
+from portkit.emulators.gcn_text import EXEC, Instruction, Operand
 from portkit.emulators.gcn_waves import WAVE, Array, Waves
 
 
@@ -30,27 +30,32 @@ def _first_lane(instruction: Instruction) -> Step:
 
 
 def _read_lane(instruction: Instruction) -> Step:
-    """Read the lane that a scalar names, active or not (V_READLANE_B32)."""
+    """Read the lane that a constant or a scalar names, active or not (V_READLANE_B32)."""
     target, source, place = instruction.operands
-    read, lane = raw_reader(source, 4), raw_reader(place, 4)
+    lane = _lane_number(place)
 
     def run(w: Waves) -> None:
-        chosen = (lane(w)[:, 0] & (WAVE - 1)) % w.width
-        w.write_scalar(target.index, np.broadcast_to(read(w), (w.count, w.width))[np.arange(w.count), chosen])
+        chosen = lane(w)
+        if len(chosen) == 1:
+            w.write_scalar(target.index, w.lane_of(source.index, int(chosen[0])))
+        else:
+            w.write_scalar(target.index, w.vector(source.index)[np.arange(w.count), chosen % w.width])
 
     return run
 
 
 def _write_lane(instruction: Instruction) -> Step:
-    """Write the lane that a scalar names, active or not (V_WRITELANE_B32)."""
+    """Write the lane that a constant names, active or not (V_WRITELANE_B32)."""
     target, source, place = instruction.operands
-    read, lane = raw_reader(source, 4), raw_reader(place, 4)
+    if place.file:
+        raise instruction.fault("no writing of a lane that a register names")
+    read, lane = raw_reader(source, 4), place.bits(4, is_float=False) & (WAVE - 1)
+    return lambda w: w.write_lane(target.index, lane, np.broadcast_to(read(w)[:, 0], w.count))
 
-    def run(w: Waves) -> None:
-        here = w.lanes == (lane(w) & (WAVE - 1))
-        w.vectors[target.index] = np.where(here, read(w), w.vector(target.index))
 
-    return run
+def _lane_number(place: Operand) -> Read:
+    read = raw_reader(place, 4)
+    return lambda w: read(w)[:, 0] & np.uint32(WAVE - 1)
 
 
 def _count_below(first: int) -> Callable[[Instruction], Step]:

@@ -234,12 +234,13 @@ def _two(instruction: Instruction, space: str, what: str) -> Memory | None:
 
 def _scalar_load(instruction: Instruction, _: str, what: str) -> Memory | None:
     """Load into scalar registers, from an address that is the same for a whole wave (CDNA3 ISA, chapter 7)."""
+    check_known(instruction, {"offset"})
     target, base, offset = instruction.operands
-    count = _SIZES[what]
-    distance = raw_reader(offset, 4)
+    count, constant = _SIZES[what], instruction.number("offset")
+    distance = raw_reader(offset, _WORD)
 
     def run(w: Waves, spaces: Spaces) -> None:
-        addresses = w.scalar_pair(base.index).astype(np.int64) + distance(w)[:, 0]
+        addresses = w.scalar_pair(base.index).astype(np.int64) + distance(w)[:, 0] + constant
         with located(instruction, w, spaces):
             rows = spaces.arena.gather(addresses, np.uint32, count, align=_WORD)
         for step, row in enumerate(rows):

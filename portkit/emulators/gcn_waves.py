@@ -36,6 +36,7 @@ class Waves:
         self.vectors: dict[int, Array] = {}
         self.scalars: dict[int, Array] = {}
         self.scc: Mask = np.zeros(self.count, np.bool_)
+        self.beyond: dict[tuple[int, int], Array] = {}
         self._masks: dict[int, Mask] = {}
         self.full = False
         self.write_mask(EXEC, live)
@@ -122,6 +123,22 @@ class Waves:
         self.write_vector(index, value.astype(np.uint32))
         self.write_vector(index + 1, (value >> np.uint64(32)).astype(np.uint32))
 
+    # --- single lanes ---------------------------------------------------------------------------------------------
+
+    def lane_of(self, index: int, lane: int) -> Array:
+        """Return one lane of a vector register, active or not, which may be one that no work-item fills."""
+        if lane < self.width:
+            return self.vector(index)[:, lane]
+        found = self.beyond.get((index, lane))
+        return found if found is not None else np.full((self.count,), _GARBAGE, np.uint32)
+
+    def write_lane(self, index: int, lane: int, value: Array) -> None:
+        """Write one lane of a vector register, active or not: where LLVM keeps scalars that it has no room for."""
+        if lane < self.width:
+            self.vectors[index] = np.where(self.lanes == lane, value[:, None], self.vector(index))
+        else:
+            self.beyond[index, lane] = np.broadcast_to(value, self.count)
+
     # --- apart and together ---------------------------------------------------------------------------------------
 
     def take(self, chosen: Mask) -> Waves:
@@ -132,6 +149,7 @@ class Waves:
         part.count, part.width = len(part.groups), self.width
         part.vectors = {index: value[chosen] for index, value in self.vectors.items()}
         part.scalars = {index: value[chosen] for index, value in self.scalars.items()}
+        part.beyond = {place: value[chosen] for place, value in self.beyond.items()}
         part._masks = {}
         part.full = bool(part.mask(EXEC).all())
         return part
@@ -150,6 +168,8 @@ class Waves:
         vectors, scalars = ({i for p in parts for i in getattr(p, file)} for file in ("vectors", "scalars"))
         whole.vectors = {i: np.concatenate([p.vector(i) for p in parts]) for i in vectors}
         whole.scalars = {i: np.concatenate([p.scalar(i) for p in parts]) for i in scalars}
+        places = {place for p in parts for place in p.beyond}
+        whole.beyond = {place: np.concatenate([p.lane_of(*place) for p in parts]) for place in places}
         whole._masks = {}
         whole.full = bool(whole.mask(EXEC).all())
         return whole

@@ -118,6 +118,7 @@ def test_the_arguments_are_freed_after_a_run() -> None:
     [
         ("v_sandwich_b32 v1, v2", "no instruction v_sandwich_b32"),
         ("v_mov_b32_e32 v1, ttmp3", "no operand ttmp3"),
+        ("s_mov_b32 s1, s2 offset:4", "no modifier offset"),
         ("v_mov_b32_dpp v1, v2 quad_perm:[1,0,3,2]", "no modifier quad_perm"),
         ("global_load_dword v1, v2, s[8:9] lds", "no operand lds"),
         ("s_branch .LBB0_9", "no label .LBB0_9"),

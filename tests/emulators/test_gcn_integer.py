@@ -215,6 +215,11 @@ def test_any_lane_can_be_read_and_written() -> None:
     assert lanes_of(body)[2:5].tolist() == [7, 99, 7]
 
 
+def test_a_lane_that_no_work_item_fills_keeps_a_scalar() -> None:
+    body = "s_mov_b32 s20, 77\nv_writelane_b32 v9, s20, 63\ns_mov_b32 s20, 0\nv_readlane_b32 s20, v9, 63\n"
+    assert lanes_of(body + "v_mov_b32_e32 v20, s20", count=3).tolist() == [77] * 3
+
+
 def test_ones_below_each_lane_are_counted_in_two_halves() -> None:
     body = "v_mbcnt_lo_u32_b32 v20, -1, 0\nv_mbcnt_hi_u32_b32 v20, -1, v20"
     assert lanes_of(body).tolist() == list(range(64))

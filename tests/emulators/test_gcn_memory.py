@@ -85,6 +85,11 @@ def test_scalar_loads_fill_consecutive_registers() -> None:
     assert loaded(body, lanes=1) == [[int(WORDS[5])]]
 
 
+def test_scalar_loads_add_a_register_and_a_constant() -> None:
+    body = "s_mov_b32 s3, 8\ns_load_dword s20, s[8:9], s3 offset:0x4\nv_mov_b32_e32 v10, s20"
+    assert loaded(body, lanes=1) == [[int(WORDS[3])]]
+
+
 def test_a_load_outside_every_buffer_names_lane_group_and_line() -> None:
     body = "v_lshlrev_b32_e32 v1, 8, v0\nglobal_load_dword v2, v1, s[8:9]"
     with pytest.raises(EmulatorFault, match=r"illegal address .*work-group 0, lane 1, line \d+ `global_load_dword v2"):
