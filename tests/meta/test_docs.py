@@ -84,7 +84,9 @@ def test_the_capabilities_page_tells_what_a_report_may_say() -> None:
 
 def test_the_architecture_page_lists_every_environment_variable() -> None:
     named = {
-        name for path in (ROOT / "portkit").rglob("*.py") for name in re.findall(r"PORTKIT_[A-Z]+", path.read_text())
+        name
+        for path in (ROOT / "portkit").rglob("*.py")
+        for name in re.findall(r'"(PORTKIT_[A-Z_]+)"', path.read_text(encoding="utf-8"))
     }
     assert set(first_column(page("architecture.md"), "variable")) == named - {"PORTKIT_LIFELINE"}  # between our own
 

@@ -32,36 +32,36 @@ Program: TypeAlias = Any
 
 
 class DriverError(Exception):
-    """The driver returned PORTKIT_ERROR, or a status that the header does not know; the message is its own."""
+    """The driver returned the status ERROR, or one that the header does not have; the message is its own."""
 
 
 class DriverCannotRun(DriverError):
-    """The driver returned PORTKIT_CANNOT_RUN_HERE."""
+    """The driver returned the status CANNOT_RUN_HERE."""
 
 
 class DriverOutOfMemory(DriverError):
-    """The driver returned PORTKIT_OUT_OF_MEMORY."""
+    """The driver returned the status OUT_OF_MEMORY."""
 
 
 class DriverBadProgram(DriverError):
-    """The driver returned PORTKIT_BAD_PROGRAM."""
+    """The driver returned the status BAD_PROGRAM."""
 
 
 class DriverHang(DriverError):
-    """The driver returned PORTKIT_HANG."""
+    """The driver returned the status HANG."""
 
 
 class DriverLost(DriverError):
-    """The driver returned PORTKIT_LOST."""
+    """The driver returned the status LOST."""
 
 
 _STATUSES: dict[str, type[DriverError]] = {
-    "PORTKIT_ERROR": DriverError,
-    "PORTKIT_CANNOT_RUN_HERE": DriverCannotRun,
-    "PORTKIT_OUT_OF_MEMORY": DriverOutOfMemory,
-    "PORTKIT_BAD_PROGRAM": DriverBadProgram,
-    "PORTKIT_HANG": DriverHang,
-    "PORTKIT_LOST": DriverLost,
+    "ERROR": DriverError,
+    "CANNOT_RUN_HERE": DriverCannotRun,
+    "OUT_OF_MEMORY": DriverOutOfMemory,
+    "BAD_PROGRAM": DriverBadProgram,
+    "HANG": DriverHang,
+    "LOST": DriverLost,
 }
 
 ERRORS: Errors = {
@@ -136,14 +136,14 @@ class DriverLibrary:
         return CDriver(self, self._ffi, self._table, holder[0])
 
     def check(self, status: int, context: Any = None) -> None:
-        """Raise the `DriverError` that a status stands for, with the driver's words; none for PORTKIT_OK."""
+        """Raise the `DriverError` that a status stands for, with the driver's words; none for OK."""
         if status == 0:
             return
         words = self._table.last_error(self._ffi.NULL if context is None else context)
         text = _text(self._ffi, words) if words != self._ffi.NULL else ""
         enum: Any = self._ffi.typeof("portkit_status")
         name = enum.elements.get(int(status), f"status {int(status)}, which portkit_device.h does not have")
-        raise _STATUSES.get(name, DriverError)(f"{text or _NO_WORDS} ({name})")
+        raise _STATUSES.get(name.removeprefix("PORTKIT_"), DriverError)(f"{text or _NO_WORDS} ({name})")
 
 
 class CDriver:

@@ -159,7 +159,7 @@ def test_a_status_becomes_an_error_of_portkit_with_the_drivers_words(
 
 
 def test_every_status_of_the_header_has_an_error() -> None:
-    names = re.findall(r"^ {4}(PORTKIT_\w+) = [1-9]", HEADER.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    names = re.findall(r"^ {4}PORTKIT_(\w+) = [1-9]", HEADER.read_text(encoding="utf-8"), flags=re.MULTILINE)
     from portkit.backends.toolkit.c_driver import _STATUSES
 
     assert names == list(_STATUSES)
