@@ -203,12 +203,13 @@ def _logic() -> dict[str, Operation]:
 
 
 def _extreme(pick: Compute, of_zeros: Compute) -> Compute:
-    """The other operand for a NaN, and -0 below +0 (9.7.3.11)."""
+    """The other operand for a NaN, signalling or not, which the chip does not tell apart; -0 below +0 (9.7.3.11)."""
 
     def compute(a: Any, b: Any) -> Any:
         bits = np.dtype(f"u{a.dtype.itemsize}")
         zeros = of_zeros(a.view(bits), b.view(bits)).view(a.dtype)
-        return _where((a == 0) & (b == 0), zeros, pick(a, b))
+        ordered = _where((a == 0) & (b == 0), zeros, pick(a, b))
+        return _where(np.isnan(a), b, _where(np.isnan(b), a, ordered))
 
     return compute
 
@@ -235,7 +236,7 @@ def _or_nan(extreme: Compute) -> Compute:
     return compute
 
 
-_MAX, _MIN = _extreme(np.fmax, np.bitwise_and), _extreme(np.fmin, np.bitwise_or)
+_MAX, _MIN = _extreme(np.maximum, np.bitwise_and), _extreme(np.minimum, np.bitwise_or)
 _EXTREMES: Mapping[str, Compute] = {"max": _MAX, "min": _MIN, "max.NaN": _or_nan(_MAX), "min.NaN": _or_nan(_MIN)}
 _FMA: Mapping[str, Compute] = {"f16": floats.fma16, "f32": floats.fma32, "f64": floats.fma64}
 
@@ -353,6 +354,8 @@ def _pairs_of_halves() -> dict[str, Operation]:
     names = {"add.rn": np.add, "sub.rn": np.subtract, "mul.rn": np.multiply, **_EXTREMES}
     table = {f"{name}.f16x2": Operation(("f16x2",), ("f16x2",) * 2, _two_halves(f)) for name, f in names.items()}
     return table | {
+        "abs.f16x2": Operation(("f16x2",), ("f16x2",), _two_halves(np.abs)),
+        "neg.f16x2": Operation(("f16x2",), ("f16x2",), _two_halves(np.negative)),
         "fma.rn.f16x2": Operation(("f16x2",), ("f16x2",) * 3, _two_halves(floats.fma16)),
         "cvt.rn.f16x2.f32": Operation(("f16x2",), ("f32", "f32"), _narrow_two),
     }

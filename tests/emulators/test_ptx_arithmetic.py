@@ -181,6 +181,11 @@ def test_extremes_prefer_numbers_to_nan_and_order_the_zeros() -> None:
     assert not np.signbit(high[2:]).any()
 
 
+def test_a_signalling_nan_is_a_nan_like_others() -> None:
+    signalling = words(0x7F800001).view(np.float32)
+    assert apply("max.f32", np.float32, signalling, np.array([2], np.float32)).tolist() == [2]
+
+
 def test_extremes_may_also_prefer_nan() -> None:
     a, b = np.array([NAN, 1, 0.0, 3], np.float32), np.array([2, NAN, -0.0, 2], np.float32)
     low, high = apply("min.NaN.f32", np.float32, a, b), apply("max.NaN.f32", np.float32, a, b)
