@@ -160,6 +160,6 @@ def select(code: Code, truth: Value, x: Value, y: Value, dtype: DType) -> Value:
 
 def _convert(code: Code, name: str, source: DType, target: DType, x: Value) -> Value:
     """Convert where the bits change: not between integers, and a ramp is one of integers only."""
-    if name == "mov.cast" and source.is_float != target.is_float:
+    if name == "mov.cast" and source != target and (source.is_float or target.is_float):
         return operate(code, f"mov.cast.{source}", target, (x,))
     return Value("vector", code.v(x)) if x.kind == "ramp" and target.is_float else x

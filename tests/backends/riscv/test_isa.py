@@ -89,7 +89,9 @@ def test_a_constant_is_what_its_lines_add_up_to(number: int) -> None:
     register = 0
     for line in constant(5, number):
         name, (_, *operands) = line
-        register = int(operands[0]) if name == "lui" else (0 if name == "addi" else register) + int(operands[1])
+        register = (
+            int(str(operands[0])) if name == "lui" else (0 if name == "addi" else register) + int(str(operands[1]))
+        )
     assert (register - number) % (1 << 32) == 0
 
 
