@@ -91,12 +91,13 @@ class HostDriver(HostArrays):
 
     def info(self) -> DeviceInfo:
         """Return what processor this is, and what compiles for it."""
-        compiler = find_compiler()
-        told = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False).stdout
+        told = subprocess.run([*find_compiler(), "--version"], capture_output=True, text=True, check=False).stdout
+        processor = _processor()
         return DeviceInfo(
-            device=f"{_processor()} ({platform.machine()}), {self._threads} threads",
+            device=f"{processor.get('model name', 'host')} ({platform.machine()}), {self._threads} threads",
             driver=f"portkit c {self._version}",
             compiler=told.partition("\n")[0],
+            extra={"features": processor.get("flags") or processor.get("features", "")},
         )
 
     def load(self, binary: bytes) -> Library:
@@ -146,11 +147,11 @@ class HostDriver(HostArrays):
         self._pool.shutdown()
 
 
-def _processor() -> str:
-    """Return the model of the first processor, where Linux tells it, else its family."""
+def _processor() -> dict[str, str]:
+    """Return what Linux tells of the first processor; elsewhere nothing."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").partition("\n\n")[0].splitlines()
     except OSError:
         lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.machine())
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
