@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from portkit.compiler.legalise import legalise
 from portkit.contract import ALIGNMENT
 from portkit.errors import InvalidHandle
 from portkit.runtime.client import Bytes, DeviceClient, Executed, Guard, RemoteExecutable
@@ -36,7 +37,10 @@ def rewriting(change: Callable[[Kernel], Kernel]) -> type[Wrapped]:
     """Return a wrapper whose device gets every kernel rewritten."""
 
     class Rewriting(Wrapped):
-        """Rewrites kernels on their way to the device; remembers each rewriting, so that caches still work."""
+        """Rewrites kernels on their way to the device; remembers each rewriting, so that caches still work.
+
+        What the fault computes with is legalised for the device: it is not to be found by being refused.
+        """
 
         def __init__(self, inner: DeviceClient) -> None:
             super().__init__(inner)
@@ -44,7 +48,7 @@ def rewriting(change: Callable[[Kernel], Kernel]) -> type[Wrapped]:
 
         def _changed(self, kernel: Kernel) -> Kernel:
             if kernel not in self._known:
-                self._known[kernel] = change(kernel)
+                self._known[kernel] = legalise(change(kernel), self.inner.capabilities).kernel
             return self._known[kernel]
 
         def execute(self, kernel: Kernel, *args: Any, **options: Any) -> Executed:

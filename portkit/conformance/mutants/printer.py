@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from portkit.conformance.mutants.rewrite import Emitter, Expand, rewrite
 from portkit.spec.kernel import Instr, Kernel
-from portkit.spec.types import F32, I32, U32, U64, DType, Type
+from portkit.spec.types import F32, I32, U32, DType, Type
 
 Rewrite = Callable[[Kernel], Kernel]
 
@@ -38,11 +38,21 @@ def everywhere(expand: Expand) -> Rewrite:
 
 @on("add", F32)
 def add_rounds_toward_zero(i: Instr, e: Emitter) -> bool:
-    """Add in f64, then cut the significand at 24 bits."""
-    total = e.op("add", *(e.cast(a, "f64") for a in i.args))
-    mask = e.bits(e.types[total].with_dtype(U64), ~((1 << 29) - 1) & ((1 << 64) - 1))
-    cut = e.op("reduce.and", e.view(total, "u64"), mask)
-    e.op("mov.cast", e.view(cut, "f64"), type=i.type, result=i.result)
+    """Step back where the error of the sum (Knuth's TwoSum) tells that it was rounded away from zero."""
+    a, b = i.args
+    minus = e.const(e.types[a], -1.0)
+    total = e.op("add", a, b)
+    second = e.op("add", total, e.op("mul", a, minus))
+    first = e.op("add", total, e.op("mul", second, minus))
+    error = e.op("add", *(e.op("add", x, e.op("mul", y, minus)) for x, y in ((a, first), (b, second))))
+    zero, lanes = e.const(e.types[a], 0.0), e.types[a].lanes
+    yes, no = (e.truth(lanes, value=value) for value in (True, False))
+    above = e.op("phi.lt", error, zero, e.op("phi.lt", zero, total, yes, no), no)
+    below = e.op("phi.lt", zero, error, e.op("phi.lt", total, zero, yes, no), no)
+    bits = e.view(total, "u32")
+    back = e.op("add", bits, e.bits(e.types[bits], (1 << 32) - 1))
+    chosen = e.op("phi.eq", e.op("reduce.or", above, below), yes, back, bits)
+    e.op("mov.bits", chosen, type=i.type, result=i.result)
     return True
 
 
