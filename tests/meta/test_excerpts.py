@@ -12,6 +12,7 @@ import pytest
 
 from portkit.backends.toolkit.c_kernel import GroupDialect, print_c_kernel
 from portkit.backends.toolkit.c_lanes import LaneDialect, print_c_lanes
+from portkit.backends.toolkit.llvm_lanes import LaneTarget, print_lanes
 from portkit.spec.text import parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +52,10 @@ def printed(block: Block) -> str:
     dialect = getattr(import_module(module), name)
     if isinstance(dialect, LaneDialect):
         return print_c_lanes(parse(kernel["text"]), dialect)
+    if isinstance(dialect, LaneTarget):
+        return print_lanes(parse(kernel["text"]), dialect)
+    if isinstance(dialect, type):  # a compiler, whose code is text
+        return dialect(90).compile(parse(kernel["text"])).source.replace("\t", " ")
     assert isinstance(dialect, GroupDialect)
     return print_c_kernel(parse(kernel["text"]), dialect).text
 
