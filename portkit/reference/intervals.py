@@ -17,7 +17,7 @@ import numpy as np
 
 from portkit.reference.planes import Array, Bools, Choices, Interval, Origin, Value, interval, merged
 from portkit.reference.ulp import is_subnormal
-from portkit.spec.types import DType
+from portkit.spec.types import DType, max_finite
 
 Plain: TypeAlias = Callable[..., Any]
 
@@ -66,6 +66,19 @@ def hull(a: Value, b: Value) -> Interval:
 def monotone(f: Plain, x: Interval) -> Interval:
     """Apply a non-decreasing function of one operand that gives NaN for NaN only."""
     return Interval(f(x.lo), f(x.hi), x.nan)
+
+
+def overflowing(f: Plain, x: Interval, dtype: DType) -> Interval:
+    """Convert to a dtype without infinities, where numbers beyond the largest give NaN (Spec: cast_c5)."""
+    lo: Array = f(x.lo)
+    hi: Array = f(x.hi)
+    below, above = np.isnan(lo), np.isnan(hi)
+    most = dtype.numpy.type(float(max_finite(dtype)))
+    # All between two ends that both overflow overflows too, unless they do so on both sides.
+    apart = (x.lo < 0) & (x.hi > 0)
+    lo = np.where(below & (apart | ~above), -most, lo)
+    hi = np.where(above & (apart | ~below), most, hi)
+    return Interval(lo, hi, x.nan | below | above)
 
 
 def add(f: Plain, a: Value, b: Value) -> Interval:

@@ -244,6 +244,8 @@ def _pack(op: Op) -> Lifted:
 
 def _cast(op: Op) -> Lifted:
     source, target = op.dtype, op.result.dtype
+    if source.is_float and target.is_float and not target.infinities:
+        return partial(intervals.overflowing, op.plain, dtype=target)
     if source.is_float:
         return partial(intervals.monotone, op.plain) if target.is_float else _to_integers(op)
     return _from_integers(op) if target.is_float else partial(choices.lift, op.plain)

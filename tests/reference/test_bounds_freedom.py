@@ -220,6 +220,20 @@ def test_a_comparison_of_flushed_operands_is_open() -> None:
     assert (bounds(b.build(), {}, inputs, FLUSH)["out"].determined == ~HALF).all()
 
 
+def test_a_cast_that_may_overflow_a_dtype_without_infinities_admits_nan() -> None:
+    b = Builder("overflowing")
+    x, out = b.buffer("x", "f32", LANES, "read"), b.buffer("out", "f8e4m3fn", LANES, "write")
+    b.grid(1)
+    lane = b.lane(LANES)
+    b.store(out, lane, b.cast(b.load(x, lane), "f8e4m3fn"))
+    inputs = {"x": np.full(LANES, TINY)}
+    inputs["x"][1:4] = [1e9, -1e9, 1.0]
+    result = bounds(b.build(), {}, inputs, FLUSH)["out"]
+    assert result.accepts(values.run(b.build(), {}, inputs)["out"]).all()
+    assert not result.accepts(np.full(LANES, 448, result.lo.dtype)).any()
+    assert result.accepts(np.full(LANES, np.nan, result.lo.dtype)).tolist()[:4] == [False, True, True, False]
+
+
 def test_a_device_without_infinities_owes_nothing_where_they_arise() -> None:
     model = NumericModel(nonfinite=False)
     x = np.where(HALF, np.float32(3e38), np.float32(1.0))

@@ -16,7 +16,7 @@ from portkit.reference import intervals, numerics
 from portkit.reference.generator import stream
 from portkit.reference.planes import Interval, interval
 from portkit.reference.ulp import from_ordinal, min_normal, ordinal
-from portkit.spec.types import F16, F32, DType
+from portkit.spec.types import F8E4M3FN, F16, F32, DType
 from tests.reference.floats import REALS, SMALL, draw, holds, members
 from tests.reference.floats import intervals as some_intervals
 
@@ -236,3 +236,29 @@ def test_a_decided_maximum_is_right_for_random_members(seed: int) -> None:
             is_best, is_not = intervals.equal(part, greatest)
             assert (value == best)[is_best].all()
             assert (value != best)[is_not].all()
+
+
+@pytest.mark.parametrize(
+    ("ends", "admitted"),
+    [
+        ((384, 1e9), (384, 448, True)),
+        ((-1e9, 2), (-448, 2, True)),
+        ((1, 2), (1, 2, False)),
+        ((-1e9, 1e9), (-448, 448, True)),
+    ],
+)
+def test_what_may_overflow_a_dtype_without_infinities_may_be_nan(
+    ends: tuple[float, float], admitted: tuple[float, float, bool]
+) -> None:
+    low, high = (np.array([end], np.float32) for end in ends)
+    x = Interval(low, high, np.array([False]))
+    made = intervals.overflowing(lambda a: a.astype(F8E4M3FN.numpy), x, F8E4M3FN)
+    assert (float(made.lo[0]), float(made.hi[0]), bool(made.nan[0])) == admitted
+
+
+def test_what_certainly_overflows_a_dtype_without_infinities_is_nan() -> None:
+    x = Interval(np.array([1e8], np.float32), np.array([1e9], np.float32), np.array([False]))
+    made = intervals.overflowing(lambda a: a.astype(F8E4M3FN.numpy), x, F8E4M3FN)
+    assert np.isnan(made.lo[0])
+    assert np.isnan(made.hi[0])
+    assert made.nan[0]
