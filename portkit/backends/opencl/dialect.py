@@ -23,6 +23,10 @@ ATOMIC_TYPES = {
     "u64": ("atom_", "ulong"),
 }
 """By dtype, how the names of atomic functions begin, and the type that they take."""
+_WIDE_ATOMICS = "".join(
+    f"#pragma OPENCL EXTENSION cl_khr_int64_{group}_atomics : enable\n" for group in ("base", "extended")
+)
+"""What some compilers want to be told before they take `atom_`."""
 _EVERYWHERE = "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE"
 _EXTREMES = ("smax", "smin", "umax", "umin")
 _BEYOND = Value("beyond", "i32")
@@ -138,4 +142,6 @@ class OpenClCompiler:
     def compile(self, kernel: Kernel) -> Code:
         """Print a kernel that fits the capabilities; its binary is its text."""
         text = print_c_lanes(kernel, self._dialect(kernel))
+        if " atom_" in text:
+            text = _WIDE_ATOMICS + text
         return Code(text, text.encode())
