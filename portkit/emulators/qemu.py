@@ -10,6 +10,7 @@ import mmap
 import os
 import resource
 import select
+import signal
 import struct
 import subprocess
 import tempfile
@@ -210,7 +211,9 @@ class Qemu:
         self._end()
         self._words.seek(0)
         said = self._words.read().decode(errors="replace").strip()
-        return f"{self.command} ended with status {self._process.returncode}{': ' + said if said else ''}"
+        status = self._process.returncode
+        by_signal = f", {signal.strsignal(-status)}" if status < 0 else ""
+        return f"{self.command} ended with status {status}{by_signal}{': ' + said if said else ''}"
 
 
 def executable(machine: int, code: bytes) -> tuple[bytes, int]:

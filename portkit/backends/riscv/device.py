@@ -13,6 +13,7 @@ from portkit.errors import DeviceHang, DeviceLost, OutOfMemory
 from portkit.spec.kernel import Kernel
 
 _COMMAND = "qemu-riscv64"
+_CPU = "rv64,v=true,vlen={},elen=64,vext_spec=v1.0"
 _MEMORY_LOG2 = 32
 _ERRORS: Errors = {MemoryError: OutOfMemory, TimeoutError: DeviceHang, ChildProcessError: DeviceLost}
 
@@ -30,8 +31,7 @@ class RiscvDevice(Qemu):
         self._vlen = vlen
         self._kernels = Space(CODE, 1 << CODE_LOG2, "memory for kernels")
         self._return = resident(0, _MEMORY_LOG2)[1]
-        cpu = f"rv64,v=true,vlen={vlen},elen=64,vext_spec=v1.0"
-        super().__init__(_COMMAND, cpu, DATA, _MEMORY_LOG2, lambda file: resident(file, _MEMORY_LOG2)[0])
+        super().__init__(_COMMAND, _CPU.format(vlen), DATA, _MEMORY_LOG2, lambda file: resident(file, _MEMORY_LOG2)[0])
         self._scratch = (self.allocate(0, 64), 0)
 
     def info(self) -> DeviceInfo:
