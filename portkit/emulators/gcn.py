@@ -1,9 +1,11 @@
 """An interpreter of the gfx942 assembler text that LLVM writes: AMD's CDNA3 chips, emulated in NumPy.
 
-All waves of many work-groups run one instruction at a time, together where they are at the same place of the program,
-the ones that are furthest behind first. An instruction that the interpreter does not know is an error that names it.
-Registers and memory that nobody wrote hold garbage, every access is checked, and a barrier that a part of a work-group
-does not reach is a fault. Source: CDNA3 ISA, chapters 3 and 4; LLVM, "User Guide for AMDGPU Backend" (initial state).
+The waves of the same number in many work-groups run one instruction at a time, together where they are at the same
+place of the program, the ones that are furthest behind first. Those of one work-group run one after the other up to
+where they wait for each other, in an order in which a missing barrier shows. An instruction that the interpreter does
+not know is an error that names it. Registers and memory that nobody wrote hold garbage, every access is checked, and a
+barrier that a part of a work-group does not reach is a fault. Source: CDNA3 ISA, chapters 3 and 4; LLVM, "User Guide
+for AMDGPU Backend" (initial state).
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ _BATCH_BYTES = 1 << 26
 _NOTHING = frozenset({"s_waitcnt", "s_nop", "s_sleep", "s_setprio", "buffer_inv", "buffer_wbl2", "s_dcache_wb"})
 """What only waits for, or makes visible, what is complete and visible here already."""
 
-Bundle: TypeAlias = tuple[int, Waves]
+Turn: TypeAlias = tuple[int, int]
+"""When waves go on: by the number of the wave, then by the place in the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ class GcnKernel:
         waves.write_scalar(self.first_scalar, (owners + groups.start).astype(np.uint32))
         private = Windows(count * width if self.private else 0, self.private)
         spaces = Spaces(arena, Windows(len(groups), self.shared), private, groups.start)
-        _Run(self, spaces, per_group).finish((0, waves))
+        _Run(self, spaces, per_group).finish(waves)
 
 
 _EXPECTED = {
@@ -159,32 +162,39 @@ _CONTROL: dict[str, Barrier | End] = {"s_barrier": Barrier(), "s_endpgm": End()}
 
 
 class _Run:
-    """The waves of one batch: those that can go on, by place in the program, and those that wait at a barrier."""
+    """The waves of one batch: those that can go on, in the order of their turns, and those that wait at a barrier."""
 
     def __init__(self, kernel: GcnKernel, spaces: Spaces, per_group: int) -> None:
         self.kernel = kernel
         self.spaces = spaces
         self.per_group = per_group
-        self.ready: dict[int, list[Waves]] = {}
+        self.swapped = 1 if per_group > 1 else 0
+        self.ready: dict[Turn, list[Waves]] = {}
         self.waiting: dict[int, list[Waves]] = {}
 
-    def finish(self, bundle: Bundle) -> None:
-        """Run until all waves are done."""
-        self._enter(*bundle)
+    def finish(self, waves: Waves) -> None:
+        """Run from the first instruction until all waves are done."""
+        for number in range(self.per_group):
+            self._enter(0, waves.take(waves.numbers == number))
         while self.ready or self.waiting:
             if not self.ready:
                 self._release()
-            place = min(self.ready)
-            self._go_on(place, Waves.join(self.ready.pop(place)))
+            turn = min(self.ready)
+            self._go_on(turn, Waves.join(self.ready.pop(turn)))
 
     def _enter(self, place: int, waves: Waves) -> None:
-        self.ready.setdefault(place, []).append(waves)
+        """Let waves of one number go on at a place when it is their turn.
+
+        Turns go 1, 0, 3, 2, .. and between the next two barriers 0, 1, 2, 3, ..: neither what a wave reads of earlier
+        ones nor what it reads of later ones is always written already.
+        """
+        self.ready.setdefault((int(waves.numbers[0]) ^ self.swapped, place), []).append(waves)
 
     def _release(self) -> None:
         """Let waves pass the barrier that they wait at, which must be all of their work-groups."""
+        self.swapped ^= self.per_group > 1
         for place, parts in self.waiting.items():
-            waves = Waves.join(parts)
-            groups, counts = np.unique(waves.groups, return_counts=True)
+            groups, counts = np.unique(np.concatenate([part.groups for part in parts]), return_counts=True)
             if (counts < self.per_group).any():
                 group = self.spaces.first + int(groups[np.argmin(counts)])
                 line = self.kernel.program.instructions[place - 1].line
@@ -192,12 +202,14 @@ class _Run:
                     f"work-group {group}: {counts.min()} of {self.per_group} waves wait at the barrier in line {line}, "
                     "which the others never reach"
                 )
-            self._enter(place, waves)
+            for part in parts:
+                self._enter(place, part)
         self.waiting.clear()
 
-    def _go_on(self, place: int, waves: Waves) -> None:
+    def _go_on(self, turn: Turn, waves: Waves) -> None:
         """Run waves until they end, wait, part, or come to where others are waiting to go on."""
         actions, starts, spaces = self.kernel.actions, self.kernel.starts, self.spaces
+        number, place = turn
         while True:
             action = actions[place]
             place += 1
@@ -215,7 +227,7 @@ class _Run:
                 return
             else:
                 action(waves)
-            if self.ready and place in starts and place >= min(self.ready):
+            if self.ready and place in starts and (number, place) >= min(self.ready):
                 self._enter(place, waves)
                 return
 

@@ -76,6 +76,21 @@ def test_waves_wait_for_each_other_at_a_barrier() -> None:
     assert lanes_of(body, 128, group_segment_fixed_size=768)[:64] == list(range(64, 128))
 
 
+@pytest.mark.parametrize("neighbour", [-1, 1])
+def test_a_missing_barrier_between_waves_shows(neighbour: int) -> None:
+    body = f"""
+        v_lshlrev_b32_e32 v2, 2, v0
+        ds_write_b32 v2, v0
+        {{barrier}}
+        v_add_u32_e32 v3, {64 * neighbour}, v0
+        v_and_b32_e32 v3, 0xff, v3
+        v_lshlrev_b32_e32 v3, 2, v3
+        ds_read_b32 v10, v3"""
+    expected = [(lane + 64 * neighbour) % 256 for lane in range(256)]
+    assert lanes_of(body.format(barrier="s_barrier"), 256, group_segment_fixed_size=1024) == expected
+    assert lanes_of(body.format(barrier=""), 256, group_segment_fixed_size=1024) != expected
+
+
 def test_a_barrier_that_some_waves_never_reach_is_a_fault() -> None:
     body = "v_readfirstlane_b32 s20, v0\ns_cmp_eq_u32 s20, 0\ns_cbranch_scc1 .LBB0_2\ns_barrier\n.LBB0_2:"
     with pytest.raises(EmulatorFault, match="work-group 0: 1 of 2 waves wait at the barrier in line"):
