@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 
 import pytest
@@ -14,7 +15,7 @@ def test_parts_are_aligned_and_never_meet() -> None:
     starts = [space.take(size, align) for size, align in ((1, 64), (100, 256), (0, 64), (64, 1024))]
     assert [start % align for start, align in zip(starts, (64, 256, 64, 1024), strict=True)] == [0, 0, 0, 0]
     ranges = sorted((start, start + size) for start, size in zip(starts, (64, 128, 64, 64), strict=True))
-    assert all(end <= start for (_, end), (start, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ranges))
 
 
 def test_a_part_given_back_is_given_out_again() -> None:
