@@ -316,6 +316,8 @@ def _cast(function: Function, x: Value) -> Value:
         return function.plain(*plain)
     ends = interval(x)
     if function.result.is_float:
+        if not function.result.infinities:
+            return intervals.overflowing(function.plain, ends, function.result)
         return intervals.monotone(function.plain, ends)
     if function.result is BOOL:
         zero = np.zeros_like(ends.lo)
