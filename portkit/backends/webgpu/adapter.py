@@ -7,12 +7,14 @@ from functools import cache
 import wgpu
 from msgspec import structs
 
-from portkit.contract import Capabilities, Evidence, Limits
+from portkit.contract import Capabilities, Evidence, Limits, NumericLimits
 from portkit.errors import CannotRunHere
 
 _INSTALL = "apt install mesa-vulkan-drivers, or the Vulkan driver of your GPU"
 _EVIDENCE: dict[str, Evidence] = {"DiscreteGPU": "silicon", "IntegratedGPU": "silicon"}
 """By type of adapter; any other is a GPU in software by others, such as Mesa's llvmpipe."""
+_EXACT = ("llvmpipe",)
+"""Adapters found to keep subnormals and to round quotients and square roots once, of which WGSL promises neither."""
 _STATUS_BUFFERS = 1
 """Storage buffers that a kernel has besides its own."""
 _LEAST = {
@@ -49,4 +51,11 @@ def fitted(declared: Capabilities, adapter: wgpu.GPUAdapter) -> Capabilities:
     most = min(adapter.limits["max-storage-buffer-binding-size"], adapter.limits["max-buffer-size"])
     limits = structs.replace(declared.limits, buffer_bytes=min(declared.limits.buffer_bytes, most))
     evidence = _EVIDENCE.get(adapter.info["adapter_type"], "third-party-emulator")
-    return structs.replace(declared, evidence=evidence, limits=limits)
+    exact = adapter.info["device"].startswith(_EXACT)
+    return structs.replace(
+        declared,
+        evidence=evidence,
+        limits=limits,
+        math=declared.math if exact else {"trunc": declared.math["trunc"]},
+        numeric=declared.numeric if exact else NumericLimits(strict=False, subnormals={"f32": "flush"}),
+    )

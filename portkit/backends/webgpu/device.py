@@ -75,6 +75,7 @@ class WebGpuDriver:
         self._buffers = Addresses[wgpu.GPUBuffer]()
         self._cuts = self._create(_MARK, wgpu.BufferUsage.COPY_DST | _USAGE)
         self._mark = self._create(_MARK, wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.MAP_READ)
+        self._launched = False
         self.alignment = int(self._device.limits["min-storage-buffer-offset-alignment"])
 
     def info(self) -> DeviceInfo:
@@ -115,7 +116,8 @@ class WebGpuDriver:
         self._queue.write_buffer(buffer, first, data)
 
     def read(self, address: int, size: int) -> bytes:
-        """Copy to the host."""
+        """Copy to the host, unless what was launched went wrong. Raises `DeviceHang`."""
+        self._check()
         if not size:
             return b""
         buffer, offset = self._buffers.find(address)
@@ -184,6 +186,7 @@ class WebGpuDriver:
         run.end()
         encoder.copy_buffer_to_buffer(self._cuts, 0, self._mark, 0, _MARK)
         self._queue.submit([encoder.finish()])
+        self._launched = True
 
     def _bound(self, arguments: bytes, place: int) -> tuple[dict[str, Any], int]:
         """Return what is bound for a buffer, which starts where the device can, and the elements that come before it.
@@ -203,24 +206,27 @@ class WebGpuDriver:
         return self._device.create_bind_group(layout=program.layout, entries=entries)
 
     def wait(self, timeout: float) -> None:
-        """Wait for the copy behind the last launch, of the number that tells of loops that ended early.
+        """Wait for the copy behind the last launch.
 
-        Raises `TimeoutError`, and `DeviceHang` if the device ended a loop itself.
+        Raises `TimeoutError`, and `DeviceHang` if the device ended a loop early.
         """
-        cut = _within(timeout, self._ended_early)
+        if self._launched:
+            _within(timeout, self._check)
+
+    def _check(self) -> None:
+        """Read the number that tells of loops that ended early, once everything that was launched is done."""
+        if not self._launched:
+            return
+        self._mark.map_sync("READ")
+        cut = any(_bytes(self._mark.read_mapped(0, _MARK)))
+        self._mark.unmap()
+        self._launched = False
         if cut:
-            for told in (self._cuts, self._mark):
-                self._queue.write_buffer(told, 0, bytes(_MARK))
+            self._queue.write_buffer(self._cuts, 0, bytes(_MARK))
             raise DeviceHang(
                 f"{self._adapter.summary} ended a loop before its count was reached, taking it for endless: "
                 "llvmpipe does after 65,535 turns in a lane"
             )
-
-    def _ended_early(self) -> bool:
-        self._mark.map_sync("READ")
-        cut = any(_bytes(self._mark.read_mapped(0, _MARK)))
-        self._mark.unmap()
-        return cut
 
     def close(self) -> None:
         """Let the device go; its memory goes with the last reference."""

@@ -75,9 +75,10 @@ PRELUDE: Mapping[str, str] = {
 }
 """The functions that a kernel may call, by name; `launch[0].x` is 0. Those that are not called are left out."""
 
-_MOST_TIMES = 16
-_LONGEST_TURN = 128
+_TIMES, _LINES = 16, 128
 """How often the body of a loop is written in one turn at most, and how many lines that may be."""
+_MANY_TURNS, _LINES_OF_MANY = 4096, 2048
+"""Of a loop that a lane is known to turn so often, with those around it: so many lines, and as few turns as that."""
 
 _CALLS = {"sqrt": "fsqrt", "trunc": "ftrunc", **{name: name for name in ("smax", "smin", "umax", "umin")}}
 _SIGNED = {"i32": "bitcast<i32>({value})", "u32": "{value}"}
@@ -133,6 +134,7 @@ class WgslCode(CCode):
     def __init__(self, dialect: Wgsl) -> None:
         super().__init__(dialect)
         self._nameless = ""
+        self._turns = 1
         self.counts_turns = False
         """Whether loops were written: after them `cut` tells whether all of them had all their turns."""
 
@@ -162,7 +164,7 @@ class WgslCode(CCode):
     def op(self, name: str, a: Value, b: Value | Number) -> Value:
         """Write a binary operation; one of constants only would be a constant, which must not overflow in WGSL."""
         kind, other = name.split(maxsplit=1)[0], self.like(a, b)
-        if a.text[0].isdigit() and other.text[0].isdigit():
+        if _is_literal(a) and _is_literal(other):
             a = self.define(a.text, a.element)
         if kind not in _OPERATORS:
             text = f"{kind}({a.text}, {other.text})"
@@ -225,6 +227,8 @@ class WgslCode(CCode):
         """
         carries = [self._variable(x, name) for name, x in self._hinted(names, firsts)]
         index = self._variable(self.like(count, 0), hint)
+        known = int(count.text[:-1], 0) if _is_literal(count) else 0
+        self._turns *= max(known, 1)
         start = len(self.lines)
         self._depth += 1
         with self.block("/* turn */"):
@@ -235,19 +239,30 @@ class WgslCode(CCode):
         self._depth -= 1
         body = self.lines[start:]
         del self.lines[start:]
-        times = self._times(body)
-        if times > 1:
-            self.do(f"let {index.text}_whole = smax({count.text}, 0u) & {-times & 0xFFFFFFFF:#x}u;")
-            self._repeat(f"{index.text}_whole", index, body * times)
-        self._repeat(count.text, index, body)
+        self._turn(index, count, known, body)
+        self._turns //= max(known, 1)
         self.counts_turns = True
         self.do(f"cut |= select(0u, 1u, slt({index.text}, {count.text}));")
+
+    def _turn(self, index: Value, count: Value, known: int, body: list[str]) -> None:
+        """Write a loop's body often in one turn, and for the turns that are left; `known` is a literal count."""
+        times = self._times(body)
+        if times == 1 or not known:
+            if times > 1:
+                self.do(f"let {index.text}_whole = smax({count.text}, 0u) & {-times & 0xFFFFFFFF:#x}u;")
+                self._repeat(f"{index.text}_whole", index, body * times)
+            self._repeat(count.text, index, body)
+        else:
+            self._repeat(f"{known - known % times}u", index, body * times)
+            self.lines += body * (known % times)
 
     def _times(self, body: list[str]) -> int:
         """Return how often a loop's body is written in one turn: a power of 2, 1 for one around others."""
         if any(words in line for line in body for words in ("for (", "Barrier(")):
             return 1
-        return 1 << (max(1, min(_MOST_TIMES, _LONGEST_TURN // len(body))).bit_length() - 1)
+        many = self._turns > _MANY_TURNS
+        times = min(max(_TIMES, self._turns // _MANY_TURNS), (_LINES_OF_MANY if many else _LINES) // len(body))
+        return 1 << (max(times, 1).bit_length() - 1)
 
     def _repeat(self, count: str, index: Value, body: list[str]) -> None:
         self.do(f"for (; slt({index.text}, {count}); ) {{")
@@ -258,3 +273,7 @@ class WgslCode(CCode):
         name = self.fresh(hint)
         self.do(f"var {name} = {first.text};")
         return Value(name, first.element)
+
+
+def _is_literal(x: Value) -> bool:
+    return x.text[0].isdigit()

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +17,10 @@ from portkit.conformance.case import Case
 from portkit.conformance.cases.collect import collect
 from portkit.conformance.judge import judge_case
 from portkit.conformance.verdict import Verdict
+from portkit.contract import Capabilities, load_capabilities
+from portkit.errors import CannotRunHere
 from portkit.runtime.client import DeviceClient
+from portkit.spec.types import F32
 from tests.backends.webgpu.faults import FAULTS
 
 PROBE = "from portkit.backends.webgpu import BACKEND; print(BACKEND.probe())"
@@ -59,12 +65,69 @@ def test_opening_the_device_prints_nothing() -> None:
     assert output("from portkit.backends.webgpu import BACKEND; BACKEND.open().close()") == ""
 
 
-@pytest.mark.usefixtures("runs_here")
-def test_a_processor_that_plays_a_gpu_is_no_silicon() -> None:
+LIMITS = {
+    "max-compute-invocations-per-workgroup": 256,
+    "max-compute-workgroup-size-x": 256,
+    "max-compute-workgroup-storage-size": 16_384,
+    "max-storage-buffers-per-shader-stage": 9,
+    "max-storage-buffer-binding-size": 1 << 27,
+    "max-buffer-size": 1 << 28,
+}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """As much of a `GPUAdapter` as is looked at."""
+
+    info: Mapping[str, str]
+    limits: Mapping[str, int]
+    summary: str = "a chip"
+
+
+def fitted(device: str, kind: str, **limits: int) -> Capabilities:
+    pytest.importorskip("wgpu", reason="wgpu is not installed")
+    from portkit.backends.webgpu import adapter
+
+    declared = load_capabilities(Path(adapter.__file__).with_name("capabilities.toml"))
+    changed = {name.replace("_", "-"): limit for name, limit in limits.items()}
+    chip: Any = Adapter({"device": device, "adapter_type": kind}, {**LIMITS, **changed})
+    return adapter.fitted(declared, chip)
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence"),
+    [("DiscreteGPU", "silicon"), ("IntegratedGPU", "silicon"), ("CPU", "third-party-emulator")],
+)
+def test_the_evidence_is_what_the_adapter_is(kind: str, evidence: str) -> None:
+    assert fitted("a chip", kind).evidence == evidence
+
+
+def test_an_adapter_that_was_never_measured_declares_what_wgsl_promises() -> None:
+    capabilities = fitted("a chip", "DiscreteGPU")
+    assert not capabilities.numeric.strict
+    assert capabilities.flushes(F32)
+    assert capabilities.math == {"trunc": ("f32",)}
+
+
+def test_llvmpipe_is_strict() -> None:
+    capabilities = fitted("llvmpipe (LLVM 15.0.6, 256 bits)", "CPU")
+    assert capabilities.numeric.strict
+    assert not capabilities.flushes(F32)
+
+
+def test_a_buffer_is_no_larger_than_the_adapter_binds() -> None:
+    assert fitted("a chip", "CPU", max_storage_buffer_binding_size=1 << 20).limits.buffer_bytes == 1 << 20
+
+
+@pytest.mark.parametrize("limit", [name for name in LIMITS if name.startswith("max-compute")])
+def test_an_adapter_with_less_than_every_port_has_is_refused(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wgpu = pytest.importorskip("wgpu", reason="wgpu is not installed")
     from portkit.backends.webgpu.adapter import choose
 
-    is_software = choose().info["adapter_type"] == "CPU"
-    assert (BACKEND.capabilities.evidence == "third-party-emulator") is is_software
+    chip = Adapter({}, {**LIMITS, limit: LIMITS[limit] - 1})
+    monkeypatch.setattr(wgpu.gpu, "request_adapter_sync", lambda power_preference: chip)
+    with pytest.raises(CannotRunHere, match=f"{limit} is {LIMITS[limit] - 1}"):
+        choose.__wrapped__()
 
 
 @pytest.fixture(scope="module")

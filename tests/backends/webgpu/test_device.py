@@ -18,6 +18,8 @@ from portkit.spec.kernel import Kernel
 
 WebGpu = CheckedDevice[Any]
 SECONDS = 60.0
+ENDLESS = 1 << 30
+"""Turns that llvmpipe takes for endless, however many are written in one."""
 
 
 def filled(device: WebGpu, data: bytes) -> int:
@@ -172,9 +174,20 @@ def test_a_loop_that_the_driver_ends_is_a_hang_and_the_device_goes_on(webgpu: We
         pytest.skip("llvmpipe alone is known to end loops")
     handle = filled(webgpu, bytes(4))
     with pytest.raises(DeviceHang, match=r"llvmpipe.*ended a loop"):
-        run(webgpu, loops(2_000_000), [1], [handle])
+        run(webgpu, loops(ENDLESS), [1], [handle])
     webgpu.synchronise(SECONDS)
     run(webgpu, loops(60_000), [1], [handle])
+    webgpu.free(handle)
+
+
+def test_what_an_ended_loop_left_behind_is_not_read(webgpu: WebGpu) -> None:
+    if "llvmpipe" not in webgpu.info.device:
+        pytest.skip("llvmpipe alone is known to end loops")
+    handle, executable = filled(webgpu, bytes(4)), webgpu.compile(loops(ENDLESS))
+    webgpu.launch(executable, [1], [handle], [])
+    with pytest.raises(DeviceHang, match="ended a loop"):
+        webgpu.read(handle, 0, 4)
+    assert len(webgpu.read(handle, 0, 4)) == 4
     webgpu.free(handle)
 
 
@@ -221,13 +234,14 @@ def test_an_error_of_wgpu_is_named_and_keeps_its_words(
 def test_a_device_that_is_gone_is_lost(own_webgpu: WebGpu) -> None:
     handle = own_webgpu.allocate(64)
     driver: Any = own_webgpu._driver
+    own_webgpu.launch(own_webgpu.compile(loops(1)), [1], [handle], [])
     driver._device.destroy()
     for ask in (
+        lambda: own_webgpu.synchronise(1.0),
         lambda: own_webgpu.write(handle, 0, bytes(4)),
         lambda: own_webgpu.read(handle, 0, 4),
         lambda: own_webgpu.allocate(64),
         lambda: own_webgpu.compile(sums(16)),
-        lambda: own_webgpu.synchronise(1.0),
     ):
         with pytest.raises(DeviceLost, match="lost"):
             ask()
