@@ -25,6 +25,9 @@ INDEX = parse_type("i32")
 SWAPS = (0, 1, 3)
 """Trip counts of the carry cases: none, one, an odd number, so that swapped carries end swapped."""
 
+MEETING = 4 * GROUP
+"""Lanes that meet at a barrier: more than any chip runs in lockstep, which would need none."""
+
 
 def cases(capabilities: Capabilities) -> Iterator[Case]:
     """Yield the cases of loop, endloop, phi.carry, barrier, fence and wait."""
@@ -138,19 +141,19 @@ def _two_groups(case_id: str) -> tuple[Scalars, Arrays]:
 def exchange_kernel(form: str, numeric: Numeric) -> Kernel:
     """Each lane writes shared memory, passes `form` and a barrier, and reads what another lane wrote; three rounds."""
     builder = Builder(f"exchange_{form.replace('.', '_')}", numeric)
-    extent = ("groups", GROUP)
+    extent = ("groups", MEETING)
     source, target = builder.buffer("a", "i32", extent, "read"), builder.buffer("out", "i32", extent, "write")
-    stage = builder.shared("stage", "i32", GROUP)
-    group, lane = builder.grid(builder.scalar("groups", "i32")), builder.lane(GROUP)
-    at = builder.add(builder.mul(group, builder.const("i32", GROUP)), lane)
+    stage = builder.shared("stage", "i32", MEETING)
+    group, lane = builder.grid(builder.scalar("groups", "i32")), builder.lane(MEETING)
+    at = builder.add(builder.mul(group, builder.const("i32", MEETING)), lane)
     value = builder.load(source, at)
-    for distance in (1, 17, GROUP - 1):
+    for distance in (1, 17, MEETING - 1):
         builder.store(stage, lane, value)
         if form != "barrier":
             builder.op(form)
         builder.barrier()
         other = builder.op(
-            "reduce.and", builder.add(lane, builder.const("i32", distance)), builder.const("i32", GROUP - 1)
+            "reduce.and", builder.add(lane, builder.const("i32", distance)), builder.const("i32", MEETING - 1)
         )
         value = builder.add(builder.mul(value, builder.const("i32", 3)), builder.load(stage, other))
         builder.barrier()
@@ -161,14 +164,14 @@ def exchange_kernel(form: str, numeric: Numeric) -> Kernel:
 def global_exchange_kernel(numeric: Numeric) -> Kernel:
     """The same through global memory: a barrier orders it among the lanes of a work-group (Spec: barrier_c1)."""
     builder = Builder("exchange_global", numeric)
-    extent = ("groups", GROUP)
+    extent = ("groups", MEETING)
     source, target = builder.buffer("a", "i32", extent, "read"), builder.buffer("out", "i32", extent, "write")
     mailbox = builder.buffer("mailbox", "i32", extent, "readwrite")
-    group, lane = builder.grid(builder.scalar("groups", "i32")), builder.lane(GROUP)
-    base = builder.mul(group, builder.const("i32", GROUP))
-    at, mask = builder.add(base, lane), builder.const("i32", GROUP - 1)
+    group, lane = builder.grid(builder.scalar("groups", "i32")), builder.lane(MEETING)
+    base = builder.mul(group, builder.const("i32", MEETING))
+    at, mask = builder.add(base, lane), builder.const("i32", MEETING - 1)
     value = builder.load(source, at)
-    for distance in (1, 17, GROUP - 1):
+    for distance in (1, 17, MEETING - 1):
         builder.store(mailbox, at, value)
         builder.barrier()
         other = builder.op("reduce.and", builder.add(lane, builder.const("i32", distance)), mask)
@@ -187,7 +190,7 @@ def _mailbox_data(case_id: str) -> tuple[Scalars, Arrays]:
 
 def _exchange_data(case_id: str) -> tuple[Scalars, Arrays]:
     groups = 5
-    return {"groups": groups}, {"a": Draws(case_id).bits(31, groups * GROUP).astype(np.int32)}
+    return {"groups": groups}, {"a": Draws(case_id).bits(31, groups * MEETING).astype(np.int32)}
 
 
 def token_kernel(stages: int, numeric: Numeric) -> Kernel:
