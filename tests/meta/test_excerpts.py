@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +55,8 @@ def printed(block: Block) -> str:
         return print_c_lanes(parse(kernel["text"]), dialect)
     if isinstance(dialect, LaneTarget):
         return print_lanes(parse(kernel["text"]), dialect)
+    if isfunction(dialect):  # from a kernel to its machine code and listing
+        return dialect(parse(kernel["text"])).source
     if isinstance(dialect, type):  # a compiler, whose code is text
         return dialect(90).compile(parse(kernel["text"])).source.replace("\t", " ")
     assert isinstance(dialect, GroupDialect)
