@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from cffi import FFI
 
+from portkit.backends.c.vectors import DIALECT
 from portkit.backends.toolkit.c_kernel import print_c_kernel
 from portkit.backends.toolkit.device import CheckedDevice
 from portkit.backends.toolkit.host import usable_processors
@@ -56,7 +57,7 @@ class HostCompiler:
 
         The loops over many lanes are made vectors, which takes the compiler longer.
         """
-        printed = print_c_kernel(kernel)
+        printed = print_c_kernel(kernel, DIALECT)
         effort = _FULL if kernel.lanes >= _MANY_LANES and len(kernel.body) <= _LONG_BODY else _QUICK
         flags = (*_FLAGS, *_NATIVE.get(platform.machine(), ("-mcpu=native",)), *effort)
         return Code(printed.text, shared_library(printed.text.encode(), flags=flags), printed.scratch)

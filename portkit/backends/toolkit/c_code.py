@@ -77,6 +77,10 @@ class CCode(Code):
         self.indices = dialect.indices() if dialect.indices else None
         self._renamed: set[str] = set()
 
+    def declarations(self) -> list[str]:
+        """Return lines that the function needs to stand before it."""
+        return []
+
     # --- plain text -----------------------------------------------------------------------------------------------
 
     def fresh(self, hint: str) -> str:

@@ -7,13 +7,13 @@ of the kernel. `scratch` is memory of the calling thread: the shared arrays, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from portkit.backends.toolkit.c_code import Dialect
+from portkit.backends.toolkit.c_code import CCode, Dialect
 from portkit.backends.toolkit.c_index import Indices
 from portkit.backends.toolkit.c_lanes import memory_name, scalar_name
-from portkit.backends.toolkit.c_vectors import VectorCode, VectorMemory
+from portkit.backends.toolkit.c_memory import CMemory
 from portkit.backends.toolkit.code import Value, element_of, memory_element_of
 from portkit.backends.toolkit.forms import Forms
 from portkit.backends.toolkit.groups import Groups, Printed
@@ -33,7 +33,6 @@ typedef float f32;
 typedef double f64;
 enum { false, true };
 #define AS(T, x) __extension__({ __typeof__(x) from = (x); T to; __builtin_memcpy(&to, &from, sizeof to); to; })
-#define LOAD(T, at) __extension__({ T loaded; __builtin_memcpy(&loaded, at, sizeof loaded); loaded; })
 """
 _WIDTHS = (8, 16, 32, 64)
 _INTEGERS = [f"{sign}{width}" for sign in "iu" for width in _WIDTHS]
@@ -44,17 +43,21 @@ class GroupDialect(Dialect):
     """A dialect of C whose functions run on a processor."""
 
     prologue: str = _PROLOGUE
-    """What stands before the functions: names of types, AS and LOAD."""
+    """What stands before the functions: names of types, and AS, which reads the bits of a value as another type."""
     device_fence: str = "__atomic_thread_fence(__ATOMIC_ACQ_REL);"
     """A line that orders memory accesses as the other processors see them."""
+    writer: Callable[[Dialect], CCode] = CCode
+    """Writes the instructions; one for a language with vectors writes those too, as does the next."""
+    accesses: Callable[[CCode, Forms, Kernel, Mapping[str, Value]], CMemory] = CMemory
+    """Writes the memory forms."""
 
-    def code(self) -> VectorCode:
+    def code(self) -> CCode:
         """Begin the text of a function."""
-        return VectorCode(self)
+        return self.writer(self)
 
-    def memory(self, code: VectorCode, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> VectorMemory:
+    def memory(self, code: CCode, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> CMemory:
         """Return the writer of a kernel's memory forms."""
-        return VectorMemory(code, forms, kernel, bases)
+        return self.accesses(code, forms, kernel, bases)
 
 
 GNU_C = GroupDialect(
@@ -85,11 +88,11 @@ def print_c_kernel(kernel: Kernel, dialect: GroupDialect = GNU_C) -> Printed:
     return _Printer(kernel, dialect).printed()
 
 
-class _Printer(Groups[VectorCode]):
+class _Printer(Groups[CCode]):
     def __init__(self, kernel: Kernel, dialect: GroupDialect) -> None:
         super().__init__(kernel, dialect, {name: Value(memory_name(name), "ptr") for name in kernel.memories})
         self.dialect = dialect
-        self.vectors = dialect.memory(self.code, self.forms, kernel, {})
+        self.accesses = dialect.memory(self.code, self.forms, kernel, {})
         self.group = {s.name: Value(scalar_name(s.name), element_of(s.dtype)) for s in kernel.scalars}
         self.slot_names = {name: f"{name.replace('.', '_')}_slot{place}" for place, name in enumerate(self.slots)}
 
@@ -148,19 +151,13 @@ class _Printer(Groups[VectorCode]):
     def load_slot(self, name: str, lane: Value) -> Value:
         type_, at = self.slots[name].type, self._slot(name, lane)
         element = memory_element_of(type_.dtype)
-        if type_.lanes > 1:
-            value = self.vectors.load_at(at, element, type_.lanes, name)
-        else:
-            value = self.code.define(at, element, 1, name)
+        value = self.accesses.load_at(at, element, type_.lanes, name)
         return self.code.convert("trunc", value, "i1") if type_.dtype == BOOL else value
 
     def store_slot(self, name: str, lane: Value, value: Value) -> None:
         at = self._slot(name, lane)
         stored = self.code.convert("zext", value, "i8") if self.slots[name].type.dtype == BOOL else value
-        if stored.lanes > 1:
-            self.vectors.store_at(at, stored)
-        else:
-            self.code.do(f"{at} = {stored.text};")
+        self.accesses.store_at(at, stored)
 
     def _slot(self, name: str, lane: Value) -> str:
         """Return the first element of a lane's slot."""

@@ -19,11 +19,19 @@ class CMemory(Memory[CCode]):
 
     def load(self, access: Access) -> Value:
         """Write a load into a variable."""
-        return self.code.define(self.at(access), memory_element_of(access.dtype), 1, access.instr.result)
+        return self.load_at(self.at(access), memory_element_of(access.dtype), 1, access.instr.result)
 
     def store(self, access: Access) -> None:
         """Write an assignment."""
-        self.code.do(f"{self.at(access)} = {access.args[1].text};")
+        self.store_at(self.at(access), access.args[1])
+
+    def load_at(self, at: str, element: str, lanes: int, hint: str) -> Value:
+        """Write a load of an element, or of so many lanes from there on."""
+        return self.code.define(at, element, lanes, hint)
+
+    def store_at(self, at: str, value: Value) -> None:
+        """Write a store to an element, or of the value's lanes from there on."""
+        self.code.do(f"{at} = {value.text};")
 
     def copy(self, access: Access) -> None:
         """Copy at once, which async_c1 allows."""

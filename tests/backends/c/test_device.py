@@ -21,25 +21,19 @@ from portkit.reference.generator import stream
 from portkit.reference.values import run
 from portkit.spec.builder import Builder
 from portkit.spec.kernel import Kernel
+from tests.backends.c.opening import needs_the_backend, open_device
 from tests.backends.launching import assert_same, execute
 from tests.backends.structured import structured_kernel
 
 if TYPE_CHECKING:
     from portkit.backends.c.device import CDevice
 
-REASON = BACKEND.probe()
-pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
-
-
-def open_host() -> CDevice:
-    from portkit.backends.c import device
-
-    return device.open_host(BACKEND.capabilities)
+pytestmark = needs_the_backend
 
 
 @pytest.fixture(scope="module")
 def device() -> Iterator[CDevice]:
-    opened = open_host()
+    opened = open_device()
     yield opened
     opened.close()
 
@@ -106,7 +100,7 @@ def test_random_loops_and_barriers_give_the_bits_of_the_reference(device: CDevic
 def test_a_binary_is_loaded_by_another_device(device: CDevice) -> None:
     assert isinstance(device, Caching)
     code = device.compile_to_binary(numbered())
-    other = open_host()
+    other = open_device()
     executable, buffer = other.load_binary(numbered(), code), other.allocate(4 << 16)
     other.write(buffer, 0, bytes(4 << 16))
     other.launch(executable, [2], [buffer], [2])
@@ -122,7 +116,7 @@ def test_a_binary_of_another_machine_is_refused(device: CDevice) -> None:
 
 def test_nothing_stays_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    opened = open_host()
+    opened = open_device()
     executable = opened.compile(numbered())
     assert not list(tmp_path.iterdir())
     executable.release()

@@ -11,7 +11,6 @@ import pytest
 from portkit.backends.toolkit.c_code import CCode
 from portkit.backends.toolkit.c_index import Indices
 from portkit.backends.toolkit.c_kernel import GNU_C
-from portkit.backends.toolkit.c_vectors import VectorCode
 from portkit.backends.toolkit.code import Value
 from portkit.errors import CompileError
 
@@ -111,12 +110,6 @@ def test_a_function_that_the_dialect_lacks_is_refused_by_name(code: CCode) -> No
 def test_lanes_are_refused_where_a_language_has_none(code: CCode) -> None:
     with pytest.raises(CompileError, match="no vectors"):
         code.broadcast(x("float"), 4)
-
-
-def test_a_vector_type_is_declared_once_for_all_its_uses() -> None:
-    code = VectorCode(GNU_C)
-    code.op("fadd", code.op("fmul", x("float", 8), 2.0), 1.0)
-    assert code.declarations() == ["typedef f32 f32x8 __attribute__((vector_size(32)));"]
 
 
 # --- indices ----------------------------------------------------------------------------------------------------------

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from portkit.backends.toolkit.c_code import COMPARISONS, OPERATORS, CCode, Dialect
+from portkit.backends.toolkit.c_kernel import GNU_C
 from portkit.backends.toolkit.c_memory import CMemory
 from portkit.backends.toolkit.code import Number, Value, bits_of, extreme, integer_of, memory_element_of
 from portkit.backends.toolkit.memory import Access
 from portkit.errors import CompileError
 
+_LOAD = "#define LOAD(T, at) __extension__({ T loaded; __builtin_memcpy(&loaded, at, sizeof loaded); loaded; })\n"
 _MASK = "i32"
 _EXTREMES = {"smax": "icmp slt", "smin": "icmp slt", "umax": "icmp ult", "umin": "icmp ult"}
 _SIGNED_SOURCE, _SIGNED_TARGET = ("sext", "sitofp"), ("sext", "fptosi")
@@ -188,10 +191,15 @@ class VectorMemory(CMemory):
 
     def load_at(self, at: str, element: str, lanes: int, hint: str) -> Value:
         """Write a load of neighbours from an element on; C knows no other alignment than that of its types."""
+        if lanes == 1:
+            return super().load_at(at, element, lanes, hint)
         return self.code.define(f"LOAD({self.code.type(element, lanes)}, &{at})", element, lanes, hint)
 
     def store_at(self, at: str, value: Value) -> None:
         """Write a store of neighbours from an element on."""
+        if value.lanes == 1:
+            super().store_at(at, value)
+            return
         self.code.do(f"__builtin_memcpy(&{at}, &{value.text}, sizeof {value.text});")
 
     def gather(self, access: Access) -> Value:
@@ -233,3 +241,7 @@ class VectorMemory(CMemory):
         condition = f" if ({gate.text}[{lane}])" if gate else ""
         with self.code.block(f"for (u32 {lane} = 0; {lane} < {lanes}; ++{lane}){condition}"):
             yield lane
+
+
+DIALECT = replace(GNU_C, prologue=GNU_C.prologue + _LOAD, writer=VectorCode, accesses=VectorMemory)
+"""C of gcc and clang, with vectors."""
