@@ -6,6 +6,7 @@ commands from its standard input, and answers each, and its own start, with one 
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import resource
@@ -80,6 +81,7 @@ class Qemu:
         self._base = base
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the device
         file, executable = os.memfd_create("memory"), os.memfd_create("program")
+        life, self._lifeline = os.pipe()
         os.truncate(file, 1 << log2)
         self._memory = mmap.mmap(file, 1 << log2)
         os.write(executable, program(file))
@@ -89,18 +91,20 @@ class Qemu:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._words,
-                pass_fds=(file, executable),
+                pass_fds=(file, executable, life),
                 bufsize=0,
             )
+            _end_with_us(life, self._process.pid)
         except OSError as error:
+            os.close(self._lifeline)
             self._words.close()
             self._memory.close()
             raise CannotRunHere(
                 f"{command} does not start ({error}); install it, as in: apt install qemu-user"
             ) from error
         finally:
-            os.close(file)
-            os.close(executable)
+            for descriptor in (file, executable, life):
+                os.close(descriptor)
         resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -181,8 +185,10 @@ class Qemu:
             self._receive(None)
 
     def close(self) -> None:
-        """End the emulator."""
+        """End the emulator; a second call does nothing."""
         self._end()
+        if not self._memory.closed:
+            os.close(self._lifeline)
         for stream in (self._commands, self._answers, self._words, self._memory):
             stream.close()
 
@@ -214,6 +220,16 @@ class Qemu:
         status = self._process.returncode
         by_signal = f", {signal.strsignal(-status)}" if status < 0 else ""
         return f"{self.command} ended with status {status}{by_signal}{': ' + said if said else ''}"
+
+
+def _end_with_us(life: int, process: int) -> None:
+    """Let the kernel end a process when nobody has the other end of a pipe any more that it holds an end of.
+
+    A guest that computes without end does not notice that its standard input closed.
+    """
+    fcntl.fcntl(life, fcntl.F_SETOWN, process)
+    fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(life, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
 
 def executable(machine: int, code: bytes) -> tuple[bytes, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -238,6 +239,29 @@ def test_a_form_without_a_template_is_refused_by_name(opened: Riscv) -> None:
         opened.compile(b.build())
 
 
+def test_an_emulator_ends_with_the_process_that_started_it_even_while_it_computes() -> None:
+    code = """
+import os, sys
+from tests.backends.riscv.test_backend import device, endless, process_of
+opened = device.open_emulator(256)
+opened.launch(opened.compile(endless()), [1], [opened.allocate(4)], [2**31 - 1])
+print(process_of(opened).pid, flush=True)
+sys.stdin.read()
+os._exit(1)
+"""
+    root = Path(__file__).resolve().parents[3]
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+    ) as ours:
+        assert ours.stdin is not None
+        assert ours.stdout is not None
+        emulator = os.pidfd_open(int(ours.stdout.readline()))
+        ours.stdin.close()
+        ended, _, _ = select.select([emulator], [], [], 20)
+    os.close(emulator)
+    assert ended
+
+
 # --- what may be missing ------------------------------------------------------------------------------------------
 
 
@@ -283,5 +307,6 @@ def test_the_vector_length_comes_from_the_environment(monkeypatch: pytest.Monkey
 
 
 def test_closing_ends_the_emulator(opened: Riscv) -> None:
+    opened.close()
     opened.close()
     assert process_of(opened).poll() is not None
