@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from portkit.backends.toolkit.c_index import Indices
-from portkit.backends.toolkit.code import Code, Number, Turn, Value, bits_of, extreme, integer_of, wrapped
+from portkit.backends.toolkit.code import Code, Number, Turn, Value, bits_of, extreme, integer_of, no_lanes, wrapped
 from portkit.backends.toolkit.forms import Emitter
 from portkit.errors import CompileError
 
@@ -211,7 +211,9 @@ class CCode(Code):
 
     def reinterpret(self, x: Value, element: str, lanes: int) -> Value:
         """Read the bits as another type."""
-        return self.convert("bitcast", x, element) if lanes == x.lanes else self._no_lanes()
+        if lanes > 1 or x.lanes > 1:
+            raise no_lanes(f"{x.lanes} lanes as {lanes}")
+        return self.convert("bitcast", x, element)
 
     def call(self, name: str, a: Value, *others: Value | Number) -> Value:
         """Write a function of the dialect, or what stands for it."""
@@ -227,22 +229,9 @@ class CCode(Code):
             return extreme(self, name, *values)
         raise CompileError(f"the dialect has no function {name} of {a.element}; declare what it has")
 
-    # --- lanes ----------------------------------------------------------------------------------------------------
-
     def broadcast(self, x: Value, lanes: int) -> Value:
-        return x if lanes == 1 else self._no_lanes()
-
-    def pack(self, scalars: Sequence[Value]) -> Value:
-        return self._no_lanes()
-
-    def extract(self, x: Value, lane: int) -> Value:
-        return self._no_lanes()
-
-    def shuffle(self, a: Value, b: Value, lanes: list[int]) -> Value:
-        return self._no_lanes()
-
-    def _no_lanes(self) -> Value:
-        raise CompileError("the dialect has no vectors; do not declare the extension vec")
+        """Leave a scalar as it is."""
+        return x if lanes == 1 else self.pack([x] * lanes)
 
     # --- control flow ---------------------------------------------------------------------------------------------
 

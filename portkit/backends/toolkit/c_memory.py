@@ -40,26 +40,6 @@ class CMemory(Memory[CCode]):
             element = replace(access, args=tuple(indices))
             self.code.do(f"{self.at(element)} = {self.at(element, 1)};")
 
-    # --- lanes ----------------------------------------------------------------------------------------------------
-
-    def load_vec(self, access: Access) -> Value:
-        raise self._no_lanes(access)
-
-    def store_vec(self, access: Access) -> None:
-        raise self._no_lanes(access)
-
-    def gather(self, access: Access) -> Value:
-        raise self._no_lanes(access)
-
-    def scatter(self, access: Access) -> None:
-        raise self._no_lanes(access)
-
-    def masked(self, access: Access, gate: Value) -> Value | None:
-        raise self._no_lanes(access)
-
-    def _no_lanes(self, access: Access) -> CompileError:
-        return CompileError(f"{access.instr.name}: the dialect has no vectors; do not declare the extension vec")
-
     # --- atomic stores --------------------------------------------------------------------------------------------
 
     def atomic(self, access: Access) -> None:

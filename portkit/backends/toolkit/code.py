@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from portkit.errors import CompileError
 from portkit.spec.types import DType, Kind, Type
 
 _FLOAT_OF_BITS = {32: "float", 64: "double"}
@@ -84,10 +85,16 @@ class Turn:
     following: list[Value] = field(default_factory=list[Value])
 
 
+def no_lanes(what: str) -> CompileError:
+    """Return the error of a language that was asked for vectors and has none."""
+    return CompileError(f"{what}: the language has no vectors; do not declare the extension vec")
+
+
 class Code(ABC):
     """The text of one function as it grows.
 
-    Instructions work lane by lane; a language whose device declares no `vec` is never asked for lanes.
+    Instructions work lane by lane; a language whose device declares no `vec` is never asked for lanes, and leaves out
+    what makes and takes apart vectors.
     """
 
     widest = 64
@@ -172,17 +179,17 @@ class Code(ABC):
     def broadcast(self, x: Value, lanes: int) -> Value:
         """Write a scalar into each of `lanes` lanes; into one, nothing."""
 
-    @abstractmethod
     def pack(self, scalars: Sequence[Value]) -> Value:
         """Write scalars into one vector."""
+        raise no_lanes(f"{len(scalars)} lanes")
 
-    @abstractmethod
     def extract(self, x: Value, lane: int) -> Value:
         """Write a lane as a scalar."""
+        raise no_lanes(f"lane {lane} of {x.lanes}")
 
-    @abstractmethod
     def shuffle(self, a: Value, b: Value, lanes: list[int]) -> Value:
         """Write the chosen lanes of the two operands side by side."""
+        raise no_lanes(f"{len(lanes)} lanes of {a.lanes} and {b.lanes}")
 
     # --- control flow ---------------------------------------------------------------------------------------------
 

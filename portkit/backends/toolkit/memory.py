@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from portkit.backends.toolkit.code import Code, Value
+from portkit.backends.toolkit.code import Code, Value, no_lanes
 from portkit.backends.toolkit.forms import Forms
 from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.types import DType
@@ -75,25 +75,25 @@ class Memory(ABC, Generic[C_co]):
     def store(self, access: Access) -> None:
         """Write a store of one element."""
 
-    @abstractmethod
     def load_vec(self, access: Access) -> Value:
         """Write a load of neighbouring elements."""
+        raise no_lanes(access.instr.name)
 
-    @abstractmethod
     def store_vec(self, access: Access) -> None:
         """Write a store of neighbouring elements."""
+        raise no_lanes(access.instr.name)
 
-    @abstractmethod
     def gather(self, access: Access) -> Value:
         """Write a load with an index for each lane."""
+        raise no_lanes(access.instr.name)
 
-    @abstractmethod
     def scatter(self, access: Access) -> None:
         """Write a store with an index for each lane."""
+        raise no_lanes(access.instr.name)
 
-    @abstractmethod
     def masked(self, access: Access, gate: Value) -> Value | None:
         """Write a load or store of lanes, each only where its lane of the gate is open."""
+        raise no_lanes(access.instr.name)
 
     @abstractmethod
     def copy(self, access: Access) -> None:
