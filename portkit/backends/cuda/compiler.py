@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import llvmlite.binding as llvm
 
+from portkit.backends.cuda.driver import VOLTA
 from portkit.backends.toolkit.code import Value
 from portkit.backends.toolkit.forms import EMITTERS, Forms
 from portkit.backends.toolkit.llvm import CodeGenerator, Effort
@@ -24,10 +25,8 @@ from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.types import F64, Type
 
 TRIPLE = "nvptx64-nvidia-cuda"
-BASELINE = 70
-"""The least compute capability that is compiled for: Volta, the first whose threads each have a program counter."""
 HOPPER = 90
-_KNOWN = (HOPPER, 89, 86, 80, 75, BASELINE)
+_KNOWN = (HOPPER, 89, 86, 80, 75, VOLTA)
 _LONG_BODY = 2000
 _SYNC: Mapping[str, tuple[str, ...]] = {
     "barrier": ("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)",),
@@ -88,13 +87,13 @@ TARGET = _PtxTarget(
 
 def processor(capability: int) -> str:
     """Return LLVM's name of the newest processor whose code runs on a device of compute capability `capability`."""
-    return f"sm_{next((known for known in _KNOWN if known <= capability), BASELINE)}"
+    return f"sm_{next((known for known in _KNOWN if known <= capability), VOLTA)}"
 
 
 class PtxCompiler:
     """Compiles kernels to PTX text, which is their binary."""
 
-    def __init__(self, capability: int = BASELINE) -> None:
+    def __init__(self, capability: int = VOLTA) -> None:
         """Generate code for a compute capability, ten times major plus minor. Raises `CompileError`."""
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()

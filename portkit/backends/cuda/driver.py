@@ -18,6 +18,8 @@ from portkit.backends.toolkit.device import Driver, Errors
 from portkit.contract import ALIGNMENT, DeviceInfo
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 
+VOLTA = 70
+"""The least compute capability, ten times major plus minor: the first whose threads each have a program counter."""
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 DECLARATIONS = """
     typedef int CUresult; typedef int CUdevice; typedef unsigned long long CUdeviceptr;
@@ -111,19 +113,23 @@ def _library() -> tuple[Any, Any]:
 def why_no_gpu() -> str:
     """Return why no kernel can run on a GPU here, in one line with what to do; an empty string if one can."""
     try:
-        return count_gpus(*_library())
+        return check_gpu(*_library())
     except ImportError as error:
         return f"cffi cannot be loaded ({error}); pip install cffi"
     except OSError as error:
         return f"no NVIDIA driver: {error}; install it to use a GPU"
 
 
-def count_gpus(ffi: Any, library: Any) -> str:
+def check_gpu(ffi: Any, library: Any) -> str:
     """Return an empty string if the driver starts and has a GPU, else what it says."""
     calls = Calls(ffi, library)
     try:
         calls.do("cuInit", 0)
-        return "" if calls.get("int *", "cuDeviceGetCount") else "the NVIDIA driver finds no GPU; is one plugged in?"
+        if not calls.get("int *", "cuDeviceGetCount"):
+            return "the NVIDIA driver finds no GPU; is one plugged in, and does CUDA_VISIBLE_DEVICES name it?"
+        capability = calls.capability(calls.get("CUdevice *", "cuDeviceGet", 0))
+        short = f"the GPU has compute capability {capability / 10}, {VOLTA / 10} is the least"
+        return short if capability < VOLTA else ""
     except CudaError as error:
         return f"the NVIDIA driver does not start: {error}"
 
@@ -147,6 +153,11 @@ class Calls:
         answer = self.ffi.new(type_)
         self.do(function, answer, *arguments)
         return answer[0]
+
+    def capability(self, device: Any) -> int:
+        """Return the compute capability of a device, ten times major plus minor."""
+        major, minor = (self.get("int *", "cuDeviceGetAttribute", number, device) for number in (_MAJOR, _MINOR))
+        return 10 * major + minor
 
     def ready(self, stream: Any) -> bool:
         """Whether all that was started on a stream is done. Raises a `CudaError` if it failed."""
@@ -189,22 +200,22 @@ class CudaDriver(Driver[LoadedModule]):
         self._thread = 0
         self._stream = self._get("CUstream *", "cuStreamCreate", _NON_BLOCKING)
         self._starts: dict[int, int] = {}  # by the aligned address that was given out: what the driver gave
-        self.capability = 10 * self._attribute(_MAJOR) + self._attribute(_MINOR)
+        self.capability = self._calls.capability(self._device)
 
-    def _do(self, function: str, *arguments: Any) -> None:
-        """Call a function with the context current, which it is for one thread at a time."""
+    def _enter(self) -> None:
+        """Make the context current, which it is thread by thread."""
         if self._thread != threading.get_ident():
             self._calls.do("cuCtxSetCurrent", self._context)
             self._thread = threading.get_ident()
+
+    def _do(self, function: str, *arguments: Any) -> None:
+        self._enter()
         self._calls.do(function, *arguments)
 
     def _get(self, type_: str, function: str, *arguments: Any) -> Any:
         answer = self._ffi.new(type_)
         self._do(function, answer, *arguments)
         return answer[0]
-
-    def _attribute(self, number: int) -> int:
-        return self._calls.get("int *", "cuDeviceGetAttribute", number, self._device)
 
     def info(self) -> DeviceInfo:
         """Return the GPU's name, its compute capability and the version of the driver's interface."""
@@ -287,6 +298,7 @@ class CudaDriver(Driver[LoadedModule]):
 
     def wait(self, timeout: float) -> None:
         """Ask until all is done, without a call that might not return."""
+        self._enter()
         end, pause = time.monotonic() + timeout, _POLL_SECONDS[0]
         while not self._calls.ready(self._stream):
             if time.monotonic() > end:
@@ -296,5 +308,7 @@ class CudaDriver(Driver[LoadedModule]):
 
     def close(self) -> None:
         """Give the stream and the primary context back."""
-        self._do("cuStreamDestroy_v2", self._stream)
-        self._calls.do("cuDevicePrimaryCtxRelease_v2", self._device)
+        try:
+            self._do("cuStreamDestroy_v2", self._stream)
+        finally:
+            self._calls.do("cuDevicePrimaryCtxRelease_v2", self._device)

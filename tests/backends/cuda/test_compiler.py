@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from portkit.backends import cuda
 from portkit.backends.cuda import BACKEND
-from portkit.backends.cuda.compiler import BASELINE, HOPPER, PtxCompiler, processor
+from portkit.backends.cuda.compiler import HOPPER, VOLTA, PtxCompiler, processor
 from portkit.compiler.legalise import legalise
 from portkit.conformance.case import Tier
 from portkit.conformance.cases.collect import collect
@@ -22,7 +23,8 @@ from portkit.spec.builder import Builder
 from portkit.spec.kernel import Kernel
 
 DECLARED = load_capabilities(Path(cuda.__file__).with_name("capabilities.toml"))
-PTXAS = shutil.which("ptxas")
+_PACKAGED = Path(sysconfig.get_path("platlib"), "nvidia/cuda_nvcc/bin")
+PTXAS = shutil.which("ptxas") or shutil.which("ptxas", path=_PACKAGED)
 Text = Callable[[Kernel], str]
 
 
@@ -39,7 +41,7 @@ def kernels() -> list[Kernel]:
     return [legalise(trial.kernel, DECLARED).kernel for trial in trials]
 
 
-@pytest.fixture(scope="module", params=[BASELINE, HOPPER])
+@pytest.fixture(scope="module", params=[VOLTA, HOPPER])
 def smoke(request: pytest.FixtureRequest, kernels: list[Kernel]) -> list[str]:
     """Their PTX, for the oldest and the newest GPU that is compiled for."""
     compiler = PtxCompiler(request.param)

@@ -13,7 +13,7 @@ pytest.importorskip("cffi", reason="cffi is not installed")
 
 from portkit.backends.cuda import driver as cuda
 from portkit.backends.cuda.compiler import PtxCompiler
-from portkit.backends.cuda.driver import ERRORS, CudaDriver, count_gpus, why_no_gpu
+from portkit.backends.cuda.driver import ERRORS, CudaDriver, check_gpu, why_no_gpu
 from portkit.backends.toolkit.device import CheckedDevice
 from portkit.contract import Code
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, InvalidHandle, OutOfMemory
@@ -105,6 +105,10 @@ def test_the_context_is_made_current_again_in_another_thread(
     monkeypatch.setattr(cuda.threading, "get_ident", lambda: -1)
     device.allocate(8)
     assert library.current
+    library.current = 0
+    monkeypatch.setattr(cuda.threading, "get_ident", lambda: -2)
+    device.synchronise(1.0)
+    assert library.current
 
 
 # --- errors -------------------------------------------------------------------------------------------------------
@@ -171,19 +175,32 @@ def test_a_released_kernel_is_unloaded(device: Device, library: FakeCuda) -> Non
 
 def test_a_driver_with_a_gpu_is_good() -> None:
     ffi = new_ffi()
-    assert count_gpus(ffi, FakeCuda(ffi)) == ""
+    assert check_gpu(ffi, FakeCuda(ffi)) == ""
 
 
 def test_a_driver_that_does_not_start_says_why() -> None:
     ffi = new_ffi()
-    assert "no CUDA-capable device" in count_gpus(ffi, FakeCuda(ffi, gpus=0))
+    assert "no CUDA-capable device" in check_gpu(ffi, FakeCuda(ffi, gpus=0))
 
 
 def test_a_driver_without_a_gpu_is_named() -> None:
     ffi = new_ffi()
     library = FakeCuda(ffi, gpus=0)
     library.fail["cuInit"] = 0
-    assert "finds no GPU" in count_gpus(ffi, library)
+    assert "finds no GPU" in check_gpu(ffi, library)
+
+
+def test_a_gpu_that_is_too_old_is_named() -> None:
+    ffi = new_ffi()
+    assert "6.1, 7.0 is the least" in check_gpu(ffi, FakeCuda(ffi, capability=(6, 1)))
+
+
+def test_a_lost_device_still_gives_its_context_back(library: FakeCuda) -> None:
+    driver = CudaDriver(library.ffi, library)
+    library.fail["cuStreamDestroy_v2"] = 700
+    with pytest.raises(cuda.CudaContextLost):
+        driver.close()
+    assert library.retained == 0
 
 
 def test_a_missing_driver_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
