@@ -80,32 +80,11 @@ class Qemu:
         self.space = Space(base, 1 << log2, "memory")
         self._base = base
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the device
-        file, executable = os.memfd_create("memory"), os.memfd_create("program")
-        life, self._lifeline = os.pipe()
+        file = os.memfd_create("memory")
         os.truncate(file, 1 << log2)
         self._memory = mmap.mmap(file, 1 << log2)
-        os.write(executable, program(file))
-        try:
-            self._process = subprocess.Popen(
-                [command, "-cpu", cpu, f"/proc/self/fd/{executable}"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._words,
-                pass_fds=(file, executable, life),
-                bufsize=0,
-            )
-            _end_with_us(life, self._process.pid)
-        except OSError as error:
-            os.close(self._lifeline)
-            self._words.close()
-            self._memory.close()
-            raise CannotRunHere(
-                f"{command} does not start ({error}); install it, as in: apt install qemu-user"
-            ) from error
-        finally:
-            for descriptor in (file, executable, life):
-                os.close(descriptor)
-        resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
+        self._process, self._lifeline = self._started(cpu, file, program(file))
+        os.close(file)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._commands, self._answers = self._process.stdin, self._process.stdout
@@ -115,6 +94,33 @@ class Qemu:
         except (ChildProcessError, TimeoutError) as error:
             self.close()
             raise CannotRunHere(f"{command} -cpu {cpu} does not run here: {error}") from error
+
+    def _started(self, cpu: str, file: int, program: bytes) -> tuple[subprocess.Popen[bytes], int]:
+        """Start the process, and return it with the end of a pipe whose closing ends it."""
+        executable, (life, lifeline) = os.memfd_create("program"), os.pipe()
+        os.write(executable, program)
+        try:
+            process = subprocess.Popen(
+                [self.command, "-cpu", cpu, f"/proc/self/fd/{executable}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._words,
+                pass_fds=(file, executable, life),
+                bufsize=0,
+            )
+            _end_with_us(life, process.pid)
+        except OSError as error:
+            for descriptor in (file, lifeline):
+                os.close(descriptor)
+            self._words.close()
+            self._memory.close()
+            how = "install it, as in: apt install qemu-user"
+            raise CannotRunHere(f"{self.command} does not start ({error}); {how}") from error
+        finally:
+            for descriptor in (executable, life):
+                os.close(descriptor)
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))  # no file of the guest's memory where it crashes
+        return process, lifeline
 
     def version(self) -> str:
         """Return what the emulator calls itself."""
