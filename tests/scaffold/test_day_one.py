@@ -88,5 +88,6 @@ def test_a_port_can_be_made_by_an_installed_wheel(tmp_path: Path) -> None:
     variables = {"PYTHONPATH": str(tmp_path / "installed")}
     found = call((sys.executable, "-c", "import portkit; print(portkit.__file__)"), tmp_path, variables)
     assert found.out.startswith(str(tmp_path / "installed"))
-    assert call((*PORTKIT, "new", NAME), tmp_path, variables).status == 0
-    assert (tmp_path / f"portkit-{NAME}/portkit_{NAME}/standin.py").is_file()
+    assert call((*PORTKIT, "new", NAME, "--driver", "c"), tmp_path, variables).status == 0
+    assert (tmp_path / f"portkit-{NAME}/portkit_{NAME}/standin.c").is_file()
+    assert (tmp_path / f"portkit-{NAME}/portkit_{NAME}/portkit_device.h").is_file()

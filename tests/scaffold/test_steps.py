@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,8 @@ from portkit.conformance.cases.collect import collect
 from portkit.conformance.select import matches, select
 from portkit.contract import Capabilities, load_capabilities
 from portkit.spec.forms import FORMS
-from tests.scaffold.ports import NAME, Port
+from tests.scaffold.conftest import PortOf
+from tests.scaffold.ports import KINDS, NAME, Port
 
 FAR_MEMORY = '''
 
@@ -88,6 +90,23 @@ def with_steps(port: Port, upto: int) -> str:
     return whole + FAR_MEMORY + "".join(text for number, text in STEPS.items() if number <= upto) + NEW_CHIP
 
 
+@pytest.mark.parametrize(("route", "driver"), KINDS)
+def test_a_readme_names_files_and_functions_that_the_port_has(route: str, driver: str, port_of: PortOf) -> None:
+    source = port_of(route, driver).source
+    named = set(
+        re.findall(r"`((?:[\w./]+\.(?:py|c|h|toml|pk)|Makefile)|chip_\w+|Chip\.\w+|[A-Z]{4,})`", whole_text(source))
+    )
+    package = source / f"portkit_{NAME}"
+    texts = "".join(path.read_text(encoding="utf-8") for path in package.iterdir() if path.suffix in (".py", ".c"))
+    places = {path.name for path in source.rglob("*")}
+    assert {"capabilities.toml", "codegen.py"} <= {name.rpartition("/")[2] for name in named}
+    assert [n for n in named if n.rpartition("/")[2] not in places and n.removeprefix("Chip.") not in texts] == []
+
+
+def whole_text(source: Path) -> str:
+    return (source / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("number", STEPS)
 def test_a_step_of_memory_passes_its_own_cases(number: int, port: Port, readme: str) -> None:
     whole = with_steps(port, 0).partition(FAR_MEMORY)[0]
@@ -129,8 +148,11 @@ def test_the_compiler_half_can_be_pointed_at_another_target(port: Port) -> None:
     assert "fmul.s" in shown.out, shown.error
 
 
-def test_every_conform_command_of_the_readme_selects_cases(readme: str, capabilities: Capabilities) -> None:
-    commands = conform_commands(readme)
+@pytest.mark.parametrize(("route", "driver"), KINDS)
+def test_every_conform_command_of_a_readme_selects_cases(
+    route: str, driver: str, port_of: PortOf, capabilities: Capabilities
+) -> None:
+    commands = conform_commands((port_of(route, driver).source / "README.md").read_text(encoding="utf-8"))
     assert len(commands) > len(STEPS)
     cases = collect(capabilities, "compute")
     assert [command for command in commands if not select(cases, Tier.STANDARD, patterns(command))] == []
