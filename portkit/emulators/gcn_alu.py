@@ -135,7 +135,7 @@ def writer(operand: Operand, type_: str) -> Write:
 def _inside(waves: Waves, mask: Array) -> Array:
     """Return a mask of active lanes only, with a column for each lane."""
     active = waves.active
-    whole = np.broadcast_to(mask, (waves.count, waves.width))
+    whole = mask if mask.shape == waves.shape else np.broadcast_to(mask, waves.shape)
     return whole if active is None else whole & active
 
 

@@ -24,7 +24,7 @@ def _first_lane(instruction: Instruction) -> Step:
 
     def run(w: Waves) -> None:
         lanes = np.argmax(w.mask(EXEC), axis=1)
-        w.write_scalar(target.index, np.broadcast_to(read(w), (w.count, w.width))[np.arange(w.count), lanes])
+        w.write_scalar(target.index, np.broadcast_to(read(w), w.shape)[np.arange(w.count), lanes])
 
     return run
 
@@ -50,7 +50,7 @@ def _write_lane(instruction: Instruction) -> Step:
     if place.file:
         raise instruction.fault("no writing of a lane that a register names")
     read, lane = raw_reader(source, 4), place.bits(4, is_float=False) & (WAVE - 1)
-    return lambda w: w.write_lane(target.index, lane, np.broadcast_to(read(w)[:, 0], w.count))
+    return lambda w: w.write_lane(target.index, lane, w.each(read(w)[:, 0]))
 
 
 def _lane_number(place: Operand) -> Read:

@@ -129,7 +129,7 @@ def _address(instruction: Instruction, *operands: Operand, extra: int = 0) -> Ad
 
     def run(w: Waves) -> Array:
         total = sum((_of_lanes(w, operand) for operand in operands), np.zeros((1, 1), np.int64)) + offset
-        return np.broadcast_to(total & mask, (w.count, w.width)).ravel()
+        return np.broadcast_to(total & mask, w.shape).ravel()
 
     return run
 

@@ -250,9 +250,9 @@ def _step(row: Scalar, target: int, reads: list[Read]) -> Step:
         values = [read(w) for read in reads]
         result = row.compute(*values, w.scc) if row.carry else row.compute(*values)
         if row.scc == "also":
-            result, w.scc = result[0], np.broadcast_to(result[1], w.count)
+            result, w.scc = result[0], w.each(result[1])
         elif row.scc:
-            w.scc = np.broadcast_to(result != 0, w.count)
+            w.scc = w.each(result != 0)
         if row.result == 1:
             w.write_scalar(target, result.view(np.uint32))
         else:
@@ -263,7 +263,7 @@ def _step(row: Scalar, target: int, reads: list[Read]) -> Step:
 
 def _comparison(compare: Callable[..., Any], reads: list[Read]) -> Step:
     def run(w: Waves) -> None:
-        w.scc = np.broadcast_to(compare(*[read(w) for read in reads]), w.count)
+        w.scc = w.each(compare(*[read(w) for read in reads]))
 
     return run
 
@@ -277,6 +277,6 @@ def _save_exec(compute: Callable[..., Any], instruction: Instruction) -> Step:
         following = compute(operand, before)
         w.write_scalar_pair(EXEC, following)
         w.write_scalar_pair(target, before)
-        w.scc = np.broadcast_to(following != 0, w.count)
+        w.scc = w.each(following != 0)
 
     return run

@@ -29,7 +29,7 @@ class Waves:
 
     def __init__(self, groups: Array, numbers: Array, live: Mask) -> None:
         """Start waves: the work-group of each, its number in that, and which of its lanes are work-items."""
-        self.count, self.width = live.shape
+        self.count, self.width = self.shape = live.shape
         self.groups = groups
         self.numbers = numbers
         self.slots: Array = np.arange(self.count, dtype=np.int64)
@@ -59,12 +59,12 @@ class Waves:
 
     def write_scalar(self, index: int, value: Array) -> None:
         """Write a scalar register, from uint32 of any shape that fits."""
-        self.scalars[index] = np.broadcast_to(value, self.count)
+        self.scalars[index] = self.each(value)
         self._forget_mask(index)
 
     def write_scalar_pair(self, index: int, value: Array) -> None:
         """Write two scalar registers from uint64."""
-        self.scalars[index] = np.broadcast_to(value.astype(np.uint32), self.count)
+        self.scalars[index] = self.each(value.astype(np.uint32))
         self._masks.pop(index - 1, None)
         self.write_scalar(index + 1, (value >> np.uint64(32)).astype(np.uint32))
 
@@ -73,6 +73,10 @@ class Waves:
         self._masks.pop(index - 1, None)
         if index in (EXEC, EXEC + 1):
             self.full = bool(self.mask(EXEC).all())
+
+    def each(self, value: Array) -> Array:
+        """Return one value for each wave, from one for all of them or one for each."""
+        return value if len(value) == self.count else np.broadcast_to(value, self.count)
 
     # --- masks ----------------------------------------------------------------------------------------------------
 
@@ -105,7 +109,7 @@ class Waves:
     def vector(self, index: int) -> Array:
         """Return a vector register."""
         found = self.vectors.get(index)
-        return np.full((self.count, self.width), _GARBAGE, np.uint32) if found is None else found
+        return np.full(self.shape, _GARBAGE, np.uint32) if found is None else found
 
     def vector_pair(self, index: int) -> Array:
         """Return two vector registers as uint64."""
@@ -114,7 +118,8 @@ class Waves:
     def write_vector(self, index: int, value: Array) -> None:
         """Write the active lanes of a vector register, from uint32 of any shape that fits."""
         if self.full:
-            self.vectors[index] = np.broadcast_to(value, (self.count, self.width))
+            # NumPy's broadcasting takes longer than most instructions, and few need it.
+            self.vectors[index] = value if value.shape == self.shape else np.broadcast_to(value, self.shape)
         else:
             self.vectors[index] = np.where(self.mask(EXEC), value, self.vector(index))
 
@@ -137,7 +142,7 @@ class Waves:
         if lane < self.width:
             self.vectors[index] = np.where(self.lanes == lane, value[:, None], self.vector(index))
         else:
-            self.beyond[index, lane] = np.broadcast_to(value, self.count)
+            self.beyond[index, lane] = self.each(value)
 
     # --- apart and together ---------------------------------------------------------------------------------------
 
@@ -146,7 +151,7 @@ class Waves:
         part = object.__new__(Waves)
         part.groups, part.numbers = self.groups[chosen], self.numbers[chosen]
         part.slots, part.scc = self.slots[chosen], self.scc[chosen]
-        part.count, part.width = len(part.groups), self.width
+        part.count, part.width = part.shape = len(part.groups), self.width
         part.vectors = {index: value[chosen] for index, value in self.vectors.items()}
         part.scalars = {index: value[chosen] for index, value in self.scalars.items()}
         part.beyond = {place: value[chosen] for place, value in self.beyond.items()}
@@ -164,7 +169,7 @@ class Waves:
         whole.numbers = np.concatenate([p.numbers for p in parts])
         whole.slots = np.concatenate([p.slots for p in parts])
         whole.scc = np.concatenate([p.scc for p in parts])
-        whole.count, whole.width = len(whole.groups), parts[0].width
+        whole.count, whole.width = whole.shape = len(whole.groups), parts[0].width
         vectors, scalars = ({i for p in parts for i in getattr(p, file)} for file in ("vectors", "scalars"))
         whole.vectors = {i: np.concatenate([p.vector(i) for p in parts]) for i in vectors}
         whole.scalars = {i: np.concatenate([p.scalar(i) for p in parts]) for i in scalars}

@@ -28,16 +28,21 @@ class AmdBackend:
 
     def probe(self) -> str | None:
         """Return None, or why neither a GPU nor the interpreter can run kernels here."""
+        lack = self._lacks_gpu()
+        if lack and os.environ.get(EMULATE) == "0":
+            return f"{lack} ({EMULATE}=0 forbids the interpreter)"
         try:
             from portkit.backends.amd.compiler import AmdCompiler
+            from portkit.backends.amd.link import linker
 
             AmdCompiler()
+            if not lack:
+                linker()
         except ImportError as error:
             return f"llvmlite cannot be loaded ({error}); reinstall portkit, or: pip install llvmlite"
         except DeviceError as error:
             return str(error)
-        lack = self._lacks_gpu()
-        return f"{lack} ({EMULATE}=0 forbids the interpreter)" if lack and os.environ.get(EMULATE) == "0" else None
+        return None
 
     def open(self) -> Device:
         """Open the first GPU, or the interpreter.

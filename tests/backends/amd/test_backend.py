@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portkit.backends.amd import EMULATE, AmdBackend, hip
+from portkit.backends.amd import EMULATE, AmdBackend, hip, link
+from portkit.backends.amd import device as device_module
 from portkit.backends.amd.compiler import pack_binary
+from portkit.backends.amd.device import open_gpu
 from portkit.backends.toolkit.device import CheckedDevice
 from portkit.contract import Code
 from portkit.errors import CannotRunHere, DeviceError, DeviceLost, OutOfMemory
@@ -55,6 +57,25 @@ def test_on_a_gpu_the_evidence_is_silicon(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv(EMULATE, raising=False)
     monkeypatch.setattr(hip, "why_no_gpu", lambda: "")
     assert AmdBackend().capabilities.evidence == "silicon"
+
+
+def test_on_a_gpu_the_probe_asks_for_a_linker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> tuple[str, ...]:
+        raise CannotRunHere("no linker for code objects")
+
+    monkeypatch.delenv(EMULATE, raising=False)
+    monkeypatch.setattr(hip, "why_no_gpu", lambda: "")
+    monkeypatch.setattr(link, "linker", missing)
+    assert AmdBackend().probe() == "no linker for code objects"
+
+
+def test_a_gpu_that_does_not_open_is_told_in_the_runtimes_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise hip.HipDeviceLost("hipStreamCreateWithFlags: hipErrorNoDevice: gone")
+
+    monkeypatch.setattr(device_module, "HipDriver", broken)
+    with pytest.raises(DeviceLost, match="opening the GPU: hipStreamCreateWithFlags: hipErrorNoDevice: gone"):
+        open_gpu()
 
 
 def test_without_llvmlite_the_probe_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
