@@ -115,7 +115,8 @@ def _names(backend: str) -> list[str]:
     """Return the backends that were asked for, each once."""
     from portkit.contract import installed_backends
 
-    names = list(dict.fromkeys(name.strip() for name in backend.split(",") if name.strip()))
+    listed = [backend] if backend.startswith("pipe:") else backend.split(",")  # a command may have commas of its own
+    names = list(dict.fromkeys(name.strip() for name in listed if name.strip()))
     if not names:
         raise UsageError("--backend names no backend; portkit backends lists those that are installed")
     return list(installed_backends()) if names == ["all"] else names

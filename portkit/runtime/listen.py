@@ -39,7 +39,7 @@ class Hosted:
     """A device process whose standard streams are those of a connection."""
 
     def __init__(self, reference: str, incoming: int, outgoing: int) -> None:
-        """Start it on the descriptors, which stay the caller's."""
+        """Start it on the descriptors, which stay the caller's. Raises `DeviceError` where there is no room for it."""
         life, self._lifeline = os.pipe()
         try:
             self._popen = subprocess.Popen(
@@ -51,6 +51,9 @@ class Hosted:
                 env=environment(),
                 start_new_session=True,
             )
+        except OSError as error:
+            os.close(self._lifeline)
+            raise DeviceError(f"no device process can be started: {error.strerror or error}") from error
         finally:
             os.close(life)
         assert self._popen.stderr is not None

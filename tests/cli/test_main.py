@@ -27,7 +27,20 @@ from portkit.errors import (
 )
 from tests.cli.calls import ESCAPE, Portkit, one_line
 
-COMMANDS = ["new", "backends", "conform", "probe", "run", "serve", "explain", "report", "diff", "publish", "matrix", "spec"]
+COMMANDS = [
+    "new",
+    "backends",
+    "conform",
+    "probe",
+    "run",
+    "serve",
+    "explain",
+    "report",
+    "diff",
+    "publish",
+    "matrix",
+    "spec",
+]
 
 
 def test_help_lists_every_command_within_80_columns(portkit: Portkit) -> None:

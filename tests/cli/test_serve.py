@@ -82,3 +82,8 @@ def test_an_empty_token_file_is_refused(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(UsageError, match="holds no token; `openssl rand"):
         _token(file)
+
+
+def test_a_command_with_commas_is_one_backend(portkit: Portkit) -> None:
+    called = portkit("conform", "-b", "pipe:/no/such/program a,b")
+    assert one_line(called) == "'pipe:/no/such/program a,b' cannot be started: No such file or directory"

@@ -189,6 +189,13 @@ def test_more_clients_than_devices_are_told_so(monkeypatch: pytest.MonkeyPatch) 
             DeviceClient(listener.address).probe()
 
 
+def test_a_process_that_cannot_be_started_is_told_to_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as listener:
+        monkeypatch.setattr(listen, "server_command", lambda *_, **__: ["/no/such/python"])
+        with pytest.raises(DeviceError, match="no device process can be started: No such file"):
+            DeviceClient(listener.address).probe()
+
+
 # --- what arrives that is no greeting -----------------------------------------------------------------------------
 
 
