@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,12 +25,13 @@ _WORD = 4
 _ARGUMENT = 8
 _MARK = 8
 """Bytes of what is copied to see that the queue is done; only 8 can be mapped."""
+_LOST = re.compile(r"device (is )?lost", re.IGNORECASE)
 _USAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
 
 
 def meaning(error: Exception) -> type[DeviceError]:
     """Return what portkit calls an error of wgpu, which says in words only that the device is gone."""
-    return DeviceLost if "lost" in str(error).lower() else DeviceError
+    return DeviceLost if _LOST.search(str(error)) else DeviceError
 
 
 class Binary(msgspec.Struct, frozen=True):
@@ -75,7 +77,7 @@ class WebGpuDriver:
         self._buffers = Addresses[wgpu.GPUBuffer]()
         self._cuts = self._create(_MARK, wgpu.BufferUsage.COPY_DST | _USAGE)
         self._mark = self._create(_MARK, wgpu.BufferUsage.COPY_DST | wgpu.BufferUsage.MAP_READ)
-        self._launched = False
+        self._started = False
         self.alignment = int(self._device.limits["min-storage-buffer-offset-alignment"])
 
     def info(self) -> DeviceInfo:
@@ -116,7 +118,7 @@ class WebGpuDriver:
         self._queue.write_buffer(buffer, first, data)
 
     def read(self, address: int, size: int) -> bytes:
-        """Copy to the host, unless what was launched went wrong. Raises `DeviceHang`."""
+        """Copy to the host, unless what was started went wrong. Raises `DeviceHang`."""
         self._check()
         if not size:
             return b""
@@ -135,7 +137,13 @@ class WebGpuDriver:
         elif size:
             encoder = self._device.create_command_encoder()
             encoder.copy_buffer_to_buffer(start, offset, to, at, size)
-            self._queue.submit([encoder.finish()])
+            self._submit(encoder)
+
+    def _submit(self, encoder: wgpu.GPUCommandEncoder) -> None:
+        """Start what was encoded, and behind it the copy that `wait` waits for."""
+        encoder.copy_buffer_to_buffer(self._cuts, 0, self._mark, 0, _MARK)
+        self._queue.submit([encoder.finish()])
+        self._started = True
 
     # --- kernels --------------------------------------------------------------------------------------------------
 
@@ -184,9 +192,7 @@ class WebGpuDriver:
         run.set_bind_group(0, self._bind_group(program, [entry for entry, _ in bound]))
         run.dispatch_workgroups(-(-groups // rows), rows)
         run.end()
-        encoder.copy_buffer_to_buffer(self._cuts, 0, self._mark, 0, _MARK)
-        self._queue.submit([encoder.finish()])
-        self._launched = True
+        self._submit(encoder)
 
     def _bound(self, arguments: bytes, place: int) -> tuple[dict[str, Any], int]:
         """Return what is bound for a buffer, which starts where the device can, and the elements that come before it.
@@ -206,21 +212,21 @@ class WebGpuDriver:
         return self._device.create_bind_group(layout=program.layout, entries=entries)
 
     def wait(self, timeout: float) -> None:
-        """Wait for the copy behind the last launch.
+        """Wait for the copy behind what was started last.
 
         Raises `TimeoutError`, and `DeviceHang` if the device ended a loop early.
         """
-        if self._launched:
+        if self._started:
             _within(timeout, self._check)
 
     def _check(self) -> None:
-        """Read the number that tells of loops that ended early, once everything that was launched is done."""
-        if not self._launched:
+        """Read the number that tells of loops that ended early, once everything that was started is done."""
+        if not self._started:
             return
         self._mark.map_sync("READ")
         cut = any(_bytes(self._mark.read_mapped(0, _MARK)))
         self._mark.unmap()
-        self._launched = False
+        self._started = False
         if cut:
             self._queue.write_buffer(self._cuts, 0, bytes(_MARK))
             raise DeviceHang(

@@ -8,10 +8,10 @@ in order. Of `launch`, word 0 is 0, word 1 the number of work-groups; from word 
 from __future__ import annotations
 
 from portkit.backends.toolkit.c_code import CCode
-from portkit.backends.toolkit.code import Value, element_of
+from portkit.backends.toolkit.code import Value, element_of, memory_element_of
 from portkit.backends.toolkit.lanes import Lanes
 from portkit.backends.webgpu.wgsl import PRELUDE, Wgsl, WgslCode, shift_of
-from portkit.spec.kernel import Buffer, Instr, Kernel, Loop
+from portkit.spec.kernel import Buffer, Instr, Kernel, Loop, Shared
 
 FIRST_BUFFER = 2
 """The binding of the first buffer."""
@@ -76,10 +76,13 @@ class _Printer(Lanes[CCode]):
     def _element(self, buffer: Buffer) -> str:
         """Return the type of a buffer's elements: that of atomics where it is folded into."""
         atomic = any(i.form.extension == "atomic" and buffer.name in i.mems for i in self.kernel.body)
-        return f"atomic<{buffer.dtype}>" if atomic else "u32"
+        return f"atomic<{buffer.dtype}>" if atomic else self._type(buffer)
+
+    def _type(self, memory: Buffer | Shared) -> str:
+        return self.code.type(memory_element_of(memory.dtype))
 
     def _shared(self) -> list[str]:
-        lines = [f"var<workgroup> {_memory(s.name)}: array<u32, {s.extent}>;" for s in self.kernel.shared]
+        lines = [f"var<workgroup> {_memory(s.name)}: array<{self._type(s)}, {s.extent}>;" for s in self.kernel.shared]
         return [*lines, "var<workgroup> turns: u32;"] if self.shares_counts else lines
 
     def _word(self, place: int) -> str:

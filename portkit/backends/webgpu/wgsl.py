@@ -139,7 +139,8 @@ class WgslCode(CCode):
         """Whether loops were written: after them `cut` tells whether all of them had all their turns."""
 
     def define(self, text: str, element: str, lanes: int = 1, hint: str = "v") -> Value:
-        """Write an expression into a constant of its own."""
+        """Write an expression into a constant of its own. Raises `CompileError` for a type that WGSL has not."""
+        self.type(element, lanes)
         self._nameless = self.fresh(hint)
         self.do(f"let {self._nameless} = {text};")
         return Value(self._nameless, element, lanes)

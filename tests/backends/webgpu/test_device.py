@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -210,6 +211,7 @@ def test_a_buffer_larger_than_can_be_bound_is_out_of_memory(webgpu: WebGpu) -> N
         ("GPUOutOfMemoryError", "Not enough memory left.", OutOfMemory),
         ("GPUValidationError", "Buffer is invalid", DeviceError),
         ("GPUInternalError", "vkQueueSubmit failed", DeviceError),
+        ("GPUValidationError", "unknown identifier `lost_3`", DeviceError),
         ("GPUValidationError", "Parent device is lost", DeviceLost),
     ],
 )
@@ -254,6 +256,7 @@ def test_launches_leave_nothing_behind(webgpu: WebGpu) -> None:
     whole, views = parts(webgpu, 0, 64, 192)
 
     def alive() -> dict[str, int]:
+        gc.collect()  # what other tests left in cycles
         report: Any = wgpu.diagnostics
         counts: dict[str, dict[str, int]] = report.object_counts.get_dict()
         return {name: row["count"] for name, row in counts.items()}

@@ -131,3 +131,16 @@ def test_a_form_that_is_not_declared_is_refused(write: Callable[[Builder, Reg], 
     b.store(out, b.const("i32", 0), write(b, b.const("f32", 1.0)))
     with pytest.raises(CompileError):
         printed(b.build())
+
+
+@pytest.mark.parametrize("dtype", ["f64", "i64", "i16", "f16"])
+def test_a_dtype_that_is_not_declared_is_refused(dtype: str) -> None:
+    b = Builder("undeclared")
+    x, out = b.buffer("x", dtype, 1, "read"), b.buffer("out", dtype, 1, "write")
+    b.grid(1)
+    b.lane(1)
+    zero = b.const("i32", 0)
+    value = b.load(x, zero)
+    b.store(out, zero, b.add(value, value))
+    with pytest.raises(CompileError, match="has no type"):
+        printed(b.build())
