@@ -7,7 +7,7 @@ own assembler may make a fused multiply-add (PTX ISA, "Floating Point Instructio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 
 import llvmlite.binding as llvm
 
@@ -15,10 +15,7 @@ from portkit.backends.cuda.driver import VOLTA
 from portkit.backends.toolkit.code import Value
 from portkit.backends.toolkit.forms import EMITTERS, Forms
 from portkit.backends.toolkit.llvm import CodeGenerator, Effort
-from portkit.backends.toolkit.llvm_code import LlvmCode
 from portkit.backends.toolkit.llvm_lanes import LaneTarget, print_lanes
-from portkit.backends.toolkit.llvm_memory import LlvmMemory
-from portkit.backends.toolkit.memory import Access
 from portkit.contract import Code
 from portkit.errors import CompileError
 from portkit.spec.kernel import Instr, Kernel
@@ -39,42 +36,10 @@ def _exp2(forms: Forms, instr: Instr, types: Sequence[Type], args: Sequence[Valu
     """Write the instruction of the hardware, 2 ulp at most (CUDA C++ Programming Guide, exp2f); f64 has none."""
     if types[0].dtype == F64:
         return EMITTERS[instr.name](forms, instr, types, args)
-    return forms.formats.lift(types[0].dtype, lambda x: _each_lane(forms, x), args[0])
+    return forms.formats.lift(types[0].dtype, partial(forms.code.call, "nvvm.ex2.approx"), args[0])
 
 
-def _each_lane(forms: Forms, x: Value) -> Value:
-    code = forms.code
-    scalars = [x] if x.lanes == 1 else [code.extract(x, lane) for lane in range(x.lanes)]
-    powers = [code.call("nvvm.ex2.approx", scalar) for scalar in scalars]
-    return powers[0] if x.lanes == 1 else code.pack(powers)
-
-
-class _PtxMemory(LlvmMemory):
-    def masked(self, access: Access, gate: Value) -> Value | None:
-        """Write a branch for each lane of a gated vector load.
-
-        LLVM 22 aborts on a masked load for NVPTX whose mask is constant and whose closed lanes are not poison.
-        """
-        if access.instr.name != "load.vec" or access.other is None:
-            return LlvmMemory.masked(self, access, gate)
-        lanes = [self._lane(access, gate, access.other, lane) for lane in range(gate.lanes)]
-        return self.code.pack(lanes)
-
-    def _lane(self, access: Access, gate: Value, other: Value, lane: int) -> Value:
-        code = self.code
-        at = replace(access, args=(code.op("add", access.args[0], lane),))
-        result = code.when(code.extract(gate, lane), lambda: self.load(at), code.extract(other, lane))
-        return result or other
-
-
-class _PtxTarget(LaneTarget):
-    __slots__ = ()
-
-    def memory(self, code: LlvmCode, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> LlvmMemory:
-        return _PtxMemory(code, forms, kernel, bases)
-
-
-TARGET = _PtxTarget(
+TARGET = LaneTarget(
     native_half=True,
     emitters={"mov.exp2": _exp2},
     convention="ptx_kernel",
