@@ -70,6 +70,12 @@ def test_a_device_that_does_more_than_it_declares_is_not_wrong() -> None:
     assert {row.what for row in found.rows if row.state is State.MORE} == {"subnormals of f32", "strict"}
 
 
+def test_what_a_device_makes_of_a_dtype_that_it_does_not_declare_is_no_fault() -> None:
+    found = probed("NONSENSE_F64", Part.FLOATS)
+    assert not found.wrong
+    assert not any("f64" in row.what for row in found.rows)
+
+
 class Rounds:
     """A bench whose device rounds sums and products in one direction."""
 

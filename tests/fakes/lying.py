@@ -13,7 +13,7 @@ from msgspec import structs
 from portkit.contract import Executable, Limits, NumericLimits
 from portkit.errors import CompileError
 from portkit.spec.kernel import Instr, Kernel
-from portkit.spec.types import F32, I32, Type
+from portkit.spec.types import F32, F64, I32, Type
 from tests.fakes.evaluator import FakeBackend
 from tests.fakes.host import BASE, CPU
 
@@ -110,6 +110,14 @@ def small(kernel: Kernel) -> Kernel:
     return kernel
 
 
+def adds_f64_wrongly(kernel: Kernel) -> Kernel:
+    """Multiply where f64 is to be added, which nobody declares."""
+    wide = Type(F64)
+    return _body(
+        kernel, (dataclasses.replace(i, name="mul") if i.name == "add" and i.type == wide else i for i in kernel.body)
+    )
+
+
 def without_i64(kernel: Kernel) -> Kernel:
     """Refuse i64, and never end for an atomic minimum."""
     if any(b.dtype.name == "i64" for b in kernel.buffers):
@@ -126,6 +134,7 @@ def _fake(rewrite: Rewrite, **declared: Any) -> FakeBackend:
 FLUSHES = _fake(flushes)
 CONTRACTS = _fake(contracts, numeric=NumericLimits(strict=True))
 REASSOCIATES = _fake(reassociates)
+NONSENSE_F64 = _fake(adds_f64_wrongly)
 IGNORES_NAN = _fake(ignores_nan)
 SMALL = _fake(small, limits=Limits(lanes=1024, shared_bytes=32 << 10, buffers=16, buffer_bytes=1 << 20))
 WITHOUT_I64 = _fake(

@@ -48,6 +48,7 @@ class _Numbers:
 
 
 _SUBNORMALS, _NONFINITE, _ZEROS = "subnormals", "infinities and NaN", "zeros in max and min"
+_REFUSED = "refused: "
 _ALWAYS = (*floats.RIGHT, *floats.RIGHT_NONFINITE)
 _MEASURES: tuple[tuple[str, floats.Measure], ...] = (
     (_SUBNORMALS, floats.subnormals),
@@ -78,6 +79,7 @@ class _Probe:
         self.done = 0
         self.drafted = self.declared
         self.rows: list[Row] = []
+        self.flushed: dict[str, Subnormals] = {}
         self.speed: Speed | None = None
 
     def next(self, what: str) -> None:
@@ -94,24 +96,32 @@ class _Probe:
         for part, action in actions.items():
             if part in self.parts:
                 action()
-        return Probed(self.bench.client.info, self.declared, self.drafted, self.rows, self.speed)
+        return Probed(self.bench.client.info, self.declared, _consistent(self.drafted), self.rows, self.speed)
 
     # --- numbers --------------------------------------------------------------------------------------------------
 
     def _floats(self) -> _Numbers:
+        """Measure what the declared dtypes owe; of the others only what the cases need to know that try them."""
         numbers = _Numbers()
         for dtype in _FLOATS:
-            for what, measure in _MEASURES:
+            owed, after = dtype.name in self.declared.dtypes, self.done + len(_MEASURES)
+            for what, measure in _MEASURES if owed else _MEASURES[:1]:
                 self.next(f"{what}, {dtype}")
-                try:
-                    numbers.put(what, dtype, measure(self.bench, dtype))
-                except Refused as refused:
-                    if dtype == F32:
-                        numbers.put(what, dtype, f"refused: {refused}")
-                    elif what == _SUBNORMALS:  # the dtype itself is missing, which its own row says
-                        self.done += len(_MEASURES) - 1
-                        break
+                answer = self._answer(measure, dtype)
+                if what == _SUBNORMALS and answer == floats.FLUSH:
+                    self.flushed[dtype.name] = "flush"
+                if what == _SUBNORMALS and dtype != F32 and answer.startswith(_REFUSED):
+                    break  # the dtype itself is missing, which its own row says
+                if owed:
+                    numbers.put(what, dtype, answer)
+            self.done = after
         return numbers
+
+    def _answer(self, measure: floats.Measure, dtype: DType) -> str:
+        try:
+            return measure(self.bench, dtype)
+        except Refused as refused:
+            return f"{_REFUSED}{refused}"
 
     def _numbers(self) -> None:
         numbers = self._floats()
@@ -120,13 +130,12 @@ class _Probe:
 
     def _numeric(self, numbers: _Numbers) -> None:
         subnormals = numbers.answers[_SUBNORMALS]
-        how: dict[str, Subnormals] = {n: "flush" for n, a in subnormals.items() if a == floats.FLUSH}
         nonfinite = numbers.all(_NONFINITE, YES)
         lacks = [what for what, _, right, _ in _ALWAYS if not numbers.all(what, right)]
         lacks += [] if numbers.all(_SUBNORMALS, floats.PRESERVE) else [_SUBNORMALS]
         lacks += [] if nonfinite else [_NONFINITE]
         lacks += [] if numbers.all(_ZEROS, floats.ORDERED) else [_ZEROS]
-        self.drafted = structs.replace(self.drafted, numeric=NumericLimits(not lacks, nonfinite, how))
+        self.drafted = structs.replace(self.drafted, numeric=NumericLimits(not lacks, nonfinite, self.flushed))
         self.rows += [*_subnormal_rows(subnormals, self.declared), _nonfinite_row(numbers, self.declared)]
         self.rows.append(_strict_row(lacks, self.declared))
 
@@ -227,6 +236,12 @@ def _strict_row(lacks: Sequence[str], declared: Capabilities) -> Row:
     advice = f"set numeric.strict to false, as long as this is not right: {', '.join(lacks)}"
     measured = NO if lacks else "nothing against it"
     return Row("strict", "numeric.strict", YES if wanted else NO, measured, state, advice if wanted and lacks else "")
+
+
+def _consistent(drafted: Capabilities) -> Capabilities:
+    """Return capabilities that say nothing of dtypes that they do not have."""
+    kept = {name: how for name, how in drafted.numeric.subnormals.items() if name in drafted.dtypes}
+    return structs.replace(drafted, numeric=structs.replace(drafted.numeric, subnormals=kept))
 
 
 def drafted_lists(drafted: Capabilities, findings: Findings) -> Capabilities:
