@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +63,7 @@ class OpenClDriver:
         """Open the device."""
         exact = device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
         self._options = [*_OPTIONS, *((_CORRECTLY_ROUNDED,) if exact else ())]
-        self._declarations = ""
+        self._declarations: Callable[[str], str] = lambda text: ""
         self._device = device
         self._context = cl.Context([device])
         self._queue = cl.CommandQueue(self._context, device)
@@ -74,8 +75,8 @@ class OpenClDriver:
     def _build_lightly(self) -> None:
         """Build with short declarations from now on, if the driver takes them."""
         with suppress(cl.Error):
-            self._build(pocl.LIGHT + pocl.EXAMPLE, pocl.LIGHT_OPTION)
-            self._declarations = pocl.LIGHT
+            self._build(pocl.declarations(pocl.EXAMPLE) + pocl.EXAMPLE, pocl.LIGHT_OPTION)
+            self._declarations = pocl.declarations
             self._options.append(pocl.LIGHT_OPTION)
 
     def _build(self, text: str, *options: str) -> cl.Program:
@@ -128,7 +129,8 @@ class OpenClDriver:
 
     def load(self, binary: bytes) -> Program:
         """Build a kernel's text."""
-        program = self._build(self._declarations + binary.decode())
+        text = binary.decode()
+        program = self._build(self._declarations(text) + text)
         kernel = program.all_kernels()[0]
         info, sizes = cl.kernel_arg_info.ADDRESS_QUALIFIER, cl.kernel_work_group_info.COMPILE_WORK_GROUP_SIZE
         spaces = [kernel.get_arg_info(place, info) for place in range(kernel.num_args)]

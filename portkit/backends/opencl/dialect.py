@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from portkit.backends.opencl.vectors import VectorCode, VectorMemory
 from portkit.backends.toolkit.c_code import CCode
 from portkit.backends.toolkit.c_lanes import LaneDialect, print_c_lanes
-from portkit.backends.toolkit.code import Number, Turn, Value, integer_of
-from portkit.backends.toolkit.forms import Emitter
+from portkit.backends.toolkit.c_memory import CMemory
+from portkit.backends.toolkit.code import Turn, Value, integer_of
+from portkit.backends.toolkit.forms import Emitter, Forms
 from portkit.contract import Code
-from portkit.spec.kernel import Kernel
+from portkit.spec.kernel import Instr, Kernel
+from portkit.spec.types import Type
 
 FUNCTIONS = ("fma", "fabs", "sqrt", "trunc", "rsqrt", "exp2", "log2", "sin")
 """Functions of the language that kernels use; they are called as the spec calls them."""
@@ -28,7 +31,6 @@ _WIDE_ATOMICS = "".join(
 )
 """What some compilers want to be told before they take `atom_`."""
 _EVERYWHERE = "CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE"
-_EXTREMES = ("smax", "smin", "umax", "umin")
 _BEYOND = Value("beyond", "i32")
 
 
@@ -43,21 +45,17 @@ class OpenClDialect(LaneDialect):
         """Begin the text of a function."""
         return _Code(self)
 
+    def memory(self, code: CCode, forms: Forms, kernel: Kernel, bases: Mapping[str, Value]) -> CMemory:
+        """Return the writer of a kernel's memory forms."""
+        return VectorMemory(code, forms, kernel, bases)
 
-class _Code(CCode):
-    """C text with the language's own min and max of integers, and carries marked as varying."""
+
+class _Code(VectorCode):
+    """OpenCL C with carries marked as varying."""
 
     def __init__(self, dialect: OpenClDialect) -> None:
         super().__init__(dialect)
         self._varying = dialect.varying
-
-    def call(self, name: str, a: Value, *others: Value | Number) -> Value:
-        """Write a function; compilers take exponential time to find chains of min and max in comparisons."""
-        if name not in _EXTREMES:
-            return super().call(name, a, *others)
-        operands = [a, *(self.like(a, x) for x in others)]
-        texts = [self.signed(x) if name[0] == "s" else x.text for x in operands]
-        return self.define(f"({self.type(a.element)}){name[1:]}({', '.join(texts)})", a.element, a.lanes)
 
     @contextmanager
     def loop(
@@ -91,6 +89,18 @@ def _function(kind: str) -> Emitter:
     return lambda forms, _, types, args: forms.code.call(kind, args[0])
 
 
+def _lane_by_lane(kind: str) -> Emitter:
+    """Return an emitter that calls it for one lane after the other."""
+
+    def emit(forms: Forms, _: Instr, types: Sequence[Type], args: Sequence[Value]) -> Value:
+        code, x = forms.code, args[0]
+        if x.lanes == 1:
+            return code.call(kind, x)
+        return code.pack([code.call(kind, code.extract(x, lane)) for lane in range(x.lanes)])
+
+    return emit
+
+
 def _atomic(prefix: str, kind: str, type_: str) -> str:
     return f"{prefix}{kind}((volatile global {type_} *)&{{at}}, ({type_}){{value}});"
 
@@ -108,7 +118,8 @@ OPENCL = OpenClDialect(
     signed={"i8": "char", "i16": "short", "i32": "int", "i64": "long"},
     suffixes={"i32": "u", "i64": "ul", "float": "f"},
     functions={name: name for name in FUNCTIONS},
-    emitters={f"mov.{kind}": _function(kind) for kind in ("rsqrt", "exp2", "log2", "sin")},
+    # Of vectors PoCL 3.1 has a sine that is wrong for small lanes beside large ones.
+    emitters={f"mov.{kind}": _function(kind) for kind in ("rsqrt", "exp2", "log2")} | {"mov.sin": _lane_by_lane("sin")},
     atomics={
         f"{kind}.{dtype}": _atomic(prefix, kind, type_)
         for kind in ATOMICS

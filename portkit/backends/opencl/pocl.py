@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import replace
@@ -69,27 +70,59 @@ def _ended(process: int) -> bool:
 # --- time ---------------------------------------------------------------------------------------------------------
 
 
-def _declarations() -> str:
-    """Return declarations of what the dialect calls, as the language defines it."""
-    pure, anyhow = ("__attribute__((overloadable, const))", "__attribute__((overloadable))")
-    meeting = "__attribute__((overloadable, convergent))"
-    lines = [f"size_t {pure} {name}(uint);" for name in ("get_group_id", "get_local_id")]
-    lines += [f"void {meeting} barrier(uint);", f"void {anyhow} mem_fence(uint);"]
-    for type_ in ("float", "double"):
-        lines += [f"{type_} {pure} {f}({', '.join([type_] * (3 if f == 'fma' else 1))});" for f in FUNCTIONS]
-    for type_ in (*OPENCL.signed.values(), *(OPENCL.types[element] for element in OPENCL.signed)):
-        lines += [f"{type_} {pure} {f}({type_}, {type_});" for f in ("max", "min")]
+_PURE = "__attribute__((overloadable, const))"
+_ANYHOW = "__attribute__((overloadable))"
+_MEETING = "__attribute__((overloadable, convergent))"
+_FLOATS = ("float", "double")
+_INTEGERS = (*OPENCL.signed.values(), *(OPENCL.types[element] for element in OPENCL.signed))
+
+
+def declarations(text: str) -> str:
+    """Return declarations of what a text of the dialect may call, as the language defines it."""
+    widths = ["", *sorted(set(re.findall(rf"\b(?:{'|'.join((*_FLOATS, *_INTEGERS))})(\d+)\b", text)), key=int)]
+    lines = [line for width in widths for line in _of_width(width)]
+    lines += [line for width in widths[1:] for line in _of_vectors(width)]
+    for target, width in sorted(set(re.findall(r"\bconvert_([a-z]+)(\d+)\(", text))):
+        name = f"{target}{width} {_PURE} convert_{target}{width}"
+        lines += [f"{name}({source}{width});" for source in (*_FLOATS, *_INTEGERS)]
+    return "\n".join([*_ALWAYS, *lines, ""])
+
+
+def _always() -> list[str]:
+    lines = [f"size_t {_PURE} {name}(uint);" for name in ("get_group_id", "get_local_id")]
+    lines += [f"void {_MEETING} barrier(uint);", f"void {_ANYHOW} mem_fence(uint);"]
     for prefix, type_ in ATOMIC_TYPES.values():
-        lines += [f"{type_} {anyhow} {prefix}{kind}(volatile global {type_} *, {type_});" for kind in ATOMICS]
-    return "\n".join([*lines, ""])
+        lines += [f"{type_} {_ANYHOW} {prefix}{kind}(volatile global {type_} *, {type_});" for kind in ATOMICS]
+    return lines
 
 
-LIGHT = _declarations()
-"""What stands before a kernel that is built with `LIGHT_OPTION`."""
+def _of_width(width: str) -> list[str]:
+    """Return what there is of numbers and of vectors."""
+    floats, integers = ([f"{type_}{width}" for type_ in types] for types in (_FLOATS, _INTEGERS))
+    lines = [f"{t} {_PURE} {f}({', '.join([t] * (3 if f == 'fma' else 1))});" for t in floats for f in FUNCTIONS]
+    return lines + [f"{t} {_PURE} {f}({t}, {t});" for t in integers for f in ("max", "min")]
+
+
+def _of_vectors(width: str) -> list[str]:
+    """Return what there is of vectors only."""
+    masks = {"float": "int", "double": "long"} | {OPENCL.types[e]: signed for e, signed in OPENCL.signed.items()}
+    lines: list[str] = []
+    for type_ in (*_FLOATS, *_INTEGERS):
+        vector, mask = f"{type_}{width}", f"{masks.get(type_, type_)}{width}"
+        lines.append(f"{vector} {_PURE} select({vector}, {vector}, {mask});")
+        for space in ("global", "local"):
+            lines.append(f"{vector} __attribute__((overloadable, pure)) vload{width}(size_t, const {space} {type_} *);")
+            lines.append(f"void {_ANYHOW} vstore{width}({vector}, size_t, {space} {type_} *);")
+    return lines
+
+
+_ALWAYS = _always()
 EXAMPLE = """
 kernel void run(global float *x, global int *y) {
     barrier(CLK_LOCAL_MEM_FENCE);
     x[get_local_id(0)] = fma(sqrt(x[0]), x[get_group_id(0)], as_float(1u));
+    const float4 lanes = convert_float4(vload4(0, y));
+    vstore4(select(lanes, sqrt(lanes), lanes < 1.0f), 0, x);
     atomic_add((volatile global int *)y, 1);
 }
 """
