@@ -277,9 +277,10 @@ class _Writer:
         return self.code.into("add", isa.SCRATCH, self.code.x(const(self.offsets[name])))
 
     def _load_slot(self, name: str, first: Register) -> Value:
+        own = self.code.element(self._slot(name), first)  # strips before this one have stored new values already
         if name in self.uniform:
-            return Value("scalar", self.code.into("lw", 0, self._slot(name)))
-        vector = self.code.into("vle32.v", self.code.element(self._slot(name), first))
+            return Value("scalar", self.code.into("lw", 0, own))
+        vector = self.code.into("vle32.v", own)
         is_bool = self.kernel.types[name].dtype == BOOL
         return Value("mask", self.code.into("vmsne.vi", vector, 0)) if is_bool else Value("vector", vector)
 

@@ -113,7 +113,7 @@ def endless() -> Kernel:
 # --- vectors of any length ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [*range(6), 50])
 def test_random_loops_and_barriers_give_the_bits_of_the_reference(any_length: Riscv, seed: int) -> None:
     written = structured_kernel(seed)
     cells = written.buffers[0].extent.evaluate({})
