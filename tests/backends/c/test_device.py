@@ -141,3 +141,22 @@ def test_each_thread_has_scratch_memory_of_its_own() -> None:
     assert all(address % 64 == 0 for address in addresses)
     assert all(b - a >= 1000 for a, b in itertools.pairwise(addresses))
     driver.close()
+
+
+@pytest.mark.parametrize("shift", [-3, 0, 5, -(2**31)])
+def test_an_index_may_begin_below_zero_and_a_sum_may_wrap(device: CDevice, shift: int) -> None:
+    """out[i] = x[base + i] where base = shift and the lane starts at -shift, all modulo 2^32."""
+    b = Builder("shifted")
+    x, out = b.buffer("x", "i32", 64, "read"), b.buffer("out", "i32", 64, "write")
+    base = b.scalar("base", "i32")
+    b.grid(1)
+    lane = b.lane(64)
+    back = b.mul(base, b.const("i32", -1))
+    at = b.add(b.add(base, lane), b.add(back, b.const("i32", 0)))
+    low = b.add(base, b.add(lane, b.const("i32", 4)))
+    inside = b.op("reduce.and", b.lt(b.const("i32", -1), low), b.lt(low, b.const("i32", 64)))
+    b.store(out, at, b.load(x, low, gate=inside, other=b.const("i32", -1)))
+    values = np.arange(100, 164, dtype=np.int32)
+    made = execute(device, b.build(), {"x": values}, {"base": shift})["out"]
+    reached = [lane + 4 + shift for lane in range(64)]
+    assert made.tolist() == [int(values[at]) if 0 <= at < 64 else -1 for at in reached]
