@@ -53,6 +53,47 @@ def test_tensors_compute_on_a_port_that_declares_the_base_only(port_of: PortOf) 
     assert ended.status == 0, ended.out + ended.error
 
 
+MANY = """\
+portkit 1.0-draft
+kernel many
+buffer x i32[n] read
+buffer out i32[32] write
+scalar n i32
+begin
+one = mov.const i32 1
+g = loop.grid one
+l = loop.lane 32
+{loads}
+s{count} = mov.const i32 0
+k = loop.serial l
+t = phi.carry one
+u = add t k
+endloop k t=u
+{sums}
+r = mul s0 t
+store out l r
+endloop l
+endloop g
+"""
+
+
+def more_values_than_registers(count: int) -> str:
+    """Return a kernel in which so many values are alive at once, in lanes that leave a loop one after the other."""
+    loads = "\n".join(f"c{k} = mov.const i32 {k}\ni{k} = add l c{k}\nv{k} = load x i{k}" for k in range(count))
+    sums = "\n".join(f"s{k} = add s{k + 1} v{k}" for k in reversed(range(count)))
+    return MANY.format(loads=loads, sums=sums, count=count)
+
+
+@pytest.mark.parametrize("driver", ["python", "c"])
+def test_what_does_not_fit_the_registers_is_spilled(driver: str, port_of: PortOf) -> None:
+    port = port_of("isa", driver)
+    (port.folder / "many.pk").write_text(more_values_than_registers(100), encoding="utf-8")
+    shown = port.run(sys.executable, "-m", f"portkit_{NAME}.codegen", "many.pk")
+    assert "    spill r" in shown.out, shown.error
+    ended = port.portkit("run", "many.pk", "-b", NAME, "--against", "reference", "--set", "n=200")
+    assert ended.status == 0, ended.out + ended.error
+
+
 def test_a_driver_that_is_not_built_is_missed_by_the_probe(port_of: PortOf) -> None:
     port = port_of("isa", "c")
     library = port.installed / f"portkit_{NAME}/libstandin.so"
