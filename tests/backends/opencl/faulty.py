@@ -57,6 +57,12 @@ FAULTS = {
     "copy_is_short": Fault(
         r"(for \(uint copied\w+ = 0u; .+ \(int\))(\d+)u;", r"\1(\2u - 1u);", "ops/load.async/f32/own"
     ),
+    "lane_taken_for_the_next": Fault(r"\.s0", ".s1", "ops/mov.lane/f32x4/special"),
+    "lanes_ignore_sign": Fault(
+        r"as_int4\((\w+)\) < as_int4\((\w+)\)", r"as_uint4(\1) < as_uint4(\2)", "ops/phi.lt/i32x4/special"
+    ),
+    "neighbours_begin_late": Fault(r"vload4\(0, &", "vload4(0, 1 + &", "ops/load.vec/f32x4/shared"),
+    "lane_behind_a_gate_is_another": Fault(r"(\[\w+ \+ )3\]", r"\g<1>2]", "ops/load.vec/f32x4/offset"),
     "last_group_counts_from_zero": Fault(r"first_group \+ \(uint\)get_group_id\(0\)", "0u", "device/launch/groups_2"),
 }
 
