@@ -9,10 +9,11 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from portkit.backends.c.indices import Indices
 from portkit.backends.toolkit.c_code import COMPARISONS, OPERATORS, CCode, Dialect
 from portkit.backends.toolkit.c_kernel import GNU_C
 from portkit.backends.toolkit.c_memory import CMemory
-from portkit.backends.toolkit.code import Number, Value, bits_of, extreme, integer_of, memory_element_of
+from portkit.backends.toolkit.code import Number, Turn, Value, bits_of, extreme, integer_of, memory_element_of
 from portkit.backends.toolkit.memory import Access
 from portkit.errors import CompileError
 
@@ -28,10 +29,11 @@ def vector_name(scalar: str, lanes: int) -> str:
 
 
 class VectorCode(CCode):
-    """C with vectors; the scalar instructions are those of `CCode`."""
+    """C with vectors, and with indices that show which elements are neighbours; the rest is that of `CCode`."""
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
+        self.indices = Indices()
         self._vectors: dict[str, str] = {}
         self._functions: dict[str, str] = {}
 
@@ -60,13 +62,42 @@ class VectorCode(CCode):
     def _converted(self, text: str, type_: str) -> str:
         return f"__builtin_convertvector({text}, {type_})"
 
+    # --- indices --------------------------------------------------------------------------------------------------
+
+    def element(self, array: str, index: Value) -> str:
+        """Return an element of an array, such that the compiler sees which are neighbours."""
+        return f"{array}[{self.indices.text(index)}]"
+
+    def named(self, value: Value, hint: str) -> Value:
+        """Rename a value, also as a part of indices."""
+        renamed = super().named(value, hint)
+        self.indices.renames(value.text, renamed.text)
+        return renamed
+
+    @contextmanager
+    def loop(
+        self,
+        count: Value,
+        firsts: Sequence[Value] = (),
+        *,
+        parallel: bool = False,
+        hint: str = "i",
+        names: Sequence[str] = (),
+    ) -> Generator[Turn]:
+        """Write a `for`, and note how far its index goes."""
+        with super().loop(count, firsts, parallel=parallel, hint=hint, names=names) as turn:
+            self.indices.counts(turn.index, count)
+            yield turn
+
     # --- instructions ---------------------------------------------------------------------------------------------
 
     def op(self, name: str, a: Value, b: Value | Number) -> Value:
         """Write a binary operation; lanes do not widen to `int`."""
-        if a.lanes == 1:
-            return super().op(name, a, b)
         kind, type_ = name.split(maxsplit=1)[0], self.type(a.element, a.lanes)
+        if a.lanes == 1:
+            result = super().op(name, a, b)
+            self.indices.computes(result, kind, a, self.like(a, b))
+            return result
         first, second = a.text, self._operand(a, b)
         if kind == "ashr":
             signed = self._signed(a.element, a.lanes)

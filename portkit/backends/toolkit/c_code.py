@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from portkit.backends.toolkit.c_index import Indices
 from portkit.backends.toolkit.code import Code, Number, Turn, Value, bits_of, extreme, integer_of, no_lanes, wrapped
 from portkit.backends.toolkit.forms import Emitter
 from portkit.errors import CompileError
@@ -57,8 +56,6 @@ class Dialect:
     stores {new} there if it is still the variable {expected}, else reads it into that, and tells whether it stored."""
     parallel: str = ""
     """What stands before a loop whose turns do not conflict."""
-    indices: Callable[[], Indices] | None = None
-    """What writes indices so that the compiler sees which are neighbours, where lanes are loops and it should."""
     native_half: bool = False
     emitters: Mapping[str, Emitter] = field(default_factory=dict[str, Emitter])
 
@@ -74,7 +71,6 @@ class CCode(Code):
         super().__init__()
         self.dialect = dialect
         self._depth = 1
-        self.indices = dialect.indices() if dialect.indices else None
         self._renamed: set[str] = set()
 
     def declarations(self) -> list[str]:
@@ -108,8 +104,6 @@ class CCode(Code):
         self._count -= value.text.endswith(f"_{self._count}")
         renamed = self.define(line.removeprefix(head).removesuffix(";"), value.element, value.lanes, hint)
         self._renamed.add(renamed.text)
-        if self.indices:
-            self.indices.renames(value.text, renamed.text)
         return renamed
 
     @contextmanager
@@ -133,7 +127,7 @@ class CCode(Code):
 
     def element(self, array: str, index: Value) -> str:
         """Return an element of an array; an index within bounds is never negative."""
-        return f"{array}[{self.indices.text(index) if self.indices else index.text}]"
+        return f"{array}[{index.text}]"
 
     # --- constants ------------------------------------------------------------------------------------------------
 
@@ -171,18 +165,14 @@ class CCode(Code):
     def op(self, name: str, a: Value, b: Value | Number) -> Value:
         """Write a binary operation; narrow integers are widened, so that `int` does not overflow."""
         kind = name.split(maxsplit=1)[0]
-        other = self.like(a, b)
-        first, second = a.text, other.text
+        first, second = a.text, self.like(a, b).text
         if kind == "ashr":
             first = self.signed(a)
         elif a.element in ("i8", "i16"):
             first = f"({self.dialect.types['i32']}){first}"
         text = f"{first} {OPERATORS[kind]} {second}"
         cast = a.element[0] == "i" and (kind == "ashr" or 1 < bits_of(a.element) < _WIDE)
-        result = self.define(f"({self.type(a.element)})({text})" if cast else text, a.element, a.lanes)
-        if self.indices:
-            self.indices.computes(result, kind, a, other)
-        return result
+        return self.define(f"({self.type(a.element)})({text})" if cast else text, a.element, a.lanes)
 
     def compare(self, name: str, a: Value, b: Value | Number) -> Value:
         """Write a comparison; what is no number compares false but for `uno`."""
@@ -262,8 +252,6 @@ class CCode(Code):
         for carry, first in zip(carries, firsts, strict=True):
             self.do(f"{self.type(carry.element, carry.lanes)} {carry.text} = {first.text};")
         index = Value(self.fresh(hint), count.element)
-        if self.indices:
-            self.indices.counts(index, count)
         if parallel and self.dialect.parallel:
             self.do(self.dialect.parallel)
         head = f"{self.type(count.element)} {index.text} = {self.like(count, 0).text}"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from portkit.backends.toolkit.c_code import CCode, Dialect
-from portkit.backends.toolkit.c_index import Indices
 from portkit.backends.toolkit.c_lanes import memory_name, scalar_name
 from portkit.backends.toolkit.c_memory import CMemory
 from portkit.backends.toolkit.code import Value, element_of, memory_element_of
@@ -78,7 +77,6 @@ GNU_C = GroupDialect(
     },
     reinterpret="AS({type}, {x})",
     parallel="#pragma GCC ivdep",
-    indices=Indices,
 )
 """C as gcc and clang have it, for little-endian processors."""
 

@@ -9,7 +9,6 @@ import struct
 import pytest
 
 from portkit.backends.toolkit.c_code import CCode
-from portkit.backends.toolkit.c_index import Indices
 from portkit.backends.toolkit.c_kernel import GNU_C
 from portkit.backends.toolkit.code import Value
 from portkit.errors import CompileError
@@ -110,54 +109,3 @@ def test_a_function_that_the_dialect_lacks_is_refused_by_name(code: CCode) -> No
 def test_lanes_are_refused_where_a_language_has_none(code: CCode) -> None:
     with pytest.raises(CompileError, match="no vectors"):
         code.broadcast(x("float"), 4)
-
-
-# --- indices ----------------------------------------------------------------------------------------------------------
-
-
-class Loop:
-    """A loop over 256 lanes around an index computation."""
-
-    def __init__(self) -> None:
-        self.code = CCode(GNU_C)
-        assert isinstance(self.code.indices, Indices)
-        self.lane, self.base = Value("lane", "i32"), Value("base", "i32")
-        self.code.indices.counts(self.lane, self.code.literal("i32", 256))
-
-    def text(self, index: Value) -> str:
-        return self.code.element("x", index)
-
-
-def test_a_base_and_a_lane_are_added_without_wrapping() -> None:
-    loop = Loop()
-    assert loop.text(loop.code.op("add", loop.base, loop.lane)) == "x[(s64)(s32)(base) + lane]"
-
-
-def test_the_small_terms_of_a_sum_are_gathered_across_its_parts() -> None:
-    loop = Loop()
-    first = loop.code.op("add", loop.base, loop.code.op("mul", loop.lane, 4))
-    assert loop.text(loop.code.op("add", first, 3)) == "x[(s64)(s32)(base) + v_1 + 3u]"
-
-
-def test_a_negative_constant_stays_in_the_part_that_wraps() -> None:
-    loop = Loop()
-    shifted = loop.code.op("add", loop.lane, -1)
-    assert loop.text(shifted) == "x[(s64)(s32)(0xffffffffu) + lane]"
-
-
-def test_a_product_that_might_not_fit_counts_as_wild() -> None:
-    loop = Loop()
-    far = loop.code.op("mul", loop.lane, 1 << 24)
-    assert loop.text(loop.code.op("add", far, loop.base)) == "x[v_2]"
-
-
-def test_the_index_of_a_loop_of_unknown_length_counts_as_wild() -> None:
-    loop = Loop()
-    with loop.code.loop(Value("n", "i32")) as turn:
-        assert loop.text(loop.code.op("add", turn.index, loop.base)) == "x[v_2]"
-
-
-def test_a_renamed_register_is_still_known() -> None:
-    loop = Loop()
-    scaled = loop.code.named(loop.code.op("mul", loop.lane, 4), "scaled")
-    assert loop.text(loop.code.op("add", loop.base, scaled)) == f"x[(s64)(s32)(base) + {scaled.text}]"

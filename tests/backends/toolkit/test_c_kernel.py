@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -16,7 +15,6 @@ from portkit.spec.forms import FORMS, Form
 from portkit.spec.kernel import Kernel
 from portkit.spec.types import DType
 from tests.backends.launching import LANES, operands, padded, pointwise
-from tests.backends.toolkit.test_speed import axpy
 
 COMPILER = next(filter(None, map(shutil.which, ("gcc", "clang"))), "")
 INTEGER_FORMS = [
@@ -97,16 +95,3 @@ def test_what_a_lane_needs_beyond_a_barrier_has_room_in_the_scratch_memory() -> 
     printed = print_c_kernel(meeting())
     assert printed.scratch >= 32 * 4 * 2
     assert re.search(r"\w+_slot0\[\w+\] = ", printed.text)
-
-
-@needs_compiler
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="reads x86-64 instructions")
-def test_the_lanes_of_a_gated_kernel_become_vectors(tmp_path: Path) -> None:
-    source = tmp_path / "axpy.c"
-    source.write_text(print_c_kernel(axpy()).text)
-    flags = ["-O3", "-march=x86-64-v3", "-ffp-contract=off", "-fno-trapping-math", "-w"]
-    text = subprocess.run(
-        [COMPILER, *flags, "-S", source, "-o", "-"], check=True, capture_output=True, text=True
-    ).stdout
-    assert re.findall(r"vmulps\s.*%ymm", text)
-    assert "vfmadd" not in text
