@@ -33,7 +33,11 @@ char *dlerror(void);
 _EXACT = ("-ffp-contract=off", "-fno-strict-aliasing", "-fno-math-errno", "-fno-trapping-math")
 """No operation is contracted; nobody reads `errno` or the flags of exceptions. Integers are unsigned and wrap."""
 _FLAGS = ("-shared", "-fPIC", "-std=gnu11", "-w", *_EXACT)
-_NATIVE = {"x86_64": ("-march=native", "-mprefer-vector-width=512")}
+_NATIVE = {
+    "x86_64": ("-march=native", "-mprefer-vector-width=512"),
+    "aarch64": ("-mcpu=native",),
+    "arm64": ("-mcpu=native",),
+}
 """By processor family, what makes the compiler use all of this processor."""
 _QUICK, _FULL = ("-O1", "-ftree-slp-vectorize"), ("-O3",)
 """The quick way takes a tenth of the time and keeps vectors as they are written; the full one makes loops vectors."""
@@ -42,6 +46,7 @@ _LONG_BODY = 300
 _SHARES = 4
 """Ranges of work-groups for each thread, so that none waits long for the others."""
 _ALIGN = 128
+"""Bytes at a multiple of which scratch memory starts: no two threads share a cache line."""
 
 
 def open_host(capabilities: Capabilities) -> CDevice:
@@ -59,7 +64,7 @@ class HostCompiler:
         """
         printed = print_c_kernel(kernel, DIALECT)
         effort = _FULL if kernel.lanes >= _MANY_LANES and len(kernel.body) <= _LONG_BODY else _QUICK
-        flags = (*_FLAGS, *_NATIVE.get(platform.machine(), ("-mcpu=native",)), *effort)
+        flags = (*_FLAGS, *_NATIVE.get(platform.machine(), ()), *effort)
         return Code(printed.text, shared_library(printed.text.encode(), flags=flags), printed.scratch)
 
 
