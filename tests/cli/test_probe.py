@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from portkit.cli import probe
 from portkit.contract import load_capabilities
 from tests.cli.calls import Portkit, one_line
 
@@ -60,3 +63,24 @@ def test_a_draft_that_cannot_be_written_is_one_line(portkit: Portkit) -> None:
     called = portkit("probe", "--backend", HONEST, "--only", "speed", "--write", "missing/new.toml")
     assert called.status == 2
     assert "cannot write" in one_line(called)
+
+
+def shown_while_measuring(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, width: int = 80) -> str:
+    """What the progress of a measurement prints on standard error."""
+    written = io.StringIO()
+    monkeypatch.setattr(probe, "errors", Console(file=written, force_terminal=terminal, width=width))
+    monkeypatch.setattr(probe.sys.stderr, "isatty", lambda: terminal, raising=False)
+    with probe._progress(quiet=False) as show:
+        show("rounding of add, f32", 1, 4)
+    return written.getvalue()
+
+
+def test_on_a_terminal_the_measurement_under_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "rounding of add, f32" in shown_while_measuring(monkeypatch, terminal=True)
+
+
+@pytest.mark.parametrize(("terminal", "width"), [(False, 80), (True, 40)])
+def test_elsewhere_and_on_narrow_terminals_nothing_is_shown(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, width: int
+) -> None:
+    assert shown_while_measuring(monkeypatch, terminal=terminal, width=width) == ""
