@@ -1,4 +1,4 @@
-"""Faults planted in the WGSL that the webgpu backend prints; the device process imports them as `...faults:NAME`."""
+"""Faults planted in the WGSL that the webgpu backend prints; the device process imports `...faults:BACKEND`."""
 
 from __future__ import annotations
 
@@ -32,22 +32,20 @@ FAULTS = {
 
 
 class Faulty(WebGpuBackend):
-    """The backend with one fault in all that it prints."""
-
-    def __init__(self, fault: Fault) -> None:
-        self.fault = fault
+    """The backend, printing a kernel that has the name of a fault with that fault in it."""
 
     def open(self) -> Device:
-        """Open the device, with the fault in the printer of this process."""
+        """Open the device, and change the printer of this process."""
         from portkit.backends.webgpu import device
 
         original = device.print_wgsl
 
         def print_wrongly(kernel: Kernel, target: device.Wgsl) -> str:
-            return re.sub(self.fault.right, self.fault.wrong, original(kernel, target))
+            text, fault = original(kernel, target), FAULTS.get(kernel.name)
+            return re.sub(fault.right, fault.wrong, text) if fault else text
 
         device.print_wgsl = print_wrongly
         return super().open()
 
 
-globals().update({name: Faulty(fault) for name, fault in FAULTS.items()})
+BACKEND = Faulty()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from portkit.backends.webgpu import BACKEND
 from portkit.conformance.case import Case
 from portkit.conformance.cases.collect import collect
 from portkit.conformance.judge import judge_case
+from portkit.conformance.mutants.device import rewriting
 from portkit.conformance.verdict import Verdict
 from portkit.contract import Capabilities, load_capabilities
 from portkit.errors import CannotRunHere
@@ -135,9 +136,18 @@ def cases() -> dict[str, Case]:
     return {case.id: case for case in collect(BACKEND.capabilities)}
 
 
-@pytest.mark.usefixtures("runs_here")
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[DeviceClient]:
+    if reason := BACKEND.probe():
+        pytest.skip(f"webgpu: {reason}")
+    with DeviceClient("tests.backends.webgpu.faults:BACKEND") as client:
+        yield client
+
+
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_of_the_printer_is_found(cases: dict[str, Case], name: str) -> None:
-    with DeviceClient(f"tests.backends.webgpu.faults:{name}") as client:
-        outcome = judge_case(cases[FAULTS[name].witness], client)
-    assert outcome.verdict is Verdict.FAIL
+def test_a_fault_of_the_printer_is_found(cases: dict[str, Case], faulty: DeviceClient, name: str) -> None:
+    case = cases[FAULTS[name].witness]
+    assert judge_case(case, faulty).verdict is Verdict.PASS
+    planted: Any = rewriting(lambda kernel: replace(kernel, name=name))(faulty)
+    planted.kill = lambda: None  # the process is as good as before: the next fault needs it too
+    assert judge_case(case, planted).verdict is Verdict.FAIL

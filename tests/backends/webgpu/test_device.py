@@ -16,6 +16,7 @@ from portkit.contract import Code
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 from portkit.spec.builder import Builder
 from portkit.spec.kernel import Kernel
+from portkit.spec.text import parse
 
 WebGpu = CheckedDevice[Any]
 SECONDS = 60.0
@@ -144,6 +145,35 @@ def test_every_group_of_a_large_grid_runs_once(webgpu: WebGpu, groups: int) -> N
     run(webgpu, b.build(), [groups], [handle], groups)
     found = np.frombuffer(webgpu.read(handle, 0, 4 * groups), np.int32)
     assert np.array_equal(found, np.arange(1, groups + 1))
+    webgpu.free(handle)
+
+
+@pytest.mark.parametrize(
+    "name", ["_", "__a", "fn", "let", "hidden", "fmul", "launch", "lane", "group", "cut", "run", "u32"]
+)
+def test_any_name_of_a_kernel_can_be_written(webgpu: WebGpu, name: str) -> None:
+    text = f"""
+    portkit 1.0-draft
+    kernel names
+    buffer {name} f32[4] readwrite
+    scalar n_{name} f32
+    shared s_{name} f32[4]
+    begin
+    g_{name} = loop.grid 1
+    l_{name} = loop.lane 4
+    v_{name} = load {name} l_{name}
+    p_{name} = mul v_{name} n_{name}
+    store s_{name} l_{name} p_{name}
+    barrier
+    w_{name} = load s_{name} l_{name}
+    store {name} l_{name} w_{name}
+    endloop l_{name}
+    endloop g_{name}
+    """
+    handle = filled(webgpu, np.arange(4, dtype=np.float32).tobytes())
+    executable = webgpu.compile(parse("\n".join(line.strip() for line in text.strip().splitlines())))
+    webgpu.launch(executable, [1], [handle], [2.0])
+    assert np.frombuffer(webgpu.read(handle, 0, 16), np.float32).tolist() == [0.0, 2.0, 4.0, 6.0]
     webgpu.free(handle)
 
 
