@@ -2,8 +2,8 @@
 
 Two tools are behind most of it: the error of a sum is a float (Knuth's TwoSum), and a result *rounded to odd* in a
 wider format can be rounded again without harm (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums:
-proved algorithms using rounding to odd", 2008). bf16 values are held as their bits in uint16, all other formats in
-their own NumPy type. No function warns: infinities and NaN are results like others.
+proved algorithms using rounding to odd", 2008).
+No function warns: infinities and NaN are results like others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ F32: TypeAlias = NDArray[np.float32]
 F64: TypeAlias = NDArray[np.float64]
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.integer[Any]]
-Bits16: TypeAlias = NDArray[np.uint16]
 
 Rounding = Literal["nearest", "zero", "down", "up", "odd"]
 
@@ -84,13 +83,6 @@ def fma16(a: F16, b: F16, c: F16) -> F16:
 
 
 @quiet
-def fma_bf16(a: Bits16, b: Bits16, c: Bits16) -> Bits16:
-    """Return a * b + c rounded once to bf16; all are bits."""
-    wide = odd_sum(from_bf16(a).astype(np.float64) * from_bf16(b), from_bf16(c).astype(np.float64))
-    return to_bf16(wide)
-
-
-@quiet
 def fma64(a: F64, b: F64, c: F64) -> F64:
     """Return a * b + c rounded once to f64, on mantissas and exponents apart, so that nothing over- or underflows."""
     finite = np.isfinite(a) & np.isfinite(b)
@@ -123,23 +115,9 @@ def _exact_fma(a: float, b: float, c: float) -> float:
 # --- between formats ----------------------------------------------------------------------------------------------
 
 
-def from_bf16(bits: Bits16) -> F32:
-    """Return bf16 bits as f32, exactly."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
-@quiet
-def to_bf16(x: F32 | F64) -> Bits16:
-    """Return the bits of f32 or f64 values rounded once to bf16, to nearest even; a NaN stays one."""
-    single = narrow(x, np.float32, "odd") if x.dtype == np.float64 else x
-    bits = single.view(np.uint32)
-    nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.where(np.isnan(single), (bits >> 16) | 0x40, nearest).astype(np.uint16)
-
-
 @quiet
 def narrow(x: Floats, dtype: type[np.floating[Any]], rounding: Rounding = "nearest") -> Any:
-    """Return values rounded once to a narrower float format (not bf16)."""
+    """Return values rounded once to a narrower float format."""
     near = x.astype(dtype)
     if rounding == "nearest":
         return near
@@ -169,7 +147,7 @@ def _step(x: Floats, back: Floats, near: Floats) -> Ints:
 
 @quiet
 def from_integer(x: Ints, dtype: type[np.floating[Any]]) -> Any:
-    """Return integers rounded once to a float format, to nearest even (bf16: `to_bf16(odd_from_integer(x))`)."""
+    """Return integers rounded once to a float format, to nearest even."""
     return x.astype(dtype) if np.dtype(dtype).itemsize > 2 else odd_from_integer(x).astype(dtype)
 
 
@@ -198,15 +176,6 @@ WHOLE: dict[str, Callable[[Any], Any]] = {"nearest": np.rint, "zero": np.trunc, 
 """By rounding, the function that rounds to a whole number of the same format."""
 
 
-# --- functions ----------------------------------------------------------------------------------------------------
-
-
 def flushed(x: Floats) -> Any:
     """Return values with subnormals as zeros of their sign."""
     return np.where(np.abs(x) < np.finfo(x.dtype).smallest_normal, np.copysign(np.zeros_like(x), x), x)
-
-
-@quiet
-def in_f64(compute: Callable[..., Any], *operands: F32) -> F32:
-    """Return a function of f32 values computed in f64 and rounded to f32; for + - * / and sqrt that rounds as once."""
-    return compute(*(x.astype(np.float64) for x in operands)).astype(np.float32)

@@ -105,19 +105,6 @@ def test_fma_of_narrow_floats_is_rounded_once() -> None:
     one = np.array([1], np.float16)
     assert floats.fma16(np.array([2.0**-11], np.float16), one, one).tolist() == [1]
     assert floats.fma16(np.array([2.0**-11 * 1.5], np.float16), one, one).tolist() == [1 + 2.0**-10]
-    bits = [floats.to_bf16(np.array([x], np.float32)) for x in (1 + 2.0**-7, 2.0**-8, 1)]
-    assert floats.from_bf16(floats.fma_bf16(*bits)).tolist() == [1 + 2.0**-7]
-
-
-def test_bfloat16_rounds_to_nearest_even_and_keeps_nan() -> None:
-    values = np.array([1, 1 + 2.0**-8, 1 + 3 * 2.0**-8, 3.4e38, math.inf, math.nan], np.float32)
-    assert floats.from_bf16(floats.to_bf16(values)).tolist()[:5] == [1, 1, 1 + 2.0**-6, math.inf, math.inf]
-    assert np.isnan(floats.from_bf16(floats.to_bf16(values))[5])
-
-
-def test_bfloat16_from_doubles_is_rounded_once() -> None:
-    just_above_a_tie = np.array([1 + 2.0**-8 + 2.0**-40])
-    assert floats.from_bf16(floats.to_bf16(just_above_a_tie)).tolist() == [1 + 2.0**-7]
 
 
 @pytest.mark.parametrize(
@@ -149,8 +136,6 @@ def test_long_integers_become_narrow_floats_in_one_rounding() -> None:
         float(1 << 24),
         float((1 << 62) + (1 << 39)),
     ]
-    bits = floats.to_bf16(floats.odd_from_integer(np.array([(1 << 40) + (1 << 32) + 1], np.uint64)))
-    assert floats.from_bf16(bits).tolist() == [float((1 << 40) + (1 << 33))]
 
 
 def test_floats_saturate_as_integers_and_nan_is_zero() -> None:
@@ -165,8 +150,3 @@ def test_flushing_keeps_the_sign_and_every_normal_number() -> None:
     found = floats.flushed(np.array([TINY32, -TINY32, 2.0**-126, math.inf], np.float32))
     assert found.tolist() == [0, 0, 2.0**-126, math.inf]
     assert np.signbit(found).tolist() == [False, True, False, False]
-
-
-def test_a_function_in_f64_divides_singles_correctly() -> None:
-    a, b = (some_doubles(seed).astype(np.float32) for seed in (7, 8))
-    assert floats.in_f64(np.divide, a, b).tolist() == (a / b).tolist()
