@@ -44,7 +44,8 @@ ROWS = {
     "remuw 1 7",
     "R opcode=0x2f funct3=2 funct7={} : =rd rs2 rs1": "amoadd.w 0, amomin.w 0x40, amomax.w 0x50, amominu.w 0x60,"
     "amomaxu.w 0x70",
-    "I opcode={} rd=0 rs1=0 funct3={} imm={} :": "fence 0x0f 0 0x33, fence.i 0x0f 1 0, ecall 0x73 0 0",
+    "I opcode={} rd=0 funct3={} rs1={} imm={} :": "fence 0x0f 0 0 0x33, fence.i 0x0f 1 0 0, ecall 0x73 0 0 0,"
+    "fsrmi_rne 0x73 5 0 2, fsrmi_rtz 0x73 5 1 2",
     # funct3 of arithmetic on floats is its rounding mode: 0 to nearest even, 1 toward zero.
     "R opcode=0x53 funct7={} funct3={} : =rd:f rs1:f rs2:f": "fadd.s 0 0, fmul.s 0x08 0, fdiv.s 0x0c 0, fmin.s 0x14 0,"
     "fmax.s 0x14 1",
@@ -80,7 +81,7 @@ ROWS = {
     "VV opcode=0x57 vm={} funct3=1 funct6=44 : +vd vs1 vs2": "vfmacc.vv 1",
     "VX opcode=0x57 vm={} funct3=5 funct6=44 : +vd rs1:f vs2": "vfmacc.vf 1",
     "VV opcode=0x57 vm=1 funct3=1 funct6={} vs1={} : =vd vs2": "vfcvt.f.xu.v 18 2, vfcvt.f.x.v 18 3, vfsqrt.v 19 0",
-    "VV opcode=0x57 vm=0 funct3=1 funct6=18 vs1={} : +vd vs2": "vfcvt.rtz.xu.f.v.t 6, vfcvt.rtz.x.f.v.t 7",
+    "VV opcode=0x57 vm=0 funct3=1 funct6=18 vs1={} : +vd vs2": "vfcvt.xu.f.v.t 0, vfcvt.x.f.v.t 1",
     "VV opcode=0x57 vm={} funct3=0 funct6=23 vs2=0 : =vd vs1": "vmv.v.v 1",
     "VX opcode=0x57 vm={} funct3=4 funct6=23 vs2=0 : =vd rs1": "vmv.v.x 1",
     "VI opcode=0x57 vm={} funct3=3 funct6=23 vs2=0 : =vd imm": "vmv.v.i 1",

@@ -210,10 +210,10 @@ class Assembly:
     def template(self, text: str, names: Mapping[str, int | Label | Virtual]) -> Virtual:
         """Append instructions from text, and return the new register that they leave in `d`.
 
-        `d` is of the kind of the last instruction's first operand; `%x1` is a new register too, of kind x.
+        `d` is of the kind of the first operand where it is first written; `%x1` is a new register too, of kind x.
         """
-        last = text.rpartition(";")[2].split()[0]
-        result = self.fresh(self._encoder.operands(last)[0].prefix)
+        writer = re.search(r"([\w.]+) d\b", text)
+        result = self.fresh(self._encoder.operands(writer[1])[0].prefix if writer else "")
         temporary = {name: self.fresh(name[1:-1]) for name in re.findall(r"%[a-z]+\d", text)}
         self.items += parse(text, {**names, **temporary, "d": result})
         return result

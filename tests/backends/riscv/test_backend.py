@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from portkit.backends.riscv import BACKEND, device, kernel
+from portkit.backends.riscv.isa import ENCODER
 from portkit.backends.toolkit.device import CheckedDevice
-from portkit.contract import Backend, Caching
+from portkit.backends.toolkit.encoder import Line
+from portkit.contract import Backend, Caching, Code
 from portkit.errors import CannotRunHere, CompileError, DeviceHang, DeviceLost, OutOfMemory
 from portkit.reference.generator import stream
 from portkit.reference.values import run
@@ -163,6 +165,34 @@ def test_jumps_reach_as_far_as_a_long_kernel_needs(opened: Riscv, monkeypatch: p
     inputs = {"x": np.arange(50, dtype=np.int32) % 6}
     assert "auipc" in opened.compile_to_binary(unequal()).source
     assert_same(execute(opened, unequal(), inputs)["out"], run(unequal(), {}, inputs)["out"])
+
+
+def casting(lanes: int) -> Kernel:
+    b = Builder("casting")
+    x, out = b.buffer("x", "f32", lanes, "read"), b.buffer("out", "i32", lanes, "write")
+    b.grid(1)
+    lane = b.lane(lanes)
+    value = b.load(x, lane)
+    b.store(out, lane, b.add(b.cast(value, "i32"), b.cast(b.cast(b.op("mul", value, value), "u32"), "i32")))
+    return b.build()
+
+
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_every_instruction_may_be_the_first_of_a_page(opened: Riscv, lanes: int) -> None:
+    """QEMU translates up to the end of a page, and 7.2 dies where certain conversions begin the next."""
+    written, nop, page = casting(lanes), ENCODER.assemble([Line("addi", (0, 0, 0))]), 4096
+    code = opened.compile_to_binary(written)
+    inputs = {"x": np.array([2.5, -3.75, 1e10, np.nan, -0.5, 7.0, -1e10, 0.0][:lanes], np.float32)}
+    buffers = [opened.allocate(4 * lanes), opened.allocate(4 * lanes)]
+    opened.write(buffers[0], 0, inputs["x"].tobytes())
+    wanted = run(written, {}, inputs)["out"]
+    for at in range(0, len(code.binary), 4):
+        executable = opened.load_binary(written, Code(code.source, nop * (page - at >> 2) + code.binary, code.scratch))
+        assert executable.program is not None
+        assert executable.program % page == 0
+        opened.launch(executable, [1], buffers, [])
+        assert_same(np.frombuffer(opened.read(buffers[1], 0, 4 * lanes), np.int32), wanted)
+        executable.release()
 
 
 # --- the emulator -------------------------------------------------------------------------------------------------

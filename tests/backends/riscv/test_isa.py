@@ -49,6 +49,8 @@ def assembler_text(line: Line) -> str:
         operands = re.sub(r"(-?\d+), (x\d+)$", r"\1(\2)", operands)
     if re.match(r"amo|v[ls](e|uxe|2r)", name):
         operands = re.sub(r"(x\d+)($|, v)", r"(\1)\2", operands)
+    if name.startswith("fsrmi"):
+        return f"fsrmi {int(name.endswith('rtz'))}"
     operands += ", v0.t" if name.endswith(".t") else ", v0" if name.startswith("vmerge") else ""
     operands += ", rne" if re.fullmatch(ROUNDED, name) else ", rtz" if name.startswith("fcvt.w") else ""
     return f"{name.removesuffix('.t')} {'rw, rw' if name == 'fence' else operands}"
