@@ -89,8 +89,10 @@ def test_a_kernel_that_cannot_be_linked_does_not_compile(
 
 def test_a_kernel_that_does_not_end_is_a_hang_in_the_drivers_words(device: DeviceClient) -> None:
     before = device.pid
-    with pytest.raises(DeviceHang, match="1 launches are not done"):
-        device.execute(SLOW, [2147483647], [bytes(4)], [], timeout=0.2)
+    executable = device.compile(SLOW)  # beforehand, as it takes a time of its own
+    device.launch(executable, [2147483647], [device.allocate(4)], [])
+    with pytest.raises(DeviceHang, match="waiting for the device: 1 launches are not done"):
+        device.synchronise(1)
     assert device.pid != before
 
 
