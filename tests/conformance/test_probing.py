@@ -202,3 +202,11 @@ def test_a_backend_that_cannot_run_here_is_not_measured() -> None:
 def test_a_device_on_which_nothing_runs_is_an_error_with_its_words() -> None:
     with DeviceClient("tests.fakes.devices:FULL") as client, pytest.raises(DeviceError, match="no room for 4 bytes"):
         probe(client)
+
+
+def test_a_device_that_computes_nothing_is_not_measured() -> None:
+    with (
+        DeviceClient("tests.fakes.devices:NOTHING") as client,
+        pytest.raises(DeviceError, match="element 0 is 0, not 1"),
+    ):
+        probe(client)

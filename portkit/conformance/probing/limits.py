@@ -72,9 +72,9 @@ def buffers(bench: Bench, count: int) -> None:
     mems = [b.buffer(f"b{i}", "i32", 1, "write") for i in range(count - 1)] + [b.buffer("out", "i32", 1, "write")]
     b.grid(1)
     lane = b.lane(1)
-    for number, mem in enumerate(mems):
+    for number, mem in enumerate(mems, 1):
         b.store(mem, lane, b.const("i32", number))
-    _check(bench, b.build(), np.array([count - 1], np.int32))
+    _check(bench, b.build(), np.array([count], np.int32))
 
 
 def buffer_bytes(bench: Bench, count: int) -> None:
