@@ -64,6 +64,18 @@ def test_max_and_min_that_ignore_nan_are_named() -> None:
     assert "max of NaN and 1 is 1.0" in advice["NaN in max and min"]
 
 
+def test_casts_that_wrap_are_named() -> None:
+    advice = wrong(probed("WRAPS", Part.FLOATS))
+    assert set(advice) == {"casts to integers"}
+    assert "-2.75 to u32 is 4294967294" in advice["casts to integers"]
+
+
+def test_a_device_without_infinities_is_told_which_field_to_change() -> None:
+    found = probed("HAS_NO_INFINITY", Part.FLOATS)
+    assert wrong(found)["infinities and NaN"].startswith("set numeric.nonfinite to false: f32: inf + 1 is 3.40")
+    assert not found.drafted.numeric.nonfinite
+
+
 def test_a_device_that_does_more_than_it_declares_is_not_wrong() -> None:
     found = probed("MODEST", Part.FLOATS)
     assert not found.wrong

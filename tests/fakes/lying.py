@@ -13,7 +13,7 @@ from msgspec import structs
 from portkit.contract import Executable, Limits, NumericLimits
 from portkit.errors import CompileError
 from portkit.spec.kernel import Instr, Kernel
-from portkit.spec.types import F32, F64, I32, Type
+from portkit.spec.types import F32, F64, I32, U32, Type
 from tests.fakes.evaluator import FakeBackend
 from tests.fakes.host import BASE, CPU
 
@@ -110,6 +110,35 @@ def small(kernel: Kernel) -> Kernel:
     return kernel
 
 
+def wraps(kernel: Kernel) -> Kernel:
+    """Convert f32 to u32 by way of i32, so that negative numbers wrap."""
+    unsigned = Type(U32)
+
+    def by_way(instr: Instr) -> Iterator[Instr]:
+        if instr.name == "mov.cast" and instr.type == unsigned and kernel.types[instr.args[0]] == Type(F32):
+            between = f"{instr.result}_signed"
+            yield dataclasses.replace(instr, result=between, type=Type(I32))
+            instr = dataclasses.replace(instr, args=(between,))
+        yield instr
+
+    return _body(kernel, (new for instr in kernel.body for new in by_way(instr)))
+
+
+def has_no_infinity(kernel: Kernel) -> Kernel:
+    """Give the largest finite number where a sum or product of f32 would be infinite."""
+    largest = Instr("mov.const", result="largest", type=Type(F32), imms=(0x7F7FFFFF,))
+
+    def saturated(instr: Instr) -> Iterator[Instr]:
+        if instr.name not in ("add", "mul") or instr.type != Type(F32):
+            yield instr
+            return
+        exact = f"{instr.result}_exact"
+        yield dataclasses.replace(instr, result=exact)
+        yield Instr("reduce.min", result=instr.result, type=Type(F32), args=(exact, "largest"))
+
+    return _body(kernel, iter([largest, *(new for instr in kernel.body for new in saturated(instr))]))
+
+
 def adds_f64_wrongly(kernel: Kernel) -> Kernel:
     """Multiply where f64 is to be added, which nobody declares."""
     wide = Type(F64)
@@ -135,6 +164,8 @@ FLUSHES = _fake(flushes)
 CONTRACTS = _fake(contracts, numeric=NumericLimits(strict=True))
 REASSOCIATES = _fake(reassociates)
 NONSENSE_F64 = _fake(adds_f64_wrongly)
+WRAPS = _fake(wraps)
+HAS_NO_INFINITY = _fake(has_no_infinity)
 IGNORES_NAN = _fake(ignores_nan)
 SMALL = _fake(small, limits=Limits(lanes=1024, shared_bytes=32 << 10, buffers=16, buffer_bytes=1 << 20))
 WITHOUT_I64 = _fake(
