@@ -228,7 +228,7 @@ class WgslCode(CCode):
         """
         carries = [self._variable(x, name) for name, x in self._hinted(names, firsts)]
         index = self._variable(self.like(count, 0), hint)
-        known = int(count.text[:-1], 0) if _is_literal(count) else 0
+        known = _known(count)
         self._turns *= max(known, 1)
         start = len(self.lines)
         self._depth += 1
@@ -246,7 +246,7 @@ class WgslCode(CCode):
         self.do(f"cut |= select(0u, 1u, slt({index.text}, {count.text}));")
 
     def _turn(self, index: Value, count: Value, known: int, body: list[str]) -> None:
-        """Write a loop's body often in one turn, and for the turns that are left; `known` is a literal count."""
+        """Write a body often in one turn, and for the turns that are left; `known` is a literal count above 0."""
         times = self._times(body)
         if times == 1 or not known:
             if times > 1:
@@ -278,3 +278,9 @@ class WgslCode(CCode):
 
 def _is_literal(x: Value) -> bool:
     return x.text[0].isdigit()
+
+
+def _known(count: Value) -> int:
+    """Return a literal count, 0 for one that is negative or none."""
+    bits = int(count.text.removesuffix("u"), 0) if _is_literal(count) else 0
+    return bits if bits < 1 << 31 else 0
