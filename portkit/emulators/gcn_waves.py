@@ -102,7 +102,7 @@ class Waves:
     @property
     def active(self) -> Mask | None:
         """Which lanes execute, None for all."""
-        return None if self.full else self._masks.get(EXEC, self.mask(EXEC))
+        return None if self.full else self.mask(EXEC)
 
     # --- vector registers -----------------------------------------------------------------------------------------
 
