@@ -17,6 +17,7 @@ from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, Ou
 from portkit.spec.builder import Builder
 from portkit.spec.kernel import Kernel
 from portkit.spec.text import parse
+from tests.backends.webgpu.test_wgsl import LANES, meeting
 
 WebGpu = CheckedDevice[Any]
 SECONDS = 60.0
