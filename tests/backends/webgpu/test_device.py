@@ -149,6 +149,35 @@ def test_every_group_of_a_large_grid_runs_once(webgpu: WebGpu, groups: int) -> N
     webgpu.free(handle)
 
 
+@pytest.mark.parametrize("counted_by", ["literal", "scalar", "memory"])
+def test_lanes_meet_in_a_loop_however_its_count_is_given(webgpu: WebGpu, counted_by: str) -> None:
+    counts, out = filled(webgpu, (3).to_bytes(4, "little")), filled(webgpu, bytes(4 * LANES))
+    run(webgpu, meeting(counted_by), [1], [counts, out], 3)
+    assert np.frombuffer(webgpu.read(out, 0, 4 * LANES), np.int32).tolist() == [0 + 1 + 2] * LANES
+    webgpu.free(counts)
+    webgpu.free(out)
+
+
+@pytest.mark.parametrize("literal", [True, False], ids=["literal", "scalar"])
+@pytest.mark.parametrize("count", [-(1 << 31), -5, 0, 1, 15, 16, 17, 4096, 5000, 65_600])
+def test_a_loop_has_as_many_turns_as_it_counts(webgpu: WebGpu, count: int, literal: bool) -> None:
+    b = Builder("turns")
+    out, n = b.buffer("out", "i32", 2, "write"), b.scalar("n", "i32")
+    b.grid(1)
+    b.lane(1)
+    zero, one = (b.const("i32", value) for value in (0, 1))
+    with b.serial(b.const("i32", count) if literal else n, turns=zero, total=zero) as loop:
+        loop.next(turns=b.add(loop["turns"], one), total=b.add(loop["total"], loop.index))
+    b.store(out, zero, loop["turns"])
+    b.store(out, one, loop["total"])
+    handle = filled(webgpu, bytes(8))
+    run(webgpu, b.build(), [1], [handle], count)
+    turns = max(count, 0)
+    expected = np.array([turns, turns * (turns - 1) // 2], np.int64).astype(np.int32)
+    assert webgpu.read(handle, 0, 8) == expected.tobytes()
+    webgpu.free(handle)
+
+
 @pytest.mark.parametrize(
     "name", ["_", "__a", "fn", "let", "hidden", "fmul", "launch", "lane", "group", "cut", "run", "u32"]
 )
