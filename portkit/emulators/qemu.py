@@ -200,8 +200,9 @@ class Qemu:
 
     def _receive(self, timeout: float | None) -> None:
         """Take the answers that are there, or wait for the first."""
-        ready, _, _ = select.select([self._answers], [], [], timeout)
-        if not ready:
+        waiting = select.poll()  # select() knows no file above 1023
+        waiting.register(self._answers, select.POLLIN)
+        if not waiting.poll(None if timeout is None else 1000 * timeout):
             self._end()
             raise TimeoutError(f"{self.command} gave no answer in time, and was ended")
         answers = os.read(self._answers.fileno(), _QUEUE)
