@@ -8,10 +8,12 @@ BIN    := $(ENV)/bin
 OUT    ?= out
 # Two processes: what the reference machine has. Raise it on a larger one.
 JOBS   ?= 2
+# Every backend but cpu, which has targets of its own.
+PORTS  ?= amd,c,cuda,metal,opencl,riscv,webgpu
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev conform test lint types unit conform-standard conform-base scaffold docs lines bench clean
+.PHONY: help setup setup-dev conform test lint types unit conform-standard conform-base conform-ports compute-ports scaffold docs lines matrix bench clean
 
 help:  ## list these targets
 	@echo "portkit: port an accelerator by implementing twelve operations, and prove that the port conforms."
@@ -47,6 +49,12 @@ conform-standard: setup-dev  ## conform the cpu backend, profile compute, tier s
 conform-base: setup-dev  ## conform a device that has nothing but the base forms, level tensors, tier standard
 	PYTHONPATH=. $(BIN)/portkit conform --backend tests.fakes.host:BASE_ONLY --profile compute --case tensors --out $(OUT)/base
 
+conform-ports: setup-dev  ## conform the other backends, profile core, tier standard; those that cannot run here are skipped
+	$(BIN)/portkit conform --backend $(PORTS) --skip-missing --profile core --tier standard --out $(OUT)/core
+
+compute-ports: setup-dev  ## the same, their tensors, tier smoke
+	$(BIN)/portkit conform --backend $(PORTS) --skip-missing --profile compute --case tensors --tier smoke --out $(OUT)/compute
+
 scaffold: setup-dev  ## make a new port, install and conform it, break it in documented ways and see each found
 	$(BIN)/python -m pytest -q tests/scaffold
 
@@ -55,6 +63,11 @@ docs: setup-dev  ## build the documentation site into site/, warnings as errors
 
 lines: setup-dev  ## count the lines of every backend, and of what they share
 	@$(BIN)/python ci/lines.py
+
+matrix: setup-dev  ## conform every backend that can run here, profile core, tier standard, and file the reports in registry/
+	$(BIN)/portkit conform --backend all --skip-missing --profile core --tier standard --out $(OUT)/matrix
+	@for run in $(OUT)/matrix/*/; do $(BIN)/portkit publish $$run --registry registry; done
+	$(BIN)/portkit matrix registry --out $(OUT)/site
 
 bench: setup-dev  ## measure start-up time, GEMM, tensors and the readers' robustness against their limits
 	$(BIN)/python bench/startup.py

@@ -1,7 +1,7 @@
-"""Count the lines of every backend, of the toolkit and of the emulators: `python ci/lines.py`, or `make lines`.
+"""Count the lines of every backend, and of what they share: `python ci/lines.py`, or `make lines`.
 
 `lines` are those of every hand-written file, as `wc -l` counts them; `code` those that are more than a comment, a
-docstring or nothing. Beside each backend stands how much of the toolkit and of the emulators its imports reach.
+docstring or nothing. Beside each backend stands how much of what backends share its imports reach.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ROOT / "portkit" / "backends"
 TOOLKIT = BACKENDS / "toolkit"
+DRIVERS = BACKENDS / "drivers"
 EMULATORS = ROOT / "portkit" / "emulators"
+SHARED = (TOOLKIT, DRIVERS, EMULATORS)
 
 BACKEND_LINES = 1000
 """A backend has fewer lines than this."""
 TOOLKIT_CODE = 2500
 """The toolkit has fewer lines of code than this."""
 
-_HEADS = ("lines", "code", "of the toolkit", "of the emulators")
-_WIDTHS = (8, 8, 17, 19)
+_HEADS = ("lines", "code", "of toolkit", "of drivers", "of emulators")
+_WIDTHS = (8, 8, 13, 13, 15)
 _LAYOUT = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -104,7 +106,7 @@ def _imports(path: Path, prefix: str) -> set[str]:
 
 def backends() -> list[Path]:
     """Return the folder of each backend."""
-    return [p for p in sorted(BACKENDS.iterdir()) if (p / "__init__.py").exists() and p != TOOLKIT]
+    return [p for p in sorted(BACKENDS.iterdir()) if (p / "__init__.py").exists() and p not in SHARED]
 
 
 def row(name: str, *numbers: int) -> str:
@@ -123,9 +125,9 @@ def main() -> int:
     """Print the table; 1 where something is too long."""
     print(" " * 12 + "".join(f"{head:>{width}}" for head, width in zip(_HEADS, _WIDTHS, strict=True)))
     for folder in backends():
-        own, shared, emulated = map(count, (files_of(folder), reached(folder, TOOLKIT), reached(folder, EMULATORS)))
-        print(row(folder.name, own.lines, own.code, shared.lines, emulated.lines))
-    for folder in (TOOLKIT, EMULATORS):
+        own = count(files_of(folder))
+        print(row(folder.name, own.lines, own.code, *(count(reached(folder, part)).lines for part in SHARED)))
+    for folder in SHARED:
         whole = count(files_of(folder))
         print(row(folder.name, whole.lines, whole.code))
     print(f"\nA backend has fewer than {BACKEND_LINES:,} lines, the toolkit fewer than {TOOLKIT_CODE:,} of code.")

@@ -1,4 +1,7 @@
-"""What the site generates: op pages, the report's JSON Schema, the decisions' index; and that it fetches nothing.
+"""What the site generates, and that it fetches nothing.
+
+Generated are the op pages, the report's JSON Schema, the decisions' index, and the compatibility matrix with reports
+from `registry/`.
 
 MkDocs calls `on_config`, `on_files` and `on_post_build` by name.
 """
@@ -22,10 +25,21 @@ if TYPE_CHECKING:
 
 OPS = "spec/ops"
 DECISIONS = "decisions"
+MATRIX = "compatibility"
 REPORT_SCHEMA = "report.schema.json"
 FETCHED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=[\"']?(?:https?:)?//[^\"'> ]+")
 
 _pages: dict[str, str] = {}
+
+_MATRIX_PAGE = """# Compatibility
+
+What the newest report of each backend in `registry/` says; each square leads to that report. `make matrix` runs the
+suite on every backend that can run on the machine and files the reports there. What a backend ran on stands in the row
+*evidence*; [only some kinds of evidence](capabilities.md#evidence) may say "conformant". The same matrix, with the
+history of each backend: [all reports]({site}/index.html).
+
+{table}
+"""
 
 
 def op_pages() -> dict[str, str]:
@@ -87,6 +101,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     _pages.clear()
     _pages.update({f"{OPS}/{name}": text for name, text in ops.items()})
     _pages[f"{DECISIONS}/index.md"] = decisions_index(records)
+    _pages.update(compatibility_pages(docs.parent / "registry"))
     nav = cast("list[Any]", config["nav"])
     chapter(nav, "The spec").append({"Operations": [f"{OPS}/{name}" for name in reading_order(ops)]})
     chapter(nav, "Decisions").extend(f"{DECISIONS}/{name}" for name, _ in records)
@@ -99,6 +114,19 @@ def reading_order(names: Iterable[str]) -> list[str]:
 
     order = {f"{name}.md": place for place, name in enumerate(["index", *(op.value for op in Op)])}
     return sorted(names, key=lambda name: (order.get(name, len(order)), name))
+
+
+def compatibility_pages(registry: Path) -> dict[str, str]:
+    """Return the page with the compatibility matrix of a registry, and the pages of its reports."""
+    from portkit.conformance.matrix import build, markdown, newest
+    from portkit.conformance.registry import entries
+
+    with tempfile.TemporaryDirectory() as folder:
+        site = Path(folder) / MATRIX
+        build(registry, site)
+        pages = {f"{MATRIX}/{p.relative_to(site)}": p.read_text(encoding="utf-8") for p in site.rglob("*.html")}
+    table = markdown(newest(entries(registry)), f"{MATRIX}/")
+    return {f"{MATRIX}.md": _MATRIX_PAGE.format(site=MATRIX, table=table), **pages}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

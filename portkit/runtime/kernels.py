@@ -32,7 +32,7 @@ _KEPT = 1024
 _START_TICKS = 19  # of the fields of /proc/self/stat after the name, see proc(5)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Code)
-_MAKERS = ("contract.py", "spec", "compiler", "backends/toolkit")
+_MAKERS = ("contract.py", "spec", "compiler", "backends/toolkit", "backends/drivers")
 
 
 class Kernels:

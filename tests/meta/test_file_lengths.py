@@ -67,7 +67,7 @@ def test_every_file_of_a_backend_counts_whatever_its_suffix() -> None:
 
 def test_what_a_backend_uses_of_the_toolkit_includes_what_that_uses() -> None:
     used = {path.stem for path in counting.reached(counting.BACKENDS / "cpu", counting.TOOLKIT)}
-    assert {"llvm_kernel", "serialise", "arguments"} <= used
+    assert {"llvm_kernel", "groups", "serialise"} <= used
 
 
 @pytest.mark.parametrize("lines", [0, 1, FILE_LIMIT, FILE_LIMIT + 1])

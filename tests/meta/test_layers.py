@@ -28,7 +28,8 @@ LAYERS: dict[str, frozenset[str]] = {
     "emulators": frozenset({"errors"}),
     "backends": frozenset({"errors"}),
     "backends.toolkit": frozenset({"errors", "spec", "contract"}),
-    "backends.*": frozenset({"errors", "spec", "contract", "backends.toolkit", "emulators"}),
+    "backends.drivers": frozenset({"errors", "spec", "contract"}),
+    "backends.*": frozenset({"errors", "spec", "contract", "backends.toolkit", "backends.drivers", "emulators"}),
     # The judge never names a backend: it meets them through the entry-point group `portkit.backends`.
     "conformance": frozenset(
         {"errors", "spec", "contract", "reference", "compiler", "runtime", "tensor", "onnx", "emulators"}

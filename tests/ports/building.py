@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portkit.backends.toolkit.c_driver import INCLUDE
+from portkit.backends.drivers.c_driver import INCLUDE
 from portkit.backends.toolkit.host_compiler import NAMES, shared_library
 
 STRICT = (

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from portkit.backends.toolkit.c_driver import HEADER
+from portkit.backends.drivers.c_driver import HEADER
 from portkit.cli.main import app
 from portkit.cli.new import CHOOSING, Route
 from portkit.errors import UsageError

@@ -6,7 +6,7 @@ from portkit.backends.amd.compiler import AmdCompiler
 from portkit.backends.amd.emulated import EmulatedDriver
 from portkit.backends.amd.hip import ERRORS, HipDriver
 from portkit.backends.amd.link import link_code_object
-from portkit.backends.toolkit.device import CheckedDevice, renamed
+from portkit.backends.drivers.device import CheckedDevice, renamed
 from portkit.contract import Capabilities, Device
 
 

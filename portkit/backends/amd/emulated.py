@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from portkit.backends.amd.compiler import EMULATED, unpack_binary
-from portkit.backends.toolkit.device import Driver
+from portkit.backends.drivers.device import Driver
 from portkit.contract import Capabilities, DeviceInfo
 from portkit.emulators.gcn import GcnKernel
 from portkit.emulators.memory import Arena

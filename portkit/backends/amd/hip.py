@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from portkit.backends.amd.compiler import unpack_binary
-from portkit.backends.toolkit.device import Driver, Errors
+from portkit.backends.drivers.device import Driver, Errors
 from portkit.contract import ALIGNMENT, DeviceInfo
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, TypeAlias
 from cffi import FFI
 
 from portkit.backends.c.vectors import DIALECT
+from portkit.backends.drivers.device import CheckedDevice
+from portkit.backends.drivers.host_memory import HostArrays
 from portkit.backends.toolkit.c_kernel import print_c_kernel
-from portkit.backends.toolkit.device import CheckedDevice
 from portkit.backends.toolkit.host import usable_processors
 from portkit.backends.toolkit.host_compiler import find_compiler, shared_library
-from portkit.backends.toolkit.host_memory import HostArrays
 from portkit.contract import Capabilities, Code, DeviceInfo
 from portkit.errors import DeviceError, OutOfMemory
 from portkit.spec.kernel import Kernel

@@ -12,9 +12,9 @@ import numpy as np
 
 from portkit.backends.cpu.pool import ThreadPool
 from portkit.backends.cpu.recording import Given, HostRecording, Recorder
-from portkit.backends.toolkit.device import Buffer, CheckedDevice
+from portkit.backends.drivers.device import Buffer, CheckedDevice
+from portkit.backends.drivers.host_memory import HostArrays
 from portkit.backends.toolkit.host_jit import HostJit, LoadedCode, host_machine
-from portkit.backends.toolkit.host_memory import HostArrays
 from portkit.backends.toolkit.llvm import CodeGenerator, Effort
 from portkit.backends.toolkit.llvm_kernel import Target, print_kernel
 from portkit.contract import ALIGNMENT, Call, Capabilities, Code, DeviceInfo, Parameter

@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 
 from portkit.backends.cpu.pool import CallRecord
-from portkit.backends.toolkit.arguments import pack_arguments
-from portkit.backends.toolkit.device import Buffer, LoadedKernel
+from portkit.backends.drivers.arguments import pack_arguments
+from portkit.backends.drivers.device import Buffer, LoadedKernel
 from portkit.backends.toolkit.host_jit import LoadedCode
 from portkit.contract import Call, Parameter
 from portkit.errors import InvalidHandle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from portkit.backends.cuda.compiler import HOPPER, PtxCompiler
 from portkit.backends.cuda.driver import ERRORS, CudaDriver, LoadedModule
 from portkit.backends.cuda.emulated import EmulatedDriver
-from portkit.backends.toolkit.device import CheckedDevice
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.contract import Capabilities
 from portkit.emulators.ptx import Program
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from portkit.backends.toolkit.device import Driver, Errors
+from portkit.backends.drivers.device import Driver, Errors
 from portkit.contract import ALIGNMENT, DeviceInfo
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 

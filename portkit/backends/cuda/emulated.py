@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portkit.backends.toolkit.device import Driver
+from portkit.backends.drivers.device import Driver
 from portkit.contract import Capabilities, DeviceInfo
 from portkit.emulators.memory import Arena
 from portkit.emulators.ptx import Program, launch

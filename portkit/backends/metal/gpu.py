@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from portkit.backends.drivers.addresses import Addresses
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.backends.metal.printer import ENTRY, Printed, print_msl
-from portkit.backends.toolkit.addresses import Addresses
-from portkit.backends.toolkit.device import CheckedDevice
 from portkit.contract import Capabilities, Code, DeviceInfo
 from portkit.errors import CannotRunHere, CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 from portkit.spec.kernel import Kernel

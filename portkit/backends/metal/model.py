@@ -15,12 +15,12 @@ from typing import Any
 
 from cffi import FFI
 
+from portkit.backends.drivers.device import CheckedDevice
+from portkit.backends.drivers.host_memory import HostArrays
 from portkit.backends.metal.printer import ENTRY, MSL, SHARED_BLOCK, Printed, print_msl
 from portkit.backends.toolkit.c_lanes import LaneDialect
-from portkit.backends.toolkit.device import CheckedDevice
 from portkit.backends.toolkit.host import usable_processors
 from portkit.backends.toolkit.host_compiler import find_compiler, shared_library
-from portkit.backends.toolkit.host_memory import HostArrays
 from portkit.contract import Capabilities, Code, DeviceInfo, Limits
 from portkit.errors import CompileError, DeviceError
 from portkit.spec.kernel import Kernel

@@ -11,10 +11,10 @@ from typing import Any
 
 import pyopencl as cl
 
+from portkit.backends.drivers.addresses import Addresses
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.backends.opencl import pocl
 from portkit.backends.opencl.dialect import OPENCL, OpenClCompiler
-from portkit.backends.toolkit.addresses import Addresses
-from portkit.backends.toolkit.device import CheckedDevice
 from portkit.contract import Capabilities, DeviceInfo
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from portkit.backends.drivers.device import CheckedDevice, Errors
 from portkit.backends.riscv.kernel import compile_kernel
 from portkit.backends.riscv.resident import CODE, CODE_LOG2, DATA, PAYLOAD, resident
-from portkit.backends.toolkit.device import CheckedDevice, Errors
 from portkit.contract import Code, DeviceInfo
 from portkit.emulators.qemu import Qemu, Space
 from portkit.errors import DeviceHang, DeviceLost, OutOfMemory

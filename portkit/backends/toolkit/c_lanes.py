@@ -1,6 +1,6 @@
 """A whole kernel in a dialect of C whose devices run the lanes themselves: OpenCL C, the Metal language.
 
-The function takes every buffer, every scalar and the extent of every grid loop, in the order of `toolkit.arguments`; a
+The function takes every buffer, every scalar and the extent of every grid loop, in the order of `drivers.arguments`; a
 dialect may put parameters behind. How the host binds them is the port's affair.
 """
 

@@ -1,6 +1,6 @@
 """A whole kernel as LLVM IR text, for targets whose hardware runs the lanes of a work-group: GPUs.
 
-The function `kernel` takes 8 bytes for each of its parameters, which are the words of `toolkit.arguments` in their
+The function `kernel` takes 8 bytes for each of its parameters, which are the words of `drivers.arguments` in their
 order: the address of every buffer, every scalar, the extent of every grid loop. One more word follows: the number of
 the first work-group, for devices that take a large grid in several launches. A work-group is one-dimensional: as many
 hardware lanes as all lane loops together, of which the last counts fastest (Spec: nest_c5).

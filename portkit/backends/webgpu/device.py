@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 import wgpu
 
-from portkit.backends.toolkit.addresses import Addresses
-from portkit.backends.toolkit.device import CheckedDevice, Errors
+from portkit.backends.drivers.addresses import Addresses
+from portkit.backends.drivers.device import CheckedDevice, Errors
 from portkit.backends.webgpu.kernel import ENTRY, FIRST_BUFFER, launch_words, print_wgsl
 from portkit.backends.webgpu.wgsl import Wgsl
 from portkit.contract import ALIGNMENT, Capabilities, Code, DeviceInfo

@@ -2,7 +2,7 @@
 
 Group 0 binds `launch`, a uniform array of words; at 1 the number in which `cut` is reported; then the kernel's buffers
 in order. Of `launch`, word 0 is 0, word 1 the number of work-groups; from word 4 on follow the words of
-`toolkit.arguments`, where a buffer's word is the number of elements that are bound before it.
+`drivers.arguments`, where a buffer's word is the number of elements that are bound before it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from portkit.backends.amd import EMULATE, AmdBackend, hip, link
 from portkit.backends.amd import device as device_module
 from portkit.backends.amd.compiler import pack_binary
 from portkit.backends.amd.device import open_gpu
-from portkit.backends.toolkit.device import CheckedDevice
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.contract import Code
 from portkit.errors import CannotRunHere, DeviceError, DeviceLost, OutOfMemory
 from portkit.spec.builder import Builder

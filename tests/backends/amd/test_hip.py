@@ -13,7 +13,7 @@ pytest.importorskip("cffi", reason="cffi is not installed")
 from portkit.backends.amd import hip
 from portkit.backends.amd.compiler import AmdCompiler, pack_binary
 from portkit.backends.amd.hip import ERRORS, HipDriver, count_gpus, why_no_gpu
-from portkit.backends.toolkit.device import CheckedDevice
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.contract import Code
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 from tests.backends.amd.fake import FakeHip, new_ffi

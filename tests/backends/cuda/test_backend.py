@@ -12,7 +12,7 @@ import pytest
 
 from portkit.backends.cuda import EMULATE, CudaBackend
 from portkit.backends.cuda.device import open_emulated
-from portkit.backends.toolkit.device import CheckedDevice
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.contract import Code, Device
 from portkit.errors import CannotRunHere, CompileError, DeviceError, DeviceLost, OutOfMemory
 from portkit.spec.builder import Builder

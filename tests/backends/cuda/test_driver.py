@@ -14,7 +14,7 @@ pytest.importorskip("cffi", reason="cffi is not installed")
 from portkit.backends.cuda import driver as cuda
 from portkit.backends.cuda.compiler import PtxCompiler
 from portkit.backends.cuda.driver import ERRORS, CudaDriver, check_gpu, why_no_gpu
-from portkit.backends.toolkit.device import CheckedDevice
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.contract import Code
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, InvalidHandle, OutOfMemory
 from portkit.spec.builder import Builder

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.backends.metal import BACKEND, MODEL_VARIABLE
-from portkit.backends.toolkit.device import CheckedDevice
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from portkit.backends.toolkit.device import CheckedDevice
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.spec.builder import Builder
 from portkit.spec.geometry import buffer_extents, grid_counts
 from portkit.spec.kernel import Kernel

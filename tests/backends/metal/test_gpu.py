@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.backends.metal import MODEL_VARIABLE, MetalBackend, gpu
-from portkit.backends.toolkit.device import CheckedDevice
 from portkit.errors import CannotRunHere, CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 from tests.backends.metal import pyobjc
 from tests.backends.metal.kernels import execute, neighbours, scaled

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.backends.metal import BACKEND, MODEL_VARIABLE, model
 from portkit.backends.metal.printer import MSL
-from portkit.backends.toolkit.device import CheckedDevice
 from portkit.conformance.cases.collect import collect
 from portkit.conformance.judge import judge_case
 from portkit.contract import Limits

@@ -10,7 +10,7 @@ import pytest
 from portkit.backends.opencl import BACKEND
 
 if TYPE_CHECKING:
-    from portkit.backends.toolkit.device import CheckedDevice
+    from portkit.backends.drivers.device import CheckedDevice
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ class FaultyBackend(OpenClBackend):
         self._fault = fault
 
     def open(self) -> Device:
-        from portkit.backends.toolkit.device import CheckedDevice
+        from portkit.backends.drivers.device import CheckedDevice
 
         device = super().open()
         assert isinstance(device, CheckedDevice)

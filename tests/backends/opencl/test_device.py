@@ -15,7 +15,7 @@ from portkit.spec.builder import Builder
 from portkit.spec.kernel import Kernel
 
 if TYPE_CHECKING:
-    from portkit.backends.toolkit.device import CheckedDevice
+    from portkit.backends.drivers.device import CheckedDevice
 
 cl = pytest.importorskip("pyopencl", reason="pyopencl is not installed")
 port = pytest.importorskip("portkit.backends.opencl.device")

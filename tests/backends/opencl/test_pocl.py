@@ -16,7 +16,7 @@ from portkit.spec.builder import Builder
 from portkit.spec.kernel import Kernel
 
 if TYPE_CHECKING:
-    from portkit.backends.toolkit.device import CheckedDevice
+    from portkit.backends.drivers.device import CheckedDevice
 
 cl = pytest.importorskip("pyopencl", reason="pyopencl is not installed")
 pocl = pytest.importorskip("portkit.backends.opencl.pocl")

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.backends.riscv import BACKEND, device, kernel
 from portkit.backends.riscv.isa import ENCODER
-from portkit.backends.toolkit.device import CheckedDevice
 from portkit.backends.toolkit.encoder import Line
 from portkit.contract import Backend, Caching, Code
 from portkit.errors import CannotRunHere, CompileError, DeviceHang, DeviceLost, OutOfMemory

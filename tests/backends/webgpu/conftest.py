@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portkit.backends.toolkit.device import CheckedDevice
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.backends.webgpu import BACKEND
 
 

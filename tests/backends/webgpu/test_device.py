@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from portkit.backends.toolkit.device import CheckedDevice
+from portkit.backends.drivers.device import CheckedDevice
 from portkit.contract import Code
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 from portkit.spec.builder import Builder

@@ -47,7 +47,7 @@ class QueuedBackend:
         return load_capabilities(Path(__file__).with_name("capabilities.toml"))
 
     def probe(self) -> str | None:
-        from portkit.backends.toolkit.c_driver import DriverLibrary
+        from portkit.backends.drivers.c_driver import DriverLibrary
 
         if LIBRARY not in os.environ:
             return f"{LIBRARY} names no library; build tests/ports/queued/driver.c"
@@ -59,8 +59,8 @@ class QueuedBackend:
     def open(self) -> Device:
         if reason := self.probe():
             raise CannotRunHere(reason)
-        from portkit.backends.toolkit.c_driver import ERRORS, DriverLibrary
-        from portkit.backends.toolkit.device import CheckedDevice, renamed
+        from portkit.backends.drivers.c_driver import ERRORS, DriverLibrary
+        from portkit.backends.drivers.device import CheckedDevice, renamed
 
         with renamed(ERRORS, "opening the device"):
             return CheckedDevice(DriverLibrary(Path(os.environ[LIBRARY])).open(), Compiler(), ERRORS)

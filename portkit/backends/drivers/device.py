@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
-from portkit.backends.toolkit.arguments import pack_arguments
+from portkit.backends.drivers.arguments import pack_arguments
 from portkit.contract import ALIGNMENT, Code, DeviceInfo, Executable
 from portkit.errors import DeviceError, DeviceLost, InvalidHandle
 from portkit.spec.kernel import Kernel

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from portkit.backends.toolkit.c_driver import ERRORS, HEADER, INCLUDE, CDriver, DriverError, DriverLibrary
-from portkit.backends.toolkit.device import renamed
+from portkit.backends.drivers.c_driver import ERRORS, HEADER, INCLUDE, CDriver, DriverError, DriverLibrary
+from portkit.backends.drivers.device import renamed
 from portkit.backends.toolkit.host_compiler import find_compiler
 from portkit.errors import CannotRunHere, CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 from tests.ports.building import build, needs_a_c_compiler
@@ -160,7 +160,7 @@ def test_a_status_becomes_an_error_of_portkit_with_the_drivers_words(
 
 def test_every_status_of_the_header_has_an_error() -> None:
     names = re.findall(r"^ {4}PORTKIT_(\w+) = [1-9]", HEADER.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    from portkit.backends.toolkit.c_driver import _STATUSES
+    from portkit.backends.drivers.c_driver import _STATUSES
 
     assert names == list(_STATUSES)
     assert set(_STATUSES.values()) == set(ERRORS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portkit.backends.toolkit.addresses import Addresses
+from portkit.backends.drivers.addresses import Addresses
 from portkit.errors import InvalidHandle
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from portkit.backends.toolkit.arguments import pack_arguments
-from portkit.backends.toolkit.device import Buffer, CheckedDevice, renamed
+from portkit.backends.drivers.arguments import pack_arguments
+from portkit.backends.drivers.device import Buffer, CheckedDevice, renamed
 from portkit.contract import ALIGNMENT, Caching, Code, DeviceInfo, HostMemory, Replay, SubBuffers
 from portkit.errors import DeviceError, DeviceHang, DeviceLost, InvalidHandle, OutOfMemory
 from portkit.spec.builder import Builder

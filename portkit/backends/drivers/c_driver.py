@@ -1,4 +1,4 @@
-"""A driver that is a shared library in C: what `portkit_device.h` declares, as a `toolkit.device.Driver`.
+"""A driver that is a shared library in C: what `portkit_device.h` declares, as a `drivers.device.Driver`.
 
     CheckedDevice(load_driver(path).open(), compiler, ERRORS)
 
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from cffi import FFI
 
 import portkit
-from portkit.backends.toolkit.device import Errors
+from portkit.backends.drivers.device import Errors
 from portkit.contract import DeviceInfo
 from portkit.errors import CannotRunHere, CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 
@@ -147,7 +147,7 @@ class DriverLibrary:
 
 
 class CDriver:
-    """An opened device of a C driver; `toolkit.device.Driver` says what each function promises."""
+    """An opened device of a C driver; `drivers.device.Driver` says what each function promises."""
 
     def __init__(self, library: DriverLibrary, ffi: FFI, table: Any, context: Any) -> None:
         """Own the context."""
