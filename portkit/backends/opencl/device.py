@@ -14,7 +14,7 @@ import pyopencl as cl
 from portkit.backends.drivers.addresses import Addresses
 from portkit.backends.drivers.device import CheckedDevice
 from portkit.backends.opencl import pocl
-from portkit.backends.opencl.dialect import OPENCL, OpenClCompiler
+from portkit.backends.opencl.dialect import ENTRY, OPENCL, OpenClCompiler
 from portkit.contract import Capabilities, DeviceInfo
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 
@@ -131,7 +131,7 @@ class OpenClDriver:
         """Build a kernel's text."""
         text = binary.decode()
         program = self._build(self._declarations(text) + text)
-        kernel = program.all_kernels()[0]
+        kernel = cl.Kernel(program, ENTRY)  # `all_kernels` of pyopencl never lets go of the program
         info, sizes = cl.kernel_arg_info.ADDRESS_QUALIFIER, cl.kernel_work_group_info.COMPILE_WORK_GROUP_SIZE
         spaces = [kernel.get_arg_info(place, info) for place in range(kernel.num_args)]
         lanes = kernel.get_work_group_info(sizes, self._device)[0]

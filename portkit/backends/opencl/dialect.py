@@ -16,6 +16,8 @@ from portkit.contract import Code
 from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.types import Type
 
+ENTRY = "run"
+"""The name of the function, as `kernel` is a word of the language."""
 FUNCTIONS = ("fma", "fabs", "sqrt", "trunc", "rsqrt", "exp2", "log2", "sin")
 """Functions of the language that kernels use; they are called as the spec calls them."""
 ATOMICS = ("add", "max", "min")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -58,8 +59,10 @@ def diverging(dtype: str, *, meets: bool = True) -> Kernel:
 def run(device: CheckedDevice[Any], kernel: Kernel) -> list[list[float]]:
     dtype = kernel.buffers[0].dtype
     out = device.allocate(LANES * GROUPS * dtype.bytes)
-    device.launch(device.compile(kernel), [GROUPS], [out], [])
+    executable = device.compile(kernel)
+    device.launch(executable, [GROUPS], [out], [])
     data = device.read(out, 0, LANES * GROUPS * dtype.bytes)
+    executable.release()
     device.free(out)
     return np.frombuffer(data, dtype.numpy).reshape(GROUPS, LANES).astype(float).tolist()
 
@@ -136,3 +139,17 @@ def test_folders_of_processes_that_were_killed_are_removed_and_no_others(tmp_pat
         (tmp_path / name / "inside").mkdir(parents=True)
     settled(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_released_kernel_leaves_no_files_behind(on_pocl: CheckedDevice[Any]) -> None:
+    place = Path(os.environ["POCL_CACHE_DIR"])
+    if os.environ.get("POCL_KERNEL_CACHE") != "0":
+        pytest.skip("the user keeps what PoCL built")
+
+    def files_after_a_kernel() -> int:
+        run(on_pocl, diverging("u32", meets=False))
+        gc.collect()
+        return sum(path.is_file() for path in place.rglob("*"))
+
+    files_after_a_kernel()
+    assert files_after_a_kernel() == files_after_a_kernel()
