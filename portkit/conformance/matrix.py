@@ -128,8 +128,9 @@ def _line(name: str, row: Row, text: str, site: str) -> str:
 def _escape(text: str) -> str:
     """Return a text that means itself in a square of a Markdown table; HTML becomes harmless too."""
     one_line = " ".join(text.split())
-    named = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-    return "".join(named.get(c) or (f"\\{c}" if c in "\\`*_{}[]()#+!|~:@" else c) for c in one_line)
+    # Not every reader of Markdown takes a backslash before the last three for an escape.
+    named = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "~": "&#126;", ":": "&#58;", "@": "&#64;"}
+    return "".join(named.get(c) or (f"\\{c}" if c in "\\`*_{}[]()#+!|" else c) for c in one_line)
 
 
 def build(registry: Path, site: Path) -> Path:
