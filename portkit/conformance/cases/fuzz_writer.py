@@ -72,10 +72,11 @@ class Palette:
 
     @classmethod
     def declared(cls, capabilities: Capabilities) -> Palette:
-        """What one device declares; f8 has no arithmetic and is left out."""
+        """What one device declares; f8 has no arithmetic and is left out, and of math only trunc is exact."""
         dtypes = tuple(d for n, d in DTYPES.items() if n in capabilities.dtypes and not n.startswith("f8"))
         atomics = tuple(k for k in ("add", "max", "min") if "i32" in capabilities.atomic.get(k, ()))
-        extensions = frozenset(capabilities.extensions)
+        rounds = all(d.name in capabilities.math.get("trunc", ()) for d in dtypes if d.is_float)
+        extensions = frozenset(e for e in capabilities.extensions if e != "math" or rounds)
         kinds = atomics if "atomic" in extensions else ()
         return cls(dtypes, capabilities.lane_counts(), extensions, capabilities.numeric.strict, kinds)
 
