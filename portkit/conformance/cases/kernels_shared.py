@@ -158,6 +158,33 @@ def group_trips_kernel(numeric: Numeric = "fast") -> Kernel:
     return w.build()
 
 
+def uniform_carry_kernel(lanes: int, meetings: int, numeric: Numeric = "fast") -> Kernel:
+    """A carry beside a barrier is one number for the whole group, but a serial loop between barriers computes the next.
+
+    Every lane steps through the same numbers from the carry's value; one that starts from what another lane ended with
+    is wrong. With one meeting in a trip the two halves of the shared array take turns.
+    """
+    w = Writer(f"uniform_carry_{lanes}_{meetings}", numeric)
+    a, out = w.buffer("a", "i32", ("groups", lanes), "read"), w.buffer("out", "i32", ("groups", lanes), "write")
+    stage = w.shared("stage", "i32", 2 * lanes)
+    group, lane = w.grid(w.scalar("groups", "i32")), w.lane(lanes)
+    item = w.index(group, lanes, lane)
+    following = w.plus(lane, 1)
+    neighbour = w.choose(w.same(following, lanes), w.i32(0), following)
+    with w.serial(4, v=w.load(a, item), seed=w.plus(group, 1)) as loop:
+        half = w.times(w.band(loop.index, 1), lanes)
+        w.store(stage, w.add(half, lane), loop["v"])
+        w.barrier()
+        with w.serial(w.plus(w.band(loop["seed"], 3), 1), seed=loop["seed"]) as steps:
+            steps.next(seed=w.add(w.times(steps["seed"], 5), steps.index))
+        taken = w.add(w.load(stage, w.add(half, neighbour)), loop["seed"])
+        for _ in range(meetings - 1):
+            w.barrier()
+        loop.next(v=w.add(w.times(taken, 3), steps["seed"]), seed=steps["seed"])
+    w.store(out, item, w.add(loop["v"], loop["seed"]))
+    return w.build()
+
+
 def private_kernel(numeric: Numeric = "fast") -> Kernel:
     """Shared memory belongs to one work-group: all groups fill the same array with their own numbers, slowly."""
     lanes = 64
@@ -327,6 +354,9 @@ def _rows() -> Iterator[KernelCase]:
         build = _ROTATE[lanes]
         yield row(f"rotate_loop/{lanes}_lanes_{trips}_trips", build, partial(_rotate_data, lanes, trips))
     yield row("group_trips/64", group_trips_kernel, partial(_groups, 9))
+    for lanes, meetings in ((96, 1), (96, 2), (256, 1), (256, 2)):
+        build, data = partial(uniform_carry_kernel, lanes, meetings), partial(group_numbers, "i32", lanes, GROUPS)
+        yield row(f"uniform_carry/{lanes}_lanes_{meetings}_meetings", build, data)
     yield row("private/64", private_kernel, partial(_groups, 40))
     yield row("several_arrays/32", two_arrays_kernel, partial(_groups, 7))
     for lanes in (2, 16, 64):

@@ -78,15 +78,46 @@ def _counts_data(case_id: str) -> tuple[Scalars, Arrays]:
     return geometry(ITEMS), {"count": np.resize(np.array(COUNTS, dtype=np.int32), ITEMS)}
 
 
+def _named(what: str, count: int) -> str:
+    return f"{what}_{'minus_' * (count < 0)}{abs(count)}"
+
+
 def literal_kernel(count: int, numeric: Numeric) -> Kernel:
-    """out[i] = i + the sum of the indices of a loop with a literal count."""
-    frame = Frame.open(f"literal_{count}", numeric)
+    """A loop with a literal count, in which a value that begins as i becomes 3 times itself and the index."""
+    frame = Frame.open(_named("literal", count), numeric)
     builder = frame.builder
     target = frame.buffer("out", INDEX, 1, "write")
-    with builder.serial(count, total=frame.item) as loop:
-        loop.next(total=builder.add(loop["total"], loop.index))
-    builder.store(target, frame.item, loop["total"], gate=frame.inside)
+    three = builder.const("i32", 3)
+    with builder.serial(count, value=frame.item) as loop:
+        loop.next(value=builder.add(builder.mul(loop["value"], three), loop.index))
+    builder.store(target, frame.item, loop["value"], gate=frame.inside)
     return builder.build()
+
+
+def meeting_kernel(count: int, numeric: Numeric) -> Kernel:
+    """A loop with a literal count and barriers inside: in each trip every lane takes its neighbour's value."""
+    builder = Builder(_named("meeting", count), numeric)
+    out = builder.buffer("out", "i32", ("groups", MEETING), "write")
+    stage = builder.shared("stage", "i32", MEETING)
+    group = builder.grid(builder.scalar("groups", "i32"))
+    lane = builder.lane(MEETING)
+    three = builder.const("i32", 3)
+    following = builder.add(lane, builder.const("i32", 1))
+    neighbour = builder.op("reduce.and", following, builder.const("i32", MEETING - 1))
+    item = builder.add(builder.mul(group, builder.const("i32", MEETING)), lane)
+    with builder.serial(count, value=item) as loop:
+        builder.store(stage, lane, loop["value"])
+        builder.barrier()
+        taken = builder.mul(builder.load(stage, neighbour), three)
+        builder.barrier()
+        loop.next(value=builder.add(taken, loop.index))
+    builder.store(out, item, loop["value"])
+    return builder.build()
+
+
+def _meeting_data(case_id: str) -> tuple[Scalars, Arrays]:
+    del case_id
+    return {"groups": 3}, {}
 
 
 def _items(case_id: str) -> tuple[Scalars, Arrays]:
@@ -229,12 +260,23 @@ def _cell(form: str, dtype: str = "i32") -> Cell:
 
 
 _SERIAL = (_cell("loop.serial"), _cell("endloop"))
+_LITERALS = (-(2**31), -5, -1, 0, 1, 2, 15, 16, 17, 100)
+"""Literal counts: those that an unsigned number is not, and those around how often a body is usually unrolled."""
 _BOTH = (_cell("loop.grid"), _cell("loop.lane"))
 _ROWS: tuple[KernelCase, ...] = (
     KernelCase("ops/loop.serial/i32/counts", counts_kernel, _counts_data, _SERIAL, Tier.SMOKE),
     *(
         KernelCase(f"ops/loop.serial/i32/literal_{count}", partial(literal_kernel, count), _items, _SERIAL)
-        for count in (0, 1, 2, 100)
+        for count in _LITERALS
+    ),
+    *(
+        KernelCase(
+            f"ops/loop.serial/i32/meeting_{count}",
+            partial(meeting_kernel, count),
+            _meeting_data,
+            (*_SERIAL, _cell("barrier")),
+        )
+        for count in _LITERALS
     ),
     *(
         KernelCase(f"ops/loop.grid/i32/count_{n}", grid_kernel, partial(_grid_data, n), _BOTH, Tier.SMOKE)

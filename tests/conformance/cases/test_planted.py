@@ -1,0 +1,264 @@
+"""Cases of literals, literal counts and uniform carries find what a compiler or printer may get wrong there.
+
+Each fault is planted in a correct device in this process: it rewrites the kernels that the device gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+from typing import cast
+
+import pytest
+
+from portkit.conformance.cases.collect import collect
+from portkit.conformance.judge import judge_case
+from portkit.conformance.mutants.device import rewriting
+from portkit.conformance.mutants.model import ModelDevice
+from portkit.conformance.mutants.printer import Rewrite, mul_and_add_contract
+from portkit.conformance.mutants.rewrite import Emitter, rewrite
+from portkit.conformance.verdict import Verdict
+from portkit.contract import find_backend
+from portkit.runtime.client import DeviceClient
+from portkit.spec.kernel import Instr, Kernel
+from portkit.spec.types import F32, I32, Type, decode, encode
+
+CAPABILITIES = find_backend("cpu").capabilities
+CASES = {case.id: case for case in collect(CAPABILITIES)}
+SCALAR = Type(F32)
+
+
+def verdict(case_id: str, fault: Rewrite) -> Verdict:
+    """Judge a case on the model device with a fault in it."""
+    client = rewriting(fault)(ModelDevice(CAPABILITIES).as_client())
+    return judge_case(CASES[case_id], cast("DeviceClient", client)).verdict
+
+
+# --- float algebra ------------------------------------------------------------------------------------------------
+
+
+class Terms:
+    """What the registers of a kernel are made of, as a simplifier sees it."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.made = {i.result: i for i in kernel.body if i.result}
+
+    def operands(self, register: str, form: str) -> tuple[str, ...]:
+        """Return the operands of a register that this form made, else none."""
+        made = self.made.get(register)
+        return made.args if made is not None and made.name == form else ()
+
+    def bits(self, register: str) -> int:
+        """Return the bits of a register that is a literal f32, else -1."""
+        made = self.made.get(register)
+        literal = made is not None and made.name == "mov.const" and made.type == SCALAR
+        return made.imms[0] if made is not None and literal else -1
+
+    def number(self, register: str) -> float | None:
+        """Return the number of a register that is a literal f32."""
+        bits = self.bits(register)
+        return None if bits < 0 else float(decode(F32, bits))
+
+    def scaled(self, register: str) -> tuple[str, float]:
+        """Split a register into x and c where it is x c, else into itself and 1."""
+        operands = self.operands(register, "mul")
+        factor = self.number(operands[1]) if operands else None
+        return (register, 1.0) if factor is None else (operands[0], factor)
+
+
+Rule = Callable[[Terms, str, str, Emitter], str]
+"""Given the two operands of a form, gives the register that stands for the result, or "" to leave it as it is."""
+
+
+def simplifying(form: str, rule: Rule) -> Rewrite:
+    """Make a rewriting of kernels by a rule for one form on f32; literals are on the right."""
+
+    def change(kernel: Kernel) -> Kernel:
+        terms = Terms(kernel)
+
+        def expand(i: Instr, e: Emitter) -> bool:
+            if i.name != form or i.type != SCALAR:
+                return False
+            a, b = i.args if terms.number(i.args[0]) is None else i.args[::-1]
+            if becomes := rule(terms, a, b, e):
+                e.op("mov.bits", becomes, type=i.type, result=i.result)
+            return bool(becomes)
+
+        return rewrite(kernel, expand)
+
+    return change
+
+
+def becomes_operand(bits: int) -> Rule:
+    """x op c is x."""
+    return lambda t, a, b, e: a if t.bits(b) == bits else ""
+
+
+def becomes_literal(value: float, result: float) -> Rule:
+    """x op c is a number."""
+    return lambda t, a, b, e: e.const(SCALAR, result) if t.bits(b) == encode(F32, value) else ""
+
+
+def negated_by_zero(terms: Terms, a: str, b: str, e: Emitter) -> str:
+    """x * -1 is 0 - x."""
+    if terms.number(b) != -1.0:
+        return ""
+    return e.op("add", e.const(SCALAR, 0.0), e.op("mul", a, b))
+
+
+def sign_of_literal_lost(terms: Terms, a: str, b: str, e: Emitter) -> str:
+    """x + -c is x + c."""
+    bits = terms.bits(b)
+    return e.op("add", a, e.bits(SCALAR, bits & 0x7FFFFFFF)) if bits >> 31 == 1 else ""
+
+
+def literal_is_an_integer(form: str) -> Rule:
+    """1.0 is printed as the bits of the integer 1."""
+    return lambda t, a, b, e: e.op(form, a, e.bits(SCALAR, 1)) if t.number(b) == 1.0 else ""
+
+
+def folded(form: str, fold: Callable[[float, float], float]) -> Rule:
+    """(x op c) op d is x op (c op d)."""
+
+    def rule(terms: Terms, a: str, b: str, e: Emitter) -> str:
+        inner, second = terms.operands(a, form), terms.number(b)
+        first = terms.number(inner[1]) if inner else None
+        return "" if first is None or second is None else e.op(form, inner[0], e.const(SCALAR, fold(first, second)))
+
+    return rule
+
+
+def multiples_collected(terms: Terms, a: str, b: str, e: Emitter) -> str:
+    """x c + x d is x (c + d)."""
+    (x, c), (y, d) = terms.scaled(a), terms.scaled(b)
+    return e.op("mul", x, e.const(SCALAR, c + d)) if x == y else ""
+
+
+def opposites_cancelled(terms: Terms, a: str, b: str, e: Emitter) -> str:
+    """x + -x is 0."""
+    return e.const(SCALAR, 0.0) if terms.scaled(b) == (a, -1.0) else ""
+
+
+def first_cancelled(terms: Terms, a: str, b: str, e: Emitter) -> str:
+    """(x + y) - x is y."""
+    total, (x, factor) = terms.operands(a, "add"), terms.scaled(b)
+    return total[1] if total and total[0] == x and factor == -1.0 else ""
+
+
+def factor_taken_out(terms: Terms, a: str, b: str, e: Emitter) -> str:
+    """x y + x z is x (y + z)."""
+    p, q = terms.operands(a, "mul"), terms.operands(b, "mul")
+    return e.op("mul", p[0], e.op("add", p[1], q[1])) if p and q and p[0] == q[0] else ""
+
+
+ZERO, MINUS_ZERO = 0, 1 << 31
+ALGEBRA = [
+    ("add.literal_zero", "special", simplifying("add", becomes_operand(ZERO))),
+    ("add.literal_minus_zero", "special", simplifying("add", sign_of_literal_lost)),
+    ("add.literal_one", "special", simplifying("add", literal_is_an_integer("add"))),
+    ("add.literal_minus_one", "special", simplifying("add", sign_of_literal_lost)),
+    ("add.literal_infinity", "nonfinite", simplifying("add", becomes_literal(inf, inf))),
+    ("mul.literal_zero", "special", simplifying("mul", becomes_literal(0.0, 0.0))),
+    ("mul.literal_minus_zero", "special", simplifying("mul", becomes_literal(-0.0, 0.0))),
+    ("mul.literal_one", "special", simplifying("mul", literal_is_an_integer("mul"))),
+    ("mul.literal_minus_one", "special", simplifying("mul", negated_by_zero)),
+    ("mul.literal_infinity", "special", simplifying("mul", becomes_literal(inf, inf))),
+    ("add.then_subtract", "random", simplifying("add", folded("add", lambda c, d: c + d))),
+    ("add.then_add", "random", simplifying("add", folded("add", lambda c, d: c + d))),
+    ("add.opposite", "nonfinite", simplifying("add", opposites_cancelled)),
+    ("add.then_less_first", "random", simplifying("add", first_cancelled)),
+    ("mul.there_and_back", "special", simplifying("mul", folded("mul", lambda c, d: c * d))),
+    ("mul.then_mul", "random", simplifying("mul", folded("mul", lambda c, d: c * d))),
+    ("mul.multiples", "random", simplifying("add", multiples_collected)),
+    ("mul.multiples", "random", mul_and_add_contract),
+    ("mul.common_factor", "random", simplifying("add", factor_taken_out)),
+    ("mul.common_factor", "random", mul_and_add_contract),
+]
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["fast", "strict"])
+@pytest.mark.parametrize(("path", "found_by", "fault"), ALGEBRA)
+def test_a_wrong_simplification_is_found(path: str, found_by: str, fault: Rewrite, strict: bool) -> None:
+    assert verdict(f"ops/{path}/f32/{'strict' if strict else found_by}", fault) is Verdict.FAIL
+
+
+@pytest.mark.parametrize("path", sorted({path for path, _, _ in ALGEBRA}))
+def test_a_right_simplification_passes(path: str) -> None:
+    """x - 0 is x and x * 1 is x, whatever x is."""
+    for form, bits in (("add", MINUS_ZERO), ("mul", encode(F32, 1.0))):
+        assert verdict(f"ops/{path}/f32/strict", simplifying(form, becomes_operand(bits))) is Verdict.PASS
+
+
+# --- literal counts -----------------------------------------------------------------------------------------------
+
+
+def counting(wrongly: Callable[[int], int]) -> Rewrite:
+    """Make a rewriting that changes the literal counts of serial loops."""
+
+    def expand(i: Instr, e: Emitter) -> bool:
+        if i.name != "loop.serial" or not i.imms:
+            return False
+        e.out.append(replace(i, imms=(wrongly(i.imms[0]),)))
+        return True
+
+    return lambda kernel: rewrite(kernel, expand)
+
+
+COUNTS: dict[str, tuple[Callable[[int], int], tuple[int, ...]]] = {
+    "sign ignored": (abs, (-5, -1)),
+    "low bits of an unsigned count": (lambda n: n & 0x1F, (-5, -1, 100)),
+    "rest of the unrolled turns left out": (lambda n: n // 16 * 16, (1, 2, 15, 17, 100)),
+    "all unrolled turns run": (lambda n: -(-n // 16) * 16, (1, 2, 15, 17, 100)),
+    "tested after the turn": (lambda n: max(n, 1), (-5, -1, 0)),
+    "one turn left out": (lambda n: max(n - 1, 0), (1, 2, 15, 16, 17, 100)),
+}
+
+
+@pytest.mark.parametrize("loop", ["literal", "meeting"])
+@pytest.mark.parametrize("fault", COUNTS)
+def test_a_wrong_literal_count_is_found(loop: str, fault: str) -> None:
+    wrongly, found_by = COUNTS[fault]
+    cases = {n: f"ops/loop.serial/i32/{loop}_{n}" for n in (-5, -1, 0, 1, 2, 15, 16, 17, 100)}
+    found = {n for n, case_id in cases.items() if verdict(case_id, counting(wrongly)) is Verdict.FAIL}
+    assert found == set(found_by)
+
+
+# --- uniform carries ----------------------------------------------------------------------------------------------
+
+STRIP = 64
+"""Lanes that run together; those behind them come later."""
+
+
+def later_strips_start_from_the_next_value(kernel: Kernel) -> Kernel:
+    """Run the serial loop between barriers from the carry's next value in all lanes but those of the first strip.
+
+    So does a port that keeps the carry in lane 0's slot, which the first strip has then written anew.
+    """
+    body = list(kernel.body)
+    start = [k for k, i in enumerate(body) if i.name == "loop.serial"][1]
+    end = next(k for k in range(start, len(body)) if body[k].name == "endloop")
+    carry = body[start + 1]
+    lane = next(i.result for i in body if i.name == "loop.lane")
+    e = Emitter(kernel)
+    names = {i.result: f"{i.result}_again" for i in body[start:end] if i.result}
+    again = [_renamed(i, names) for i in body[start : end + 1]]
+    e.types[names[carry.result]] = Type(I32)
+    first = e.op("phi.lt", lane, e.const(Type(I32), STRIP), carry.args[0], names[carry.result])
+    body[start + 1] = replace(carry, args=(first,))
+    return replace(kernel, body=(*body[:start], *again, *e.out, *body[start:]))
+
+
+def _renamed(i: Instr, names: dict[str, str]) -> Instr:
+    carries = tuple((names[carry], names[value]) for carry, value in i.carries)
+    return replace(
+        i, result=names.get(i.result, i.result), args=tuple(names.get(a, a) for a in i.args), carries=carries
+    )
+
+
+@pytest.mark.parametrize("meetings", [1, 2])
+@pytest.mark.parametrize("lanes", [96, 256])
+def test_a_uniform_carry_that_the_first_strip_rewrote_is_found(lanes: int, meetings: int) -> None:
+    case_id = f"kernels/shared/uniform_carry/{lanes}_lanes_{meetings}_meetings"
+    assert verdict(case_id, later_strips_start_from_the_next_value) is Verdict.FAIL
+    assert verdict(case_id, lambda kernel: kernel) is Verdict.PASS
