@@ -162,7 +162,7 @@ def uniform_carry_kernel(lanes: int, meetings: int, numeric: Numeric = "fast") -
     """A carry beside a barrier is one number for the whole group, but a serial loop between barriers computes the next.
 
     Every lane steps through the same numbers from the carry's value; one that starts from what another lane ended with
-    is wrong. With one meeting in a trip the two halves of the shared array take turns.
+    is wrong. The two halves of the shared array take turns, so that one meeting in a trip is enough.
     """
     w = Writer(f"uniform_carry_{lanes}_{meetings}", numeric)
     a, out = w.buffer("a", "i32", ("groups", lanes), "read"), w.buffer("out", "i32", ("groups", lanes), "write")
@@ -177,10 +177,11 @@ def uniform_carry_kernel(lanes: int, meetings: int, numeric: Numeric = "fast") -
         w.barrier()
         with w.serial(w.plus(w.band(loop["seed"], 3), 1), seed=loop["seed"]) as steps:
             steps.next(seed=w.add(w.times(steps["seed"], 5), steps.index))
-        taken = w.add(w.load(stage, w.add(half, neighbour)), loop["seed"])
+        taken = w.times(w.load(stage, w.add(half, neighbour)), 3)
         for _ in range(meetings - 1):
             w.barrier()
-        loop.next(v=w.add(w.times(taken, 3), steps["seed"]), seed=steps["seed"])
+        both = w.add(loop["seed"], steps["seed"])  # read where strips of lanes write the next value, one by one
+        loop.next(v=w.add(taken, both), seed=steps["seed"])
     w.store(out, item, w.add(loop["v"], loop["seed"]))
     return w.build()
 
