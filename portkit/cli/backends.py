@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import typer
@@ -23,7 +24,8 @@ def _describe(name: str) -> dict[str, Any]:
     except PortkitError as error:
         return {"name": name, "runs": False, "reason": str(error)}
     finally:
-        client.kill()
+        with contextlib.suppress(PortkitError):
+            client.leave()
     return {
         "name": name,
         "version": caps.version,
@@ -48,4 +50,4 @@ def backends(json: bool = typer.Option(False, "--json", help="Print JSON.")) -> 
         for f in found
     ]
     print_table(("backend", "version", "evidence", "runs here", "reason"), rows)
-    say("\nTo check one: portkit conform --backend NAME. To start your own: portkit new NAME")
+    say("\nTo check one: portkit conform --backend NAME. To start one: portkit new NAME")

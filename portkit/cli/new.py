@@ -96,6 +96,10 @@ def _asked() -> Route:
     return Route(answer)
 
 
+_WORDS = ("all", "reference")
+"""What `--backend` and `--against` take for something else."""
+
+
 def _check_name(name: str) -> None:
     from portkit.contract import installed_backends
 
@@ -106,6 +110,8 @@ def _check_name(name: str) -> None:
             f"{name!r} is not a backend name: write at most {MAX_NAME} lower-case letters, digits and single _, "
             f"a letter first, such as {example}"
         )
+    if name in _WORDS:
+        raise UsageError(f"{name!r} is a word of portkit's own command line; choose another name")
     if name in installed_backends():
         raise UsageError(f"a backend called {name!r} is installed already; choose another name")
 

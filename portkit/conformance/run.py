@@ -37,6 +37,7 @@ from portkit.conformance.worker import (
     Plan,
     Worker,
     begun,
+    leave,
     open_client,
     suite_of,
     write_plan,
@@ -174,7 +175,7 @@ class _Run:
         self._begin(self._header())
         left = [case for case in cases if case.id not in self.entries]
         left = self._climb(Ladder(cases), left)
-        self.client.kill()  # the workers may be all that the device admits
+        leave(self.client)  # the workers may be all that the device admits
         while left:  # again where a worker died and took its group along
             last = self._share(left)
             before, left = left, [case for case in left if case.id not in self.entries]

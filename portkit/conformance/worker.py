@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from portkit.conformance.mutants.table import find_mutant
 from portkit.conformance.verdict import Verdict
 from portkit.conformance.waivers import Waiver, apply
 from portkit.contract import Capabilities
-from portkit.errors import HarnessError
+from portkit.errors import ContractError, DeviceError, HarnessError
 from portkit.reference.bounds import NumericModel
 from portkit.runtime.client import DeviceClient
 
@@ -72,6 +73,12 @@ def open_client(backend: str, seconds: float, mutant: str = "") -> DeviceClient:
     return find_mutant(mutant).plant(client) if mutant else client
 
 
+def leave(client: DeviceClient) -> None:
+    """Close a client's device in order, so that it leaves nothing behind; its process ends whatever it says."""
+    with contextlib.suppress(DeviceError, ContractError):
+        client.leave()
+
+
 def well_conditioned(entry: Entry) -> Entry:
     """Return the entry, as an error where the suite claims nothing for more than 1 % of the case's elements."""
     if entry.ill_conditioned <= MOST_ILL_CONDITIONED * entry.elements:
@@ -104,9 +111,9 @@ class Worker:
         return final
 
     def close(self) -> None:
-        """Close the journal and end the device process."""
+        """Close the journal, and the device; a case of its own judges how it closes."""
         self.writer.close()
-        self.client.kill()
+        leave(self.client)
 
 
 class PlannedWorker:

@@ -131,7 +131,10 @@ class Qemu:
     # --- memory ---------------------------------------------------------------------------------------------------
 
     def allocate(self, size: int, align: int) -> int:
-        """Return the guest's address of a part of the shared memory. Raises `MemoryError`."""
+        """Return the guest's address of a part of the shared memory, at most half of it. Raises `MemoryError`."""
+        self._check()
+        if size > len(self._memory) // 2:
+            raise MemoryError(f"{size} bytes are more than the {len(self._memory) // 2} that a buffer may have")
         return self.space.take(size, align)
 
     def free(self, address: int) -> None:

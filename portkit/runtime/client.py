@@ -238,6 +238,20 @@ class DeviceClient:
                 self._owned.process.kill()
                 self._owned.process = None
 
+    def leave(self) -> None:
+        """Close the device and end its process in order; the next use starts another.
+
+        Raises what the backend's own `close` raised, `DeviceHang` after `timeout` seconds; the process is gone all the
+        same.
+        """
+        with self._lock:
+            try:
+                if self._life is not None and self._life.process.alive:
+                    _checked(self._life.process.exchange(p.Close(), self.timeout), p.Done)
+                    self._life.process.finish()
+            finally:
+                self.kill()
+
     def close(self) -> None:
         """Close the device and end its process; a second call does nothing.
 
@@ -247,11 +261,8 @@ class DeviceClient:
             if not self._finalizer.alive:
                 return
             try:
-                if self._life is not None and self._life.process.alive:
-                    _checked(self._life.process.exchange(p.Close(), self.timeout), p.Done)
-                    self._life.process.finish()
+                self.leave()
             finally:
-                self._life = None
                 self._finalizer()
 
     # --- the backend ----------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ import sys
 import threading
 import time
 
+import msgspec
+
 from portkit.errors import ContractError, DeviceError, DeviceLost, PortkitError, UsageError
 from portkit.runtime import protocol as p
 from portkit.runtime.process import STDERR_TAIL, describe_exit, environment, server_command
@@ -31,6 +33,7 @@ GREETING_SECONDS = 10.0
 MAX_GREETERS = 16
 """Connections that may be showing their token at once; more are closed."""
 _ENDING_SECONDS = 1.0  # how long a device process may take to end by itself once the other end is gone
+_RETRY_SECONDS = 0.1  # until connections are taken again after one could not be
 _FREE_SECONDS = 5.0  # how long a connection waits for another's process to end; more than the time above
 _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
@@ -128,6 +131,7 @@ class Listener:
         self._free = threading.BoundedSemaphore(devices)
         self._devices = devices
         self._greeters = threading.BoundedSemaphore(MAX_GREETERS)
+        self._ended = threading.Event()
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             _check_token(str(address[0]), token)
@@ -143,6 +147,7 @@ class Listener:
 
     def close(self) -> None:
         """Take no more connections; those that are served go on while this process lives."""
+        self._ended.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes `serve`
         self._socket.close()
@@ -152,8 +157,11 @@ class Listener:
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError as error:  # where it is not the end, a lack that may pass: of descriptors, of memory
+                if self._ended.wait(_RETRY_SECONDS):
+                    return
+                sys.stderr.write(f"portkit serve: a connection was not taken: {error}\n")
+                continue
             if not self._greeters.acquire(blocking=False):
                 connection.close()
                 continue
@@ -170,7 +178,7 @@ class Listener:
                     self._greeters.release()
                 self._host(connection)
             except PortkitError as error:
-                _tell(connection, failure(error))
+                _tell(connection, msgspec.structs.replace(failure(error), vendor=""))  # no paths to strangers
 
     def _check(self, greeting: p.Greeting) -> None:
         if greeting.version != p.PROTOCOL_VERSION:

@@ -93,7 +93,7 @@ def test_an_access_outside_a_buffer_is_refused(portkit: Portkit) -> None:
         (["axpy.pk", "--set", "n=x"], "n=x is not a number of dtype i32"),
         (["axpy.pk", "--set", "n=2000000000"], "give smaller scalars with --set"),
         (["axpy.pk", "--set", "n=-5"], "give larger scalars with --set"),
-        (["axpy.pk", "-b", "cpuu"], "unknown backend 'cpuu'; installed: cpu; did you mean cpu?"),
+        (["axpy.pk", "-b", "cpuu"], "; did you mean cpu?"),
         (["axpy.pk", "--inputs", "missing.npz"], "cannot read missing.npz"),
         (["axpy.pk", "--inputs", "axpy.pk"], "is not a .npz file"),
         (["axpy.pk", "--against", "reference", "--save", "x.npz"], "--save keeps the buffers of a run alone"),

@@ -322,3 +322,17 @@ def test_the_device_process_ends_with_its_parent(state: str, how: signal.Signals
         parent.send_signal(how)
         parent.wait(20)
     assert wait_until(lambda: not _exists(pid))
+
+
+def test_a_device_that_was_left_opens_again() -> None:
+    with DeviceClient("cpu") as client:
+        first = client.allocate(8), client.pid
+        client.leave()
+        assert client.allocate(8)
+        assert client.pid != first[1]
+
+
+def test_leaving_a_device_that_was_never_opened_does_nothing() -> None:
+    with DeviceClient("cpu") as client:
+        client.leave()
+        assert client.restarts == 0

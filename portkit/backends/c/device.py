@@ -19,7 +19,7 @@ from portkit.backends.toolkit.c_kernel import print_c_kernel
 from portkit.backends.toolkit.host import usable_processors
 from portkit.backends.toolkit.host_compiler import find_compiler, shared_library
 from portkit.contract import Capabilities, Code, DeviceInfo
-from portkit.errors import DeviceError, OutOfMemory
+from portkit.errors import CannotRunHere, DeviceError, OutOfMemory
 from portkit.spec.kernel import Kernel
 
 _DECLARATIONS = """
@@ -97,12 +97,15 @@ class HostDriver(HostArrays):
 
     def info(self) -> DeviceInfo:
         """Return what processor this is, and what compiles for it."""
-        told = subprocess.run([*find_compiler(), "--version"], capture_output=True, text=True, check=False).stdout
+        compiler = [*find_compiler(), "--version"]
+        told = subprocess.run(compiler, capture_output=True, text=True, check=False)
+        if told.returncode:
+            raise CannotRunHere(f"{' '.join(compiler)} ended with status {told.returncode}: it is no C compiler")
         processor = _processor()
         return DeviceInfo(
             device=f"{processor.get('model name', 'host')} ({platform.machine()}), {self._threads} threads",
             driver=f"portkit c {self._version}",
-            compiler=told.partition("\n")[0],
+            compiler=told.stdout.partition("\n")[0],
             extra={"features": processor.get("flags") or processor.get("features", "")},
         )
 

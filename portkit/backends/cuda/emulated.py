@@ -6,6 +6,7 @@ from portkit.backends.drivers.device import Driver
 from portkit.contract import Capabilities, DeviceInfo
 from portkit.emulators.memory import Arena
 from portkit.emulators.ptx import Program, launch
+from portkit.errors import OutOfMemory
 
 _BUFFERS = 4
 """How many buffers of the largest size fit into the emulated memory."""
@@ -31,7 +32,10 @@ class EmulatedDriver(Driver[Program]):
         )
 
     def allocate(self, size: int, align: int) -> int:
-        """Return the address of memory full of garbage."""
+        """Return the address of memory full of garbage. Raises `OutOfMemory`."""
+        most = self._capabilities.limits.buffer_bytes
+        if size > most:
+            raise OutOfMemory(f"{size} bytes are more than the {most} that a buffer may have")
         return self._memory.allocate(size, align)
 
     def free(self, address: int) -> None:

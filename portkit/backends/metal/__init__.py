@@ -78,7 +78,8 @@ def _probe_model() -> str | None:
     try:
         runner()
     except DeviceError as error:
-        return f"the model of the device needs a C++ compiler, as in apt install g++: {error}"
+        reason = str(error).partition("\n")[0]
+        return f"the model of the device needs a C++ compiler, as in apt install g++: {reason}"
     return None
 
 

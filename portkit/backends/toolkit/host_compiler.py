@@ -22,15 +22,19 @@ FLAGS = ("-shared", "-fPIC", "-O1", "-ffp-contract=off", "-fno-strict-aliasing")
 _LONGEST = 4000
 
 
-def find_compiler() -> list[str]:
+def find_compiler(language: str = "cc") -> list[str]:
     """Return the words that call the C compiler: those in the variable CC, else `cc`, `gcc` or `clang`.
 
-    Without any, the package `ziglang` has one that pip installs. Raises `CannotRunHere` where that is missing too.
+    Without any, the package `ziglang` has one that pip installs, which has to be told C (`cc`) from C++ (`c++`).
+    Raises `CannotRunHere` where that is missing too, or CC cannot be read.
     """
-    named = shlex.split(os.environ.get(VARIABLE, ""))
+    try:
+        named = shlex.split(os.environ.get(VARIABLE, ""))
+    except ValueError as error:
+        raise CannotRunHere(f"{VARIABLE} cannot be read as a command: {error}") from error
     found = next(filter(None, map(shutil.which, named[:1] or NAMES)), None)
     if found is None and not named and find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "cc"]
+        return [sys.executable, "-m", "ziglang", language]
     if found is None:
         lacks = f"{VARIABLE} names {named[0]}, which is no program here" if named else "there is no C compiler here"
         raise CannotRunHere(f"{lacks}; install gcc or clang, or pip install ziglang, or set {VARIABLE}")
@@ -43,7 +47,7 @@ def shared_library(source: bytes, suffix: str = ".c", flags: Sequence[str] = FLA
     Raises `CompileError` with the compiler's own words, or where there is no compiler.
     """
     try:
-        compiler = find_compiler()
+        compiler = find_compiler("c++" if suffix == ".cpp" else "cc")
     except CannotRunHere as error:
         raise CompileError(str(error)) from error
     with tempfile.TemporaryDirectory(prefix="portkit-cc-") as folder:

@@ -241,6 +241,13 @@ def _size_tier(size: int) -> Tier:
     return Tier.SMOKE if size < 5000 else Tier.STANDARD
 
 
+def _close(client: DeviceClient) -> None:
+    client.leave()
+    with buffer(client, 64) as handle:
+        client.write(handle, 0, payload("close", 64))
+        expect_equal(client.read(handle, 0, 64), payload("close", 64), "reading after the device was opened again")
+
+
 _FIRST, _TRANSFER = ("allocate/one",), ("transfer/size_64",)
 _TABLE: tuple[tuple[str, Tier, tuple[str, ...], Check], ...] = (
     ("info/name", Tier.SMOKE, (), _info),
@@ -267,4 +274,5 @@ _TABLE: tuple[tuple[str, Tier, tuple[str, ...], Check], ...] = (
     ("errors/out_of_range", Tier.SMOKE, _FIRST, _out_of_range),
     ("errors/negative_size", Tier.SMOKE, _FIRST, _negative_size),
     ("reset/forgets_buffers", Tier.SMOKE, _TRANSFER, _reset),
+    ("close/opens_again", Tier.SMOKE, _TRANSFER, _close),
 )

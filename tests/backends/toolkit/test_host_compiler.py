@@ -62,3 +62,9 @@ def test_the_variable_cc_may_carry_options(monkeypatch: pytest.MonkeyPatch) -> N
     program = find_compiler()[0]
     monkeypatch.setenv("CC", f"{program} -DX=7")
     assert find_compiler() == [program, "-DX=7"]
+
+
+def test_a_variable_that_is_no_command_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", '"x')
+    with pytest.raises(CannotRunHere, match="CC cannot be read as a command"):
+        find_compiler()

@@ -110,6 +110,9 @@ class HostDevice:
     def synchronise(self, timeout: float | None = None) -> None:
         del timeout
 
+    def leave(self) -> None:
+        self.reset()
+
     def reset(self) -> None:
         self.memory.clear()
         self.executables.clear()

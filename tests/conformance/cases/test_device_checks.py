@@ -111,6 +111,7 @@ FAULTS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "takes negative sizes": ("device/errors/negative_size", {"allocate": swallow}),
     "does not reset": ("device/reset/forgets_buffers", {"reset": _nothing}),
     "keeps executables over a reset": ("device/reset/forgets_executables", {"reset": _forget_memory_only}),
+    "dies when it is closed": ("device/close/opens_again", {"leave": _die}),
     "launches nothing": ("device/launch/index", {"launch": _nothing}),
     "launches once only": ("device/launch/many_times", {"launch": _at_most_once}),
     "turns an empty grid into one group": ("device/launch/grid_0", {"launch": _at_least_one_group}),
