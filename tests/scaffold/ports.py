@@ -9,6 +9,7 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,8 @@ class Port:
         path.write_text(text, encoding="utf-8")
         if path.suffix == ".c":
             self.build(self.installed)
+        if path.suffix == ".py":  # bytecode of the same second and size would pass for that of the new text
+            Path(cache_from_source(path)).unlink(missing_ok=True)
 
     def build(self, folder: Path) -> None:
         """Build the driver in a folder that has the package."""
