@@ -251,7 +251,7 @@ def test_an_emulator_that_went_away_is_a_lost_device(opened: Riscv) -> None:
 
 
 def test_memory_that_the_device_has_not_is_named(opened: Riscv) -> None:
-    with pytest.raises(OutOfMemory, match=r"allocating 8589934592 bytes: .* more than the 2147483648 that a buffer may have"):
+    with pytest.raises(OutOfMemory, match=r"allocating 8589934592 bytes: .* 2147483648 that a buffer may have"):
         opened.allocate(1 << 33)
     code = opened.compile_to_binary(adding(1))
     executable = opened.load_binary(adding(1), type(code)(code.source, code.binary, 1 << 33))
