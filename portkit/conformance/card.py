@@ -47,6 +47,34 @@ class Mismatch(msgspec.Struct, frozen=True, omit_defaults=True):
     """The element still holds the poison that the judge put there."""
 
 
+class Divergence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The first instruction of a kernel whose value leaves its acceptance set.
+
+    `instruction` is its number in the kernel's body and `text` its text form; `group` and `lane` are linear numbers,
+    `iteration` those of the serial loops around it, outermost first. `inputs` are the operands as the device had them.
+    """
+
+    instruction: int
+    text: str
+    group: int
+    lane: int
+    iteration: tuple[int, ...] = ()
+    inputs: dict[str, Number] = {}
+    actual: Number | None = None
+    accepted: str = ""
+    note: str = ""
+    """What there is to say beyond the values: that it was not executed, say, or that watching it hides the fault."""
+
+
+class Reduced(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The smallest kernel that was found to fail in the same way; `file` is below the folder of the report."""
+
+    kernel: str
+    instructions: int
+    file: str = ""
+    replay: str = ""
+
+
 class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     """A failure card; text fields are empty where they do not apply."""
 
@@ -60,7 +88,11 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     elements: int = 0
     source: str = ""
     hint: str = ""
-    """What the pattern of wrong elements looks like, where it is a known one."""
+    """What the failure looks like, where that is known."""
+    cause: str = ""
+    """The key of the cause that the hint names; see `portkit.conformance.hints.causes`."""
+    divergence: Divergence | None = None
+    reduced: Reduced | None = None
     detail: str = ""
     """The vendor's own text: an exception, or the last that the device process printed."""
 
@@ -119,7 +151,9 @@ def render(card: Card) -> str:
     given = ", ".join(f"{name} = {value}" for name, value in card.scalars.items())
     scalars = [f"scalars   {given}"] if given else []
     head = [f"suspect   {card.suspect}", *hint, *_mismatch_lines(card), *scalars]
-    return "\n".join([*head, *_blocks(card), f"replay    {card.replay}"])
+    return "\n".join(
+        [*head, *_divergence_lines(card), *_blocks(card), *_reduced_lines(card), f"replay    {card.replay}"]
+    )
 
 
 def _mismatch_lines(card: Card) -> Sequence[str]:
@@ -133,6 +167,30 @@ def _mismatch_lines(card: Card) -> Sequence[str]:
         f"accepted  {found.accepted}",
         f"distance  {found.ulp:g} ulp outside",
     )
+
+
+def _divergence_lines(card: Card) -> Sequence[str]:
+    found = card.divergence
+    if found is None:
+        return ()
+    turns = f", iteration {'.'.join(map(str, found.iteration))}" if found.iteration else ""
+    place = f"group {found.group}, lane {found.lane}{turns}"
+    return (
+        f"diverges  instruction {found.instruction} `{found.text}`, {place}",
+        *(f"          {name} = {value}" for name, value in found.inputs.items()),
+        *([f"          gives {found.actual}"] if found.actual else ()),
+        *([f"          accepted {found.accepted}"] if found.accepted else ()),
+        *([f"          {found.note}"] if found.note else ()),
+    )
+
+
+def _reduced_lines(card: Card) -> Sequence[str]:
+    found = card.reduced
+    if found is None:
+        return ()
+    where = f"replay    {found.replay}" if found.replay else ""
+    lines = [f"reduced   to {found.instructions} instructions", _indent(found.kernel), where]
+    return [line for line in lines if line]
 
 
 def _blocks(card: Card) -> Sequence[str]:

@@ -14,6 +14,7 @@ _SOURCES = (
     "conformance/case.py",
     "conformance/cases",
     "conformance/judge.py",
+    "conformance/finding.py",
     "conformance/launching.py",
     "conformance/graphs.py",
     "conformance/graph_bounds.py",

@@ -23,8 +23,9 @@ from portkit.compiler.storage import from_device, to_device
 from portkit.conformance.card import finite, mismatch
 from portkit.conformance.case import GraphTrial, Trial
 from portkit.conformance.expectation import Array, outputs_digest
+from portkit.conformance.finding import Check, Finding
 from portkit.conformance.graph_bounds import graph_bounds
-from portkit.conformance.launching import Finding, Launch
+from portkit.conformance.launching import Launch
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
 from portkit.errors import HarnessError
@@ -155,6 +156,7 @@ class GraphRun:
             found,
             verdict=Verdict.FAIL,
             reason=found.reason or reason,
+            check=Check.GRAPH,
             suspect=COMPILER,
             ulp=max(found.ulp, finite(np.max(accepted.distance_ulp(actual)[wrong]))),
             mismatch=found.mismatch or seen,

@@ -72,6 +72,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     device_seconds: float = 0.0
     cells: tuple[str, ...] = ()
     waived: Verdict | None = None
+    check: str = ""
+    """The key of the check that found what is wrong; see `portkit.conformance.finding`."""
     card: Card | None = None
 
     @property

@@ -14,9 +14,10 @@ import msgspec
 
 from portkit.conformance.card import Card, clip, kernel_text, replay_line, suspect
 from portkit.conformance.case import Case, CheckFailed, Trial
+from portkit.conformance.finding import Check, Finding, failed_call
 from portkit.conformance.graphs import GraphRun
 from portkit.conformance.journal import Entry
-from portkit.conformance.launching import Finding, Launch, failed_call
+from portkit.conformance.launching import Launch
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
 from portkit.contract import Capabilities
@@ -82,6 +83,7 @@ def _judge(case: Case, client: DeviceClient, model: NumericModel, seconds: float
         digest=found.digest,
         reference_digest=found.reference_digest,
         device_seconds=round(found.device_seconds, 6),
+        check=found.check.value if found.check else "",
         card=None if found.verdict is Verdict.PASS else _card(case, client, attempt, found),
     )
 
@@ -93,7 +95,13 @@ def _confirmed(attempt: Attempt, client: DeviceClient) -> Finding:
         again = attempt.run()
         if again.verdict is Verdict.PASS:
             reason = f"{first.verdict.value} at first, then passed: {first.reason}"
-            return replace(first, verdict=Verdict.FLAKY, reason=reason, suspect=first.suspect or "launch: results vary")
+            return replace(
+                first,
+                verdict=Verdict.FLAKY,
+                check=Check.REPEAT,
+                reason=reason,
+                suspect=first.suspect or "launch: results vary",
+            )
     if first.verdict is not Verdict.PASS:
         client.kill()  # it may have damaged its process; the next case starts with a fresh one
     return first
@@ -116,7 +124,7 @@ class _Check:
         try:
             self.case.check(self.client)
         except CheckFailed as error:
-            return Finding(Verdict.FAIL, str(error))
+            return Finding(Verdict.FAIL, str(error), Check.DEVICE)
         except (DeviceError, ContractError) as error:
             return failed_call(error, self.client)
         return Finding(Verdict.PASS)

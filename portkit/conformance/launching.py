@@ -20,51 +20,17 @@ import numpy as np
 from portkit.conformance.card import Mismatch, finite, mismatch
 from portkit.conformance.case import Trial
 from portkit.conformance.expectation import Acceptances, Array, expect, outputs_digest
-from portkit.conformance.hints import Wrong, hint
+from portkit.conformance.finding import Check, Finding, failed_call
+from portkit.conformance.hints.rules import Wrong, hint
 from portkit.conformance.verdict import Verdict
-from portkit.errors import ContractError, DeviceError, DeviceHang, DeviceLost
+from portkit.errors import ContractError, DeviceError
 from portkit.reference.bounds import NumericModel
 from portkit.runtime.client import DeviceClient, Guard
 from portkit.spec.geometry import grid_counts
 
 GUARD_BYTES = 256
-MOST_REASON = 800
-"""Characters of a device's message that stand in the reason; all of it stands in the card's detail."""
 _POISONS = (0xA5, 0x5A)
 _GUARDS = (0xC3, 0x3C)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one attempt found; `reason` is empty for a pass."""
-
-    verdict: Verdict
-    reason: str = ""
-    suspect: str = ""
-    """What the finding itself accuses, where that is more than the case is about."""
-    detail: str = ""
-    wrong: int = 0
-    elements: int = 0
-    ill_conditioned: int = 0
-    error_share: float = 0.0
-    ulp: float = 0.0
-    mismatch: Mismatch | None = None
-    hint: str = ""
-    digest: str = ""
-    reference_digest: str = ""
-    device_seconds: float = 0.0
-
-
-def failed_call(error: DeviceError | ContractError, client: DeviceClient) -> Finding:
-    """Return the finding for an exception of the device."""
-    text, vendor = str(error), str(error.__cause__ or "")
-    if len(text) > MOST_REASON:
-        text, vendor = f"{text[:MOST_REASON]}... (see detail)", vendor or text
-    if isinstance(error, DeviceHang | DeviceLost):
-        client.kill()
-        verdict = Verdict.TIMEOUT if isinstance(error, DeviceHang) else Verdict.CRASH
-        return Finding(verdict, text, detail=vendor)
-    return Finding(Verdict.FAIL, f"{type(error).__name__}: {text}", detail=vendor)
 
 
 # --- a launch -----------------------------------------------------------------------------------------------------
@@ -83,9 +49,11 @@ class Tally:
     hint: str = ""
     reasons: list[str] = field(default_factory=list[str])
     suspect: str = ""
+    check: Check | None = None
 
-    def accuse(self, suspect: str, reason: str) -> None:
-        """Add a reason; the first one names the suspect."""
+    def accuse(self, check: Check, suspect: str, reason: str) -> None:
+        """Add a reason; the first one names the check and the suspect."""
+        self.check = self.check or check
         self.suspect = self.suspect or suspect
         self.reasons.append(reason)
 
@@ -166,12 +134,13 @@ class Launch:
             if data[array.nbytes :] != guard:
                 at = _first_difference(data[array.nbytes :], guard)
                 reason = f"wrote past the end of {name}: byte {at} after its {array.nbytes} changed"
-                tally.accuse("store: past the end of a buffer", reason)
+                tally.accuse(Check.TAIL, "store: past the end of a buffer", reason)
             if name in read_only and data[: array.nbytes] != array.tobytes():
                 at = _first_difference(data[: array.nbytes], array.tobytes()) // array.itemsize
-                tally.accuse("store: to a buffer that is only read", f"changed the input {name} at element {at}")
+                reason = f"changed the input {name} at element {at}"
+                tally.accuse(Check.INPUTS, "store: to a buffer that is only read", reason)
         if any(beside != guard for beside in around):
-            tally.accuse("store: outside every buffer", "wrote outside every buffer of the launch")
+            tally.accuse(Check.GUARDS, "store: outside every buffer", "wrote outside every buffer of the launch")
         return after
 
     @np.errstate(all="ignore")  # outputs may be NaN of any kind
@@ -201,19 +170,20 @@ class Launch:
         return (rows == _POISONS[poison]).all(axis=1)
 
     def _finding(self, tally: Tally, after: dict[str, Array], poison: int, seconds: float) -> Finding:
-        reasons = list(tally.reasons)
         if tally.mismatch is not None:
             what = "was not written" if tally.mismatch.unwritten else "is wrong"
             place = f"{tally.mismatch.buffer}[{tally.mismatch.element}]"
-            reasons.append(f"{place} {what}, and with it {tally.wrong} of {tally.elements} elements")
+            reason = f"{place} {what}, and with it {tally.wrong} of {tally.elements} elements"
+            tally.accuse(_value_check(tally.mismatch, poison), "", reason)
         digests = ("", "")
         if self.kernel.strict and not self.trial.device_check_only:
             written = {n: a for n, a in after.items() if n not in self._read_only()}
             wanted = {n: self.expected(poison)[n].lo for n in written}
             digests = (outputs_digest(written), outputs_digest(wanted))
         return Finding(
-            verdict=Verdict.FAIL if reasons else Verdict.PASS,
-            reason="; ".join(reasons),
+            verdict=Verdict.FAIL if tally.reasons else Verdict.PASS,
+            reason="; ".join(tally.reasons),
+            check=tally.check,
             suspect=tally.suspect,
             wrong=tally.wrong,
             elements=tally.elements,
@@ -226,6 +196,13 @@ class Launch:
             reference_digest=digests[1],
             device_seconds=seconds,
         )
+
+
+def _value_check(found: Mismatch, poison: int) -> Check:
+    """Return which check a wrong element falls to."""
+    if not found.unwritten:
+        return Check.VALUES
+    return Check.SECOND_POISON if poison else Check.POISON
 
 
 def _first_difference(a: bytes, b: bytes) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portkit.conformance.expectation import expect
-from portkit.conformance.hints import Wrong, hint
+from portkit.conformance.hints.rules import Wrong, hint
 from portkit.reference.bounds import NumericModel
 from portkit.spec.builder import Builder
 from portkit.spec.kernel import Kernel

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from portkit.conformance.mutants.rewrite import Emitter, Expand, rewrite
+from portkit.conformance.rewriting import Emitter, Expand, rewrite
 from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.types import F32, I32, U32, DType, Type
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+from portkit.conformance.hints.causes import Cause
 from portkit.conformance.mutants import device, printer
 from portkit.errors import UsageError, near_names
 from portkit.runtime.client import DeviceClient
@@ -26,6 +27,8 @@ class Mutant:
     fault: Callable[[Kernel], Kernel] | type[device.Wrapped]
     witness: str = ""
     equivalent: str = ""
+    cause: Cause | None = None
+    """What the hint on its witness should name first."""
 
     @property
     def summary(self) -> str:

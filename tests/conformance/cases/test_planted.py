@@ -17,7 +17,7 @@ from portkit.conformance.judge import judge_case
 from portkit.conformance.mutants.device import rewriting
 from portkit.conformance.mutants.model import ModelDevice
 from portkit.conformance.mutants.printer import Rewrite, mul_and_add_contract
-from portkit.conformance.mutants.rewrite import Emitter, rewrite
+from portkit.conformance.rewriting import Emitter, rewrite
 from portkit.conformance.verdict import Verdict
 from portkit.contract import find_backend
 from portkit.runtime.client import DeviceClient

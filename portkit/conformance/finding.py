@@ -1,0 +1,78 @@
+"""What one attempt at a case found, and which check found it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from portkit.conformance.card import Mismatch
+from portkit.conformance.verdict import Verdict
+from portkit.errors import ContractError, DeviceError, DeviceHang, DeviceLost
+from portkit.runtime.client import DeviceClient
+
+MOST_REASON = 800
+"""Characters of a device's message that stand in the reason; all of it stands in the card's detail."""
+
+
+class Check(Enum):
+    """A technique by which the judge finds a fault; the value is its key in reports."""
+
+    VALUES = "values"
+    """An element that was written lies outside its acceptance set."""
+    POISON = "poison"
+    """An element still holds the poison that was put there before the launch."""
+    SECOND_POISON = "second-poison"
+    """An element holds the poison of a second launch, though the spec accepts its value."""
+    TAIL = "tail"
+    """Bytes after the end of a buffer changed."""
+    GUARDS = "guards"
+    """Bytes of an allocation that the launch was not given changed."""
+    INPUTS = "inputs"
+    """A buffer that is only read changed."""
+    REPEAT = "repeat"
+    """The same case gives another verdict, or other bytes, when it is run again."""
+    CALL = "call"
+    """A function of the device raised an error where it must not."""
+    DEVICE = "device"
+    """A function of the device did not do what the contract says."""
+    CRASH = "crash"
+    """The device process died."""
+    HANG = "hang"
+    """No answer within the time limit."""
+    GRAPH = "graph"
+    """Every launch of a compiled graph was right, and its result is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one attempt found; `reason` is empty and `check` None for a pass."""
+
+    verdict: Verdict
+    reason: str = ""
+    check: Check | None = None
+    suspect: str = ""
+    """What the finding itself accuses, where that is more than the case is about."""
+    detail: str = ""
+    wrong: int = 0
+    elements: int = 0
+    ill_conditioned: int = 0
+    error_share: float = 0.0
+    ulp: float = 0.0
+    mismatch: Mismatch | None = None
+    hint: str = ""
+    digest: str = ""
+    reference_digest: str = ""
+    device_seconds: float = 0.0
+
+
+def failed_call(error: DeviceError | ContractError, client: DeviceClient) -> Finding:
+    """Return the finding for an exception of the device."""
+    text, vendor = str(error), str(error.__cause__ or "")
+    if len(text) > MOST_REASON:
+        text, vendor = f"{text[:MOST_REASON]}... (see detail)", vendor or text
+    if isinstance(error, DeviceHang | DeviceLost):
+        client.kill()
+        hung = isinstance(error, DeviceHang)
+        verdict, check = (Verdict.TIMEOUT, Check.HANG) if hung else (Verdict.CRASH, Check.CRASH)
+        return Finding(verdict, text, check, detail=vendor)
+    return Finding(Verdict.FAIL, f"{type(error).__name__}: {text}", Check.CALL, detail=vendor)

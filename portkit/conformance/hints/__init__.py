@@ -1,0 +1,1 @@
+"""Hints: what is likely to be the cause of a failure, guessed from what it looks like. No verdict depends on them."""
