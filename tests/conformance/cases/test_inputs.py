@@ -19,6 +19,8 @@ from tests.conformance.cases.host_device import MAXIMAL
 
 FLOATS = [DTYPES[n] for n in ("f32", "f16", "bf16", "f64")]
 INTEGERS = [d for d in DTYPES.values() if d.is_int]
+SAMPLE = 150
+"""One case in so many is recorded."""
 NUMBERS = [d for d in DTYPES.values() if d.is_float or d.is_int]
 
 
@@ -29,8 +31,13 @@ def digest(trial: Trial) -> str:
 
 
 def test_the_inputs_of_a_sample_of_cases_are_the_recorded_ones() -> None:
-    chosen = [c for c in collect(MAXIMAL) if c.trial is not None and "/all_" not in c.id][::150]
+    chosen = [c for c in collect(MAXIMAL) if sampled(c.id) and "/all_" not in c.id]
     check_golden("inputs", {c.id: digest(c.trial()) for c in chosen if c.trial is not None})
+
+
+def sampled(case_id: str) -> bool:
+    """Choose by the id alone, so that a new case changes nothing for the others."""
+    return int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:4]) % SAMPLE == 0
 
 
 def test_inputs_do_not_depend_on_what_was_drawn_before() -> None:
