@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from portkit.conformance.card import Mismatch
@@ -30,7 +31,9 @@ class Check(Enum):
     INPUTS = "inputs"
     """A buffer that is only read changed."""
     REPEAT = "repeat"
-    """The same case gives another verdict, or other bytes, when it is run again."""
+    """The same case gives another verdict, or bytes that are not admitted, when it is run again."""
+    ORDER = "order"
+    """The case fails only in a process in which a certain other case ran before."""
     CALL = "call"
     """A function of the device raised an error where it must not."""
     DEVICE = "device"
@@ -41,6 +44,30 @@ class Check(Enum):
     """No answer within the time limit."""
     GRAPH = "graph"
     """Every launch of a compiled graph was right, and its result is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stability:
+    """What running a launch several times showed.
+
+    `runs` are launches of the kernel as it is, 0 where nothing was repeated; `orders` are the group orders that were
+    tried besides. `varying` says how many elements differed from the first launch, by what was done: nothing
+    (`repeat`), or an order; empty means bit-identical, NaN payloads aside. `free` are the forms in the kernel whose
+    result the spec leaves open, where something varied.
+    """
+
+    runs: int = 0
+    orders: tuple[str, ...] = ()
+    varying: Mapping[str, int] = field(default_factory=dict[str, int])
+    free: tuple[str, ...] = ()
+
+    def __add__(self, other: Stability) -> Stability:
+        """Return what is to be said of two launches of one case."""
+        orders = (*self.orders, *(o for o in other.orders if o not in self.orders))
+        keys = [*self.varying, *(k for k in other.varying if k not in self.varying)]
+        varying = {k: self.varying.get(k, 0) + other.varying.get(k, 0) for k in keys}
+        free = tuple(sorted({*self.free, *other.free}))
+        return Stability(max(self.runs, other.runs), orders, varying, free)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +90,11 @@ class Finding:
     digest: str = ""
     reference_digest: str = ""
     device_seconds: float = 0.0
+    stability: Stability = Stability()
+    runs: int = 0
+    """How often the case was run to see how flaky it is; 0 where it was not."""
+    failed: int = 0
+    """How many of these runs did not pass."""
 
 
 def failed_call(error: DeviceError | ContractError, client: DeviceClient) -> Finding:

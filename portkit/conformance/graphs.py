@@ -8,7 +8,7 @@ launch was right, is the fault of the compiler.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -23,7 +23,7 @@ from portkit.compiler.storage import from_device, to_device
 from portkit.conformance.card import finite, mismatch
 from portkit.conformance.case import GraphTrial, Trial
 from portkit.conformance.expectation import Array, outputs_digest
-from portkit.conformance.finding import Check, Finding
+from portkit.conformance.finding import Check, Finding, Stability
 from portkit.conformance.graph_bounds import graph_bounds
 from portkit.conformance.launching import Launch
 from portkit.conformance.support import undeclared
@@ -41,7 +41,15 @@ COMPILER = "portkit's compiler"
 class GraphRun:
     """A graph, compiled for a device, and its launches one after the other."""
 
-    def __init__(self, given: GraphTrial, client: DeviceClient, model: NumericModel, seconds: float) -> None:
+    def __init__(
+        self,
+        given: GraphTrial,
+        client: DeviceClient,
+        model: NumericModel,
+        seconds: float,
+        judged: Callable[[Launch], Finding] = Launch.run,
+    ) -> None:
+        """Compile the graph; `judged` runs a launch and says what was found."""
         self.given = given
         self.client = client
         self.model = model
@@ -51,18 +59,20 @@ class GraphRun:
         self.trial: Trial | None = None
         """The launch that was judged last."""
         self._accepted: list[Acceptance] = []
+        self._judged = judged
 
     def run(self) -> Finding:
         """Run every launch and return what was found of the first that is wrong, else of the results."""
         buffers = self._inputs()
-        seconds = 0.0
+        seconds, stability = 0.0, Stability()
         for number in range(len(self.compiled.program.launches)):
             found = self._launch(number, buffers)
             if found.verdict is not Verdict.PASS:
                 return self._at_launch(found, number)
             seconds += found.device_seconds
+            stability += found.stability
         self.trial = None
-        return replace(self._results(buffers), device_seconds=seconds)
+        return replace(self._results(buffers), device_seconds=seconds, stability=stability)
 
     # --- launches -------------------------------------------------------------------------------------------------
 
@@ -90,7 +100,7 @@ class GraphRun:
                 inputs[buffer.name] = held.view(buffer.dtype.numpy)
         self.trial = Trial(kernel, scalars, inputs, self.given.results_only)
         judged = Launch(self.trial, self.client, self.model, self.seconds)
-        found = judged.run()
+        found = self._judged(judged)
         for buffer in kernel.buffers:
             if buffer.access != "read" and judged.after:
                 buffers[slots[buffer.name]] = judged.after[buffer.name]

@@ -27,6 +27,7 @@ from portkit.errors import ContractError, DeviceError
 from portkit.reference.bounds import NumericModel
 from portkit.runtime.client import DeviceClient, Guard
 from portkit.spec.geometry import grid_counts
+from portkit.spec.kernel import Kernel
 
 GUARD_BYTES = 256
 _POISONS = (0xA5, 0x5A)
@@ -70,7 +71,7 @@ class Launch:
         self.scalars = [trial.scalars[s.name] for s in self.kernel.scalars]
         self.grid = grid_counts(self.kernel, trial.scalars)
         self.after: dict[str, Array] = {}
-        """The buffers after the last launch."""
+        """The buffers after the last launch; of two that differ in their poison, after the first."""
         self._expected: dict[int, Acceptances] = {}
         self._before: dict[int, dict[str, Array]] = {}
 
@@ -78,11 +79,25 @@ class Launch:
         try:
             found, suspicious = self._attempt(0)
             if found.verdict is Verdict.PASS and suspicious:
+                first = self.after
                 second, _ = self._attempt(1)
-                return found if second.verdict is Verdict.PASS else second
+                if second.verdict is not Verdict.PASS:
+                    return second
+                self.after = first
         except (DeviceError, ContractError) as error:
             return failed_call(error, self.client)
         return found
+
+    def repeat(self, kernel: Kernel) -> Finding:
+        """Launch once more, from the first poison, with this kernel or another of the same meaning."""
+        try:
+            return self._attempt(0, kernel)[0]
+        except (DeviceError, ContractError) as error:
+            return failed_call(error, self.client)
+
+    def written(self) -> dict[str, Array]:
+        """Return the buffers that the kernel may write, as they were after the last launch."""
+        return {name: array for name, array in self.after.items() if name not in self._read_only()}
 
     def before(self, poison: int) -> dict[str, Array]:
         """Return the contents of every buffer before the launch."""
@@ -102,14 +117,17 @@ class Launch:
             self._expected[poison] = expect(self.kernel, self.trial.scalars, self.before(poison), self.model)
         return self._expected[poison]
 
-    def _attempt(self, poison: int) -> tuple[Finding, bool]:
-        """Launch once; returns what was found, and whether an element may not have been written."""
+    def _attempt(self, poison: int, kernel: Kernel | None = None) -> tuple[Finding, bool]:
+        """Launch once; returns what was found, and whether an element may not have been written.
+
+        `kernel` is what the device gets in place of the trial's own.
+        """
         before = self.before(poison)
         guard = Guard(bytes([_GUARDS[poison]]) * GUARD_BYTES)
         operands: list[bytes | Guard] = [guard]
         for array in before.values():
             operands += [array.tobytes() + guard.data, guard]
-        ran = self.client.execute(self.kernel, self.grid, operands, self.scalars, timeout=self.seconds)
+        ran = self.client.execute(kernel or self.kernel, self.grid, operands, self.scalars, timeout=self.seconds)
         tally = Tally()
         after = self.after = self._unpack(ran.outputs, before, bytes(guard.data), tally)
         suspicious = False
