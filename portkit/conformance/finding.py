@@ -95,6 +95,8 @@ class Finding:
     """How often the case was run to see how flaky it is; 0 where it was not."""
     failed: int = 0
     """How many of these runs did not pass."""
+    after: tuple[str, ...] = ()
+    """The ids of the cases that must run before it in the same process, for it to fail."""
 
 
 def failed_call(error: DeviceError | ContractError, client: DeviceClient) -> Finding:

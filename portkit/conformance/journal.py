@@ -42,6 +42,10 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patterns: tuple[str, ...] = ()
     mutant: str = ""
     """The fault that was planted in the device; such a run says nothing about the device."""
+    repeat: int = 1
+    """How often each launch ran; from 2 on they were compared, also in other orders of their work-groups."""
+    shuffle: int | None = None
+    """The seed of the order of the cases, None for the suite's own."""
     started: str = ""
     """Date and time in UTC, ISO 8601."""
     cases: int = 0
@@ -74,6 +78,18 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     waived: Verdict | None = None
     check: str = ""
     """The key of the check that found what is wrong; see `portkit.conformance.finding`."""
+    runs: int = 0
+    """How often it ran, where runs were compared: because that was asked for, or because it was flaky."""
+    failed: int = 0
+    """How many of the runs of a flaky case did not pass."""
+    orders: tuple[str, ...] = ()
+    """The orders of the work-groups in which it ran besides; see `portkit.conformance.determinism`."""
+    varying: dict[str, int] = {}
+    """How many elements differed from the first run, by `repeat` or order; what is left out was bit-identical."""
+    free: tuple[str, ...] = ()
+    """The forms of a varying case whose result the spec leaves open."""
+    after: tuple[str, ...] = ()
+    """The ids of the cases that must run before it in the same process, for it to fail."""
     card: Card | None = None
 
     @property
@@ -97,7 +113,10 @@ class Journal:
 _ENCODER = msgspec.json.Encoder()
 _HEADER = msgspec.json.Decoder(Header)
 _ENTRY = msgspec.json.Decoder(Entry)
-_MUST_MATCH = ("spec_digest", "suite_digest", "backend", "backend_digest", "profile", "tier", "patterns", "mutant")
+_MUST_MATCH = (
+    *("spec_digest", "suite_digest", "backend", "backend_digest"),
+    *("profile", "tier", "patterns", "mutant", "repeat", "shuffle"),
+)
 
 
 class JournalWriter:

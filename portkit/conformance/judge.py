@@ -5,19 +5,25 @@ A launch is judged in `portkit.conformance.launching`, a graph in `portkit.confo
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
 
 from portkit.conformance.card import Card, clip, kernel_text, replay_line, suspect
 from portkit.conformance.case import Case, CheckFailed, Trial
+from portkit.conformance.confirming import Confirming
+from portkit.conformance.determinism import certified
 from portkit.conformance.finding import Check, Finding, failed_call
 from portkit.conformance.graphs import GraphRun
 from portkit.conformance.journal import Entry
 from portkit.conformance.launching import Launch
+from portkit.conformance.ordering import History
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
 from portkit.contract import Capabilities
@@ -28,7 +34,6 @@ from portkit.runtime.client import DeviceClient
 Outcome: TypeAlias = Entry
 CASE_SECONDS = 10.0
 """Time limit of one launch, compilation included."""
-_RERUNS = {Verdict.FAIL: 2, Verdict.CRASH: 1, Verdict.TIMEOUT: 1}
 
 
 def model_of(capabilities: Capabilities) -> NumericModel:
@@ -40,15 +45,25 @@ def model_of(capabilities: Capabilities) -> NumericModel:
 
 
 def judge_case(
-    case: Case, client: DeviceClient, model: NumericModel | None = None, *, seconds: float = CASE_SECONDS
+    case: Case,
+    client: DeviceClient,
+    model: NumericModel | None = None,
+    *,
+    seconds: float = CASE_SECONDS,
+    repeat: int = 1,
+    history: History | None = None,
 ) -> Outcome:
     """Run a case and return its journal entry; never raises for what a backend, or the case itself, does.
 
-    `model` is by default what the client's backend declares; `seconds` is the time limit of one launch.
+    `model` is by default what the client's backend declares; `seconds` is the time limit of one launch. With a `repeat`
+    of 2 or more each launch that passes runs so often, and in other orders of its work-groups, and is compared.
+    `history` is what ran in the client's process before, and gets the case added; with it a failure that depends on the
+    order is told from others.
     """
     started = time.perf_counter()
+    given = _Given(client, model or model_of(client.capabilities), seconds, repeat)
     try:
-        entry = _judge(case, client, model or model_of(client.capabilities), seconds)
+        entry = _judge(case, given, history)
     except Exception as error:  # noqa: BLE001 - whatever is wrong here is ours, and must not end the run
         detail = "".join(traceback.format_exception(error))
         card = Card(suspect="portkit", replay=replay_line(client.reference, case), detail=clip(detail))
@@ -58,18 +73,24 @@ def judge_case(
     return msgspec.structs.replace(entry, cells=cells, seconds=round(time.perf_counter() - started, 6))
 
 
-def _judge(case: Case, client: DeviceClient, model: NumericModel, seconds: float) -> Entry:
-    if case.graph is not None:
-        attempt: Attempt = GraphRun(case.graph(client.capabilities), client, model, seconds)
-    elif case.trial is None:
-        attempt = _Check(case, client)
-    else:
-        trial = case.trial()
-        missing = undeclared(trial.kernel, client.capabilities)
-        if missing:
-            return Entry(case.id, Verdict.UNSUPPORTED, case.level.value, reason=missing)
-        attempt = Launch(trial, client, model, seconds)
-    found = _confirmed(attempt, client)
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What every attempt is made with."""
+
+    client: DeviceClient
+    model: NumericModel
+    seconds: float
+    repeat: int
+
+
+def _judge(case: Case, given: _Given, history: History | None) -> Entry:
+    attempt = _attempt(case, given)
+    if isinstance(attempt, str):
+        return Entry(case.id, Verdict.UNSUPPORTED, case.level.value, reason=attempt)
+    found = Confirming(attempt, given.client, history, partial(_replay, given)).run()
+    if history is not None:
+        history.add(case, given.client.restarts)
+    stable = found.stability
     return Entry(
         id=case.id,
         verdict=found.verdict,
@@ -84,27 +105,48 @@ def _judge(case: Case, client: DeviceClient, model: NumericModel, seconds: float
         reference_digest=found.reference_digest,
         device_seconds=round(found.device_seconds, 6),
         check=found.check.value if found.check else "",
-        card=None if found.verdict is Verdict.PASS else _card(case, client, attempt, found),
+        runs=found.runs or stable.runs,
+        failed=found.failed,
+        orders=stable.orders,
+        varying=dict(stable.varying),
+        free=stable.free,
+        after=found.after,
+        card=None if found.verdict is Verdict.PASS else _card(case, given, attempt, found),
     )
 
 
-def _confirmed(attempt: Attempt, client: DeviceClient) -> Finding:
-    """Run once; what did not pass runs again, and is flaky if it passes then."""
-    first = attempt.run()
-    for _ in range(_RERUNS.get(first.verdict, 0)):
-        again = attempt.run()
-        if again.verdict is Verdict.PASS:
-            reason = f"{first.verdict.value} at first, then passed: {first.reason}"
-            return replace(
-                first,
-                verdict=Verdict.FLAKY,
-                check=Check.REPEAT,
-                reason=reason,
-                suspect=first.suspect or "launch: results vary",
-            )
-    if first.verdict is not Verdict.PASS:
-        client.kill()  # it may have damaged its process; the next case starts with a fresh one
-    return first
+def _attempt(case: Case, given: _Given) -> Attempt | str:
+    """Return what runs a case once, or what it needs beyond the declared capabilities."""
+    client, model, seconds = given.client, given.model, given.seconds
+    judged = partial(certified, runs=given.repeat)
+    if case.graph is not None:
+        return GraphRun(case.graph(client.capabilities), client, model, seconds, judged)
+    if case.trial is None:
+        return _Check(case, client)
+    trial = case.trial()
+    return undeclared(trial.kernel, client.capabilities) or _Launched(Launch(trial, client, model, seconds), judged)
+
+
+def _replay(given: _Given, case: Case, briefly: bool) -> None:
+    """Run a case once more for what it leaves behind in the device process."""
+    attempt = _attempt(case, given)
+    if isinstance(attempt, _Launched) and briefly:
+        with contextlib.suppress(DeviceError, ContractError):
+            attempt.launch.send()
+    elif not isinstance(attempt, str):
+        attempt.run()
+
+
+class _Launched:
+    """A case of one launch."""
+
+    def __init__(self, launch: Launch, judged: Callable[[Launch], Finding]) -> None:
+        self.launch = launch
+        self.trial: Trial | None = launch.trial
+        self._judged = judged
+
+    def run(self) -> Finding:
+        return self._judged(self.launch)
 
 
 # --- a check ------------------------------------------------------------------------------------------------------
@@ -130,26 +172,34 @@ class _Check:
         return Finding(Verdict.PASS)
 
 
-Attempt: TypeAlias = _Check | Launch | GraphRun
+Attempt: TypeAlias = _Check | _Launched | GraphRun
 
 
 # --- the card -----------------------------------------------------------------------------------------------------
 
 
-def _card(case: Case, client: DeviceClient, attempt: Attempt, found: Finding) -> Card:
+def _card(case: Case, given: _Given, attempt: Attempt, found: Finding) -> Card:
     trial = attempt.trial
     return Card(
         suspect=found.suspect or suspect(case),
-        replay=replay_line(client.reference, case),
+        replay=_replay_line(case, given, found),
         kernel=kernel_text(trial.kernel) if trial else "",
         scalars={name: repr(value) for name, value in trial.scalars.items()} if trial else {},
         mismatch=found.mismatch,
         hint=found.hint,
         wrong=found.wrong,
         elements=found.elements,
-        source=clip(_source(client, trial)) if trial else "",
+        source=clip(_source(given.client, trial)) if trial else "",
         detail=clip(found.detail),
     )
+
+
+def _replay_line(case: Case, given: _Given, found: Finding) -> str:
+    """Return the command that shows the same again: with the cases before it, or as often, as it takes."""
+    line = replay_line(given.client.reference, case)
+    before = " ".join(f"--case '{name}'" for name in found.after)
+    line = line.replace(" --case ", f" --in-order {before} --case ", 1) if before else line
+    return f"{line} --repeat {given.repeat}" if given.repeat > 1 and found.check is Check.REPEAT else line
 
 
 def _source(client: DeviceClient, trial: Trial) -> str:

@@ -25,7 +25,7 @@ from portkit.conformance.hints.rules import Wrong, hint
 from portkit.conformance.verdict import Verdict
 from portkit.errors import ContractError, DeviceError
 from portkit.reference.bounds import NumericModel
-from portkit.runtime.client import DeviceClient, Guard
+from portkit.runtime.client import DeviceClient, Executed, Guard
 from portkit.spec.geometry import grid_counts
 from portkit.spec.kernel import Kernel
 
@@ -95,6 +95,10 @@ class Launch:
         except (DeviceError, ContractError) as error:
             return failed_call(error, self.client)
 
+    def send(self) -> None:
+        """Launch without looking at what comes of it. Raises what the device raises."""
+        self._execute(0, self.kernel)
+
     def written(self) -> dict[str, Array]:
         """Return the buffers that the kernel may write, as they were after the last launch."""
         return {name: array for name, array in self.after.items() if name not in self._read_only()}
@@ -123,19 +127,22 @@ class Launch:
         `kernel` is what the device gets in place of the trial's own.
         """
         before = self.before(poison)
-        guard = Guard(bytes([_GUARDS[poison]]) * GUARD_BYTES)
-        operands: list[bytes | Guard] = [guard]
-        for array in before.values():
-            operands += [array.tobytes() + guard.data, guard]
-        ran = self.client.execute(kernel or self.kernel, self.grid, operands, self.scalars, timeout=self.seconds)
+        ran = self._execute(poison, kernel or self.kernel)
         tally = Tally()
-        after = self.after = self._unpack(ran.outputs, before, bytes(guard.data), tally)
+        after = self.after = self._unpack(ran.outputs, before, _guard(poison), tally)
         suspicious = False
         if not self.trial.device_check_only:
             for name in before.keys() - self._read_only():
                 self._compare(name, after[name], poison, tally)
                 suspicious |= bool(self._poisoned(name, after[name], poison).any())
         return self._finding(tally, after, poison, ran.launch_seconds), suspicious
+
+    def _execute(self, poison: int, kernel: Kernel) -> Executed:
+        guard = Guard(_guard(poison))
+        operands: list[bytes | Guard] = [guard]
+        for array in self.before(poison).values():
+            operands += [array.tobytes() + guard.data, guard]
+        return self.client.execute(kernel, self.grid, operands, self.scalars, timeout=self.seconds)
 
     def _read_only(self) -> set[str]:
         return {b.name for b in self.kernel.buffers if b.access == "read"}
@@ -214,6 +221,10 @@ class Launch:
             reference_digest=digests[1],
             device_seconds=seconds,
         )
+
+
+def _guard(poison: int) -> bytes:
+    return bytes([_GUARDS[poison]]) * GUARD_BYTES
 
 
 def _value_check(found: Mismatch, poison: int) -> Check:

@@ -58,7 +58,8 @@ def test_a_result_that_is_wrong_once_is_flaky(faulty: DeviceClient) -> None:
     faulty.kill()  # the fault is in the first launch of a process
     entry = judge(faulty, "flaky")
     assert entry.verdict is Verdict.FLAKY
-    assert "fail at first, then passed" in entry.reason
+    assert "did not pass in 2 of 22 runs; at first fail: out[0] is wrong" in entry.reason
+    assert (entry.runs, entry.failed, entry.check) == (22, 2, "repeat")
 
 
 def test_a_long_message_of_a_device_is_in_the_detail_and_begins_in_the_reason(faulty: DeviceClient) -> None:
