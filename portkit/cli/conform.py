@@ -45,6 +45,9 @@ class Request:
     workers: int | None
     waivers: Path | None
     seconds: float
+    repeat: int = 1
+    shuffle: int | None = None
+    in_order: bool = False
 
     def options(self) -> RunOptions:
         """Return the same as the suite takes it."""
@@ -61,6 +64,9 @@ class Request:
             workers=self.workers,
             waivers=self.waivers,
             seconds=self.seconds,
+            repeat=self.repeat,
+            shuffle=self.shuffle,
+            in_order=self.in_order,
         )
 
     def command(self, *, resume: bool = False, case: str = "", tier: TierName | None = None) -> str:
@@ -73,6 +79,8 @@ class Request:
         words += ["--workers", str(self.workers)] if self.workers and not case else []
         words += ["--waivers", str(self.waivers)] if self.waivers and not case else []
         words += ["--case-timeout", f"{self.seconds:g}"] if self.seconds != _DEFAULT_SECONDS else []
+        words += ["--repeat", str(self.repeat)] if self.repeat > 1 else []
+        words += ["--shuffle", str(self.shuffle)] if self.shuffle is not None and not case else []
         words += ["--resume"] if resume else []
         return shlex.join(words)
 
@@ -91,6 +99,11 @@ def conform(
     workers: int | None = typer.Option(None, "--workers", "-n", min=1, help="Worker processes; by default one a core."),
     waivers: Path | None = typer.Option(None, "--waivers", help="A TOML file of known failures."),
     seconds: float = typer.Option(_DEFAULT_SECONDS, "--case-timeout", min=0.1, help="Seconds for one case."),
+    repeat: int = typer.Option(
+        1, "--repeat", min=1, max=1000, help="Runs of each launch; from 2 on also in other group orders, and compared."
+    ),
+    shuffle: int | None = typer.Option(None, "--shuffle", metavar="SEED", help="Shuffle the cases; SEED is a number."),
+    in_order: bool = typer.Option(False, "--in-order", help="Run the cases in the order given, in one process."),
     skip_missing: bool = typer.Option(False, "--skip-missing", help="Skip, and count, backends that cannot run here."),
     list_cases: bool = typer.Option(False, "--list", help="Print the ids of the selected cases and leave."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
@@ -102,7 +115,7 @@ def conform(
     names = _names(backend)
     folders = [out if out and len(names) == 1 else default_folder(name, out or Path("out")) for name in names]
     requests = [
-        Request(name, folder, profile, tier, tuple(case), resume, workers, waivers, seconds)
+        Request(name, folder, profile, tier, tuple(case), resume, workers, waivers, seconds, repeat, shuffle, in_order)
         for name, folder in zip(names, folders, strict=True)
     ]
     if list_cases:

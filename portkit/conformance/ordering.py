@@ -1,12 +1,13 @@
-"""Which earlier case of the same device process a failure depends on, found by delta debugging.
+"""The order of cases: shuffled by a seed, and which earlier case of its device process a failure depends on.
 
 A case that fails after others and passes alone is told apart from a flaky one by running what ran before again, in a
-fresh process. The cases are then cut down until none can be left out [Zeller and Hildebrandt, "Simplifying and
-Isolating Failure-Inducing Input", 2002].
+fresh process. These are then cut down by delta debugging until none can be left out [Zeller and Hildebrandt,
+"Simplifying and Isolating Failure-Inducing Input", 2002].
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -19,6 +20,11 @@ ALL_SEARCHES_SECONDS = 60.0
 """The longest time for all searches of one worker: a device with many such faults is not to stop a run."""
 _GROWTH = 4
 _T = TypeVar("_T")
+
+
+def shuffled(cases: Sequence[Case], seed: int) -> list[Case]:
+    """Return the cases in an order that the seed fixes, and that the selection of cases does not change."""
+    return sorted(cases, key=lambda case: hashlib.sha256(f"{seed} {case.id}".encode()).digest())
 
 
 class History:

@@ -28,7 +28,8 @@ from portkit.conformance.digest import suite_digest
 from portkit.conformance.journal import Entry, Follower, Header
 from portkit.conformance.judge import CASE_SECONDS
 from portkit.conformance.ladder import Ladder
-from portkit.conformance.select import select
+from portkit.conformance.ordering import shuffled
+from portkit.conformance.select import matches, select
 from portkit.conformance.verdict import ExitCode, Verdict
 from portkit.conformance.waivers import Waiver, load_waivers, stale
 from portkit.conformance.worker import (
@@ -83,7 +84,9 @@ class RunOptions:
 
     `patterns` are ids, prefixes or globs; `workers` None means one per processor, at most what the backend declares;
     `seconds` is the time limit of one case; `suite` names another suite than portkit's own (`package.module:FUNCTION`);
-    `mutant` plants a fault in the device, to see that the suite finds it.
+    `mutant` plants a fault in the device, to see that the suite finds it. From a `repeat` of 2 on, each launch that
+    passes runs so often, and in other orders of its work-groups, and is compared. `shuffle` is the seed of the order of
+    the cases, None for the suite's own; `in_order` judges them in one process in the order of the patterns.
     """
 
     backend: str
@@ -97,6 +100,9 @@ class RunOptions:
     seconds: float = CASE_SECONDS
     suite: str = ""
     mutant: str = ""
+    repeat: int = 1
+    shuffle: int | None = None
+    in_order: bool = False
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
 
 
@@ -188,7 +194,9 @@ class _Run:
         cases = select(suite_of(options.suite)(capabilities, options.profile), options.tier, options.patterns)
         if not cases:
             raise UsageError(f"no case of tier {options.tier.value} is selected; try a larger tier")
-        return cases
+        if options.in_order:
+            return _by_pattern(cases, options)
+        return cases if options.shuffle is None else shuffled(cases, options.shuffle)
 
     def _header(self) -> Header:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
@@ -208,6 +216,8 @@ class _Run:
             tier=self.options.tier.value,
             patterns=self.options.patterns,
             mutant=self.options.mutant,
+            repeat=self.options.repeat,
+            shuffle=self.options.shuffle,
             started=now,
             cases=self.total,
         )
@@ -229,15 +239,19 @@ class _Run:
     # --- in this process ------------------------------------------------------------------------------------------
 
     def _climb(self, ladder: Ladder, left: Sequence[Case]) -> list[Case]:
-        """Judge the rungs, and all cases if they are few; returns what is left to share, without what is blocked."""
-        worker = Worker(self.client, self.path, self.waivers, self.options.seconds)
+        """Judge the rungs, and all cases if they are few; returns what is left to share, without what is blocked.
+
+        Of cases whose order is given the rungs wait for their turn, and none is left.
+        """
+        worker = self._worker()
         todo = {case.id for case in left}
-        rungs = [case for case in ladder.rungs if case.id in todo]
+        in_order = self.options.in_order
+        rungs = [] if in_order else [case for case in ladder.rungs if case.id in todo]
         others = [case for case in left if case.id not in {rung.id for rung in rungs}]
         try:
             for case in rungs:
                 self._step(worker, ladder, case)
-            few = len(others) <= IN_PROCESS
+            few = in_order or len(others) <= IN_PROCESS
             shared: list[Case] = []
             for case in others:
                 if few or ladder.blocked(case, self.entries):
@@ -248,6 +262,9 @@ class _Run:
         finally:
             worker.writer.close()
 
+    def _worker(self) -> Worker:
+        return Worker(self.client, self.path, self.waivers, self.options.seconds, self.options.repeat)
+
     def _step(self, worker: Worker, ladder: Ladder, case: Case) -> None:
         blocked = ladder.blocked(case, self.entries)
         self._record(worker.judge(case) if blocked is None else worker.write(blocked))
@@ -255,7 +272,7 @@ class _Run:
     def _give_up(self, missing: Sequence[Case]) -> None:
         if not missing:
             return
-        worker = Worker(self.client, self.path, self.waivers, self.options.seconds)
+        worker = self._worker()
         for case in missing:
             reason = f"the worker that judged it ended; see {self._log().name}"
             self._record(worker.write(Entry(case.id, Verdict.ERROR, case.level.value, reason=reason)))
@@ -278,6 +295,7 @@ class _Run:
             waivers=self.waivers,
             seconds=self.options.seconds,
             suite=self.options.suite,
+            repeat=self.options.repeat,
             mutant=self.options.mutant,
         )
         self.client.kill()
@@ -350,6 +368,13 @@ class _Run:
             stale_waivers=unneeded,
             seconds=time.perf_counter() - started,
         )
+
+
+def _by_pattern(cases: Sequence[Case], options: RunOptions) -> list[Case]:
+    """Return the cases in the order of the patterns. Raises `UsageError` where there is no one order to keep."""
+    if not options.patterns or options.resume or options.shuffle is not None:
+        raise UsageError("--in-order needs --case, and goes with neither --resume nor --shuffle")
+    return sorted(cases, key=lambda c: next(k for k, p in enumerate(options.patterns) if matches(p, c.id)))
 
 
 def _groups(ids: Sequence[str], workers: int) -> tuple[tuple[str, ...], ...]:

@@ -14,6 +14,7 @@ from portkit.conformance.cases.collect import collect
 from portkit.conformance.journal import Entry, JournalWriter
 from portkit.conformance.judge import CASE_SECONDS, judge_case, model_of
 from portkit.conformance.mutants.table import find_mutant
+from portkit.conformance.ordering import History
 from portkit.conformance.verdict import Verdict
 from portkit.conformance.waivers import Waiver, apply
 from portkit.contract import Capabilities
@@ -42,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float = CASE_SECONDS
     suite: str = ""
     """`package.module:FUNCTION` to collect from instead of portkit's own suite."""
+    repeat: int = 1
     mutant: str = ""
     """The fault to plant in the device; see `portkit.conformance.mutants`."""
 
@@ -90,18 +92,24 @@ def well_conditioned(entry: Entry) -> Entry:
 class Worker:
     """Judges cases on one device process; every outcome goes to the journal as soon as it is known."""
 
-    def __init__(self, client: DeviceClient, journal: Path, waivers: Sequence[Waiver], seconds: float) -> None:
+    def __init__(
+        self, client: DeviceClient, journal: Path, waivers: Sequence[Waiver], seconds: float, repeat: int = 1
+    ) -> None:
         self.client = client
         self.writer = JournalWriter(journal)
         self.waivers = waivers
         self.seconds = seconds
+        self.repeat = repeat
+        self.history = History()
         self.model = model_of(client.capabilities)
         self.declares_less = self.model != NumericModel()
         """Whether the device itself limits what is claimed, which is then no fault of the suite."""
 
     def judge(self, case: Case) -> Entry:
         """Judge one case and write its entry."""
-        entry = judge_case(case, self.client, self.model, seconds=self.seconds)
+        entry = judge_case(
+            case, self.client, self.model, seconds=self.seconds, repeat=self.repeat, history=self.history
+        )
         return self.write(entry if self.declares_less else well_conditioned(entry))
 
     def write(self, entry: Entry) -> Entry:
@@ -123,7 +131,7 @@ class PlannedWorker:
         """Collect the cases; in `folder` each case is named before it begins, lest this process dies of it."""
         self.cases = {case.id: case for case in suite_of(plan.suite)(plan.capabilities, plan.profile)}
         client = open_client(plan.backend, plan.seconds, plan.mutant)
-        self.worker = Worker(client, Path(plan.journal), plan.waivers, plan.seconds)
+        self.worker = Worker(client, Path(plan.journal), plan.waivers, plan.seconds, plan.repeat)
         self._mark = folder / f"{_MARK}{os.getpid()}"
         self._parent = os.getppid()
 
