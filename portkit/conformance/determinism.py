@@ -48,7 +48,7 @@ def certified(launch: Launch, runs: int) -> Finding:
     for name, kernel in [*[(REPEAT, launch.kernel)] * (runs - 1), *orders.items()]:
         again = launch.repeat(kernel)
         if again.verdict is not Verdict.PASS:
-            return _beyond(again, name)
+            return _beyond(again, name, runs)
         differing = differences(wanted, launch.written())
         if differing:
             varying[name] = max(differing, varying.get(name, 0))
@@ -56,11 +56,17 @@ def certified(launch: Launch, runs: int) -> Finding:
     return replace(found, stability=Stability(runs, tuple(orders), varying, free))
 
 
-def _beyond(again: Finding, name: str) -> Finding:
+def _beyond(again: Finding, name: str, runs: int) -> Finding:
+    """Return the finding of a run that does not pass, though the first did."""
     how = "when it is run again" if name == REPEAT else f"when its work-groups are {name}"
-    check = again.check if again.verdict in (Verdict.CRASH, Verdict.TIMEOUT) else Check.REPEAT
-    suspect = again.suspect or ("launch: results vary" if name == REPEAT else "launch: depends on the group order")
-    return replace(again, check=check, suspect=suspect, reason=f"passes at first, not {how}: {again.reason}")
+    ended = again.verdict in (Verdict.CRASH, Verdict.TIMEOUT)
+    return replace(
+        again,
+        check=again.check if ended else Check.REPEAT,
+        suspect=again.suspect or ("launch: results vary" if name == REPEAT else "launch: depends on the group order"),
+        reason=f"passes at first, not {how}: {again.reason}",
+        stability=Stability(runs, () if name == REPEAT else (name,), {name: again.wrong}),
+    )
 
 
 def differences(wanted: Mapping[str, Array], actual: Mapping[str, Array]) -> int:

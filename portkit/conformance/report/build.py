@@ -23,6 +23,7 @@ from portkit.conformance.report.model import (
     Subject,
     Versions,
 )
+from portkit.conformance.report.stability import determinism
 from portkit.conformance.report.statement import limits, statement
 from portkit.conformance.report.text import publishable, publishable_name
 from portkit.conformance.verdict import Verdict
@@ -87,6 +88,7 @@ def from_journal(journal: Journal, *, seconds: float = 0.0) -> Report:
         cases=tuple(_case(e) for e in entries),
         failures=_failures(entries),
         mutant=_mutant(header),
+        determinism=determinism(header, entries),
     )
     return validated(report)
 
@@ -219,6 +221,9 @@ def _case(entry: Entry) -> CaseResult:
         digest=entry.digest,
         bit_exact=entry.bit_exact,
         reason=publishable(entry.reason, MAX_REASON),
+        runs=entry.runs,
+        failed=entry.failed,
+        varying=entry.varying,
     )
 
 

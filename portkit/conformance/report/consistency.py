@@ -9,6 +9,7 @@ from portkit.conformance.case import Cell
 from portkit.conformance.cases.cells import cells as declared_cells
 from portkit.conformance.report.build import count, count_levels, holds, missing_cells
 from portkit.conformance.report.model import Report
+from portkit.conformance.report.stability import is_identical, is_measured
 from portkit.conformance.report.statement import limits, statement
 from portkit.conformance.verdict import Verdict
 from portkit.errors import SchemaError
@@ -81,6 +82,15 @@ def _failures(report: Report) -> bool:
     return all(verdicts.get(f.id) is f.verdict for f in report.failures)
 
 
+def _determinism(report: Report) -> bool:
+    said = report.determinism
+    if said is None:
+        return True
+    measured = [case for case in report.cases if is_measured(case)]
+    sums = (said.cases, said.identical) == (len(measured), sum(map(is_identical, measured)))
+    return sums and all(form.identical + form.beyond <= form.cases <= said.cases for form in said.forms)
+
+
 _RULES: tuple[tuple[str, Callable[[Report], bool]], ...] = (
     ("list of cases", _unique_cases),
     ("digests", _strict_digests),
@@ -91,4 +101,5 @@ _RULES: tuple[tuple[str, Callable[[Report], bool]], ...] = (
     ("limits", lambda report: report.limits == limits(report.capabilities)),
     ("subject", _subject),
     ("failures", _failures),
+    ("determinism", _determinism),
 )

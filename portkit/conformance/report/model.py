@@ -65,7 +65,9 @@ class CaseResult(Record, frozen=True):
     """The verdict of one case.
 
     `error_share` is the largest error as a share of its bound, `digest` that of outputs that are fixed bit for bit
-    (strict kernels, graphs with one admitted result), and `bit_exact` whether they equal the reference's.
+    (strict kernels, graphs with one admitted result), and `bit_exact` whether they equal the reference's. `runs` is how
+    often it ran where its runs were compared: `failed` of them did not pass, and `varying` says how many elements
+    differed from the first run, by what was done.
     """
 
     id: CaseId
@@ -78,6 +80,37 @@ class CaseResult(Record, frozen=True):
     digest: Digest = ""
     bit_exact: bool | None = None
     reason: LongText = ""
+    runs: Count = 0
+    failed: Count = 0
+    varying: dict[Name, Count] = {}
+
+
+class FormStability(Record, frozen=True):
+    """How the cases of a form came out when they were repeated; a case without a form counts for its level.
+
+    `identical` gave the same bits each time, `beyond` left what the spec admits; the others varied inside of it. `by`
+    is what made them vary, `free` the forms in their kernels whose result the spec leaves open.
+    """
+
+    form: Name
+    cases: Count
+    identical: Count
+    beyond: Count = 0
+    by: tuple[Name, ...] = ()
+    free: tuple[Name, ...] = ()
+
+
+class Determinism(Record, frozen=True):
+    """The determinism certificate: each launch ran `runs` times, and in other `orders` of its work-groups.
+
+    Of the `cases` that were measured, `identical` gave the same bits each time, NaN payloads aside.
+    """
+
+    runs: Annotated[int, msgspec.Meta(ge=2)]
+    orders: tuple[Name, ...]
+    cases: Count
+    identical: Count
+    forms: tuple[FormStability, ...]
 
 
 class CellResult(Record, frozen=True):
@@ -107,6 +140,7 @@ class Report(Record, frozen=True):
 
     `planned` is how many cases the run consists of: one that was cut off has fewer in `cases`. `mutant` names the fault
     that was planted in the device, if any. `started` is in UTC, `seconds` the run's wall time, 0 where it is not known.
+    `determinism` is null where launches were not repeated.
     """
 
     report: str
@@ -130,6 +164,7 @@ class Report(Record, frozen=True):
     cases: tuple[CaseResult, ...]
     failures: tuple[Failure, ...] = ()
     mutant: Text = ""
+    determinism: Determinism | None = None
 
     @property
     def date(self) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from portkit.conformance.card import render as render_card
 from portkit.conformance.case import Level
 from portkit.conformance.journal import Entry, Journal
+from portkit.conformance.report import stability
 from portkit.conformance.report.model import Report
 from portkit.conformance.report.statement import EVIDENCE_MEANING
 from portkit.conformance.verdict import Verdict
@@ -42,11 +43,25 @@ def details(report: Report, journal: Journal | None = None, *, cards: int = CARD
     if report.bit_exact_share is not None:
         share = f"{100 * report.bit_exact_share:.2f} % of {len(report.strict_cases):,}"
         parts.append(f"results fixed bit for bit, equal to the reference: {share}")
+    parts += varying(report)
     found = list(cards_of(journal)) if journal is not None else [f.card for f in report.failures]
     parts += [f"{'-' * WIDTH}\n{wrap_card(card)}" for card in found[:cards]]
     if len(found) > cards > 0:
         parts.append(f"{'-' * WIDTH}\n{len(found) - cards:,} more did not pass; their cards are in report.html")
     return "\n\n".join(parts)
+
+
+def varying(report: Report) -> list[str]:
+    """Return the table of the forms whose results vary, none where none does."""
+    forms = report.determinism.forms if report.determinism else ()
+    rows = [
+        (f"  {f.form}", f"{f.identical:,} of {f.cases:,}", stability.verdict(f)) for f in forms if f.identical < f.cases
+    ]
+    if not rows:
+        return []
+    width, numbers = (max(len(row[k]) for row in rows) for k in (0, 1))
+    lines = (wrapped(f"{name:<{width}}  {count:>{numbers}}  {how}", 4) for name, count, how in rows)
+    return ["\n".join(["bit-identical cases of the forms that vary", *lines])]
 
 
 def cards_of(journal: Journal, *, source: bool = False) -> Iterable[str]:
@@ -93,6 +108,7 @@ def _head(report: Report) -> str:
         ("device", "; ".join(device)),
         ("evidence", f"{subject.evidence}, {EVIDENCE_MEANING[subject.evidence]}"),
         *report.limits.items(),
+        ("determinism", stability.sentence(report.determinism)),
         ("versions", f"spec {versions.spec}, suite {versions.suite}, portkit {versions.portkit}"),
     )
     return "\n".join(wrapped(f"{name:<{_LABEL}}{value}", _LABEL) for name, value in facts)
