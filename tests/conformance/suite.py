@@ -87,6 +87,14 @@ def collect_shrinking(capabilities: Capabilities, profile: str) -> list[Case]:
     return [] if inside else [launch_case(f"ops/add/{k:02d}", "sum") for k in range(30)]
 
 
+def collect_ordered(capabilities: Capabilities, profile: str) -> list[Case]:
+    """Return 40 cases; on fakes that keep something between launches `ops/z/victim` fails after `ops/c/culprit`."""
+    del capabilities, profile
+    others = [launch_case(f"ops/add/{k:02d}", f"other_{k}") for k in range(38)]
+    culprit, victim = launch_case("ops/c/culprit", "mode_fills"), launch_case("ops/z/victim", "sums")
+    return [*others[:20], culprit, *others[20:], victim]
+
+
 def collect_broken_rung(capabilities: Capabilities, profile: str) -> list[Case]:
     """Return a rung that fails, one above it, and 40 cases that need the upper one."""
     del capabilities, profile

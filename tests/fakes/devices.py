@@ -206,7 +206,85 @@ class StartsAChild(Evaluator):
             _sleep_for_ever()
 
 
+class KeepsItsMode(Evaluator):
+    """A kernel named `mode` changes how every later one named `sums` computes."""
+
+    mode = False
+
+    def launch(
+        self, executable: Program, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]
+    ) -> None:
+        super().launch(executable, grid, buffers, scalars)
+        name = executable.kernel.name
+        self.mode |= name.startswith("mode")
+        if self.mode and name.startswith("sums"):
+            self.buffers[buffers[-1]][0] ^= 1
+
+
+class ClearsTooLate(Evaluator):
+    """A kernel named `fills` leaves a byte in a scratch buffer, which the next one named `sums` adds, and clears."""
+
+    scratch = 0
+
+    def launch(
+        self, executable: Program, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]
+    ) -> None:
+        super().launch(executable, grid, buffers, scalars)
+        name = executable.kernel.name
+        if name.startswith("sums"):
+            self.buffers[buffers[-1]][0] ^= self.scratch
+            self.scratch = 0
+        if name.startswith("fills"):
+            self.scratch = 1
+
+
+class CachesByName(Evaluator):
+    """Takes two kernels of one name for the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache: dict[str, Program] = {}
+
+    def compile(self, kernel: Kernel) -> Program:
+        return self.cache.setdefault(kernel.name, super().compile(kernel))
+
+
+class CrashesOnTheThird(Evaluator):
+    """Dies of a kernel named `dies` once kernels named `one` and `two` have run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def launch(
+        self, executable: Program, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]
+    ) -> None:
+        super().launch(executable, grid, buffers, scalars)
+        self.seen.add(executable.kernel.name)
+        if executable.kernel.name == "dies" and {"one", "two"} <= self.seen:
+            _die()
+
+
+class FailsEveryThird(Evaluator):
+    """Is wrong in every third launch of a kernel named `sums`."""
+
+    launches = 0
+
+    def launch(
+        self, executable: Program, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]
+    ) -> None:
+        super().launch(executable, grid, buffers, scalars)
+        self.launches += executable.kernel.name.startswith("sums")
+        if self.launches % 3 == 2:
+            self.buffers[buffers[-1]][0] ^= 1
+
+
 GOOD = FakeBackend(Evaluator)
+KEEPS_MODE = FakeBackend(KeepsItsMode)
+CLEARS_LATE = FakeBackend(ClearsTooLate)
+CACHES_BY_NAME = FakeBackend(CachesByName)
+CRASHES_ON_THIRD = FakeBackend(CrashesOnTheThird)
+EVERY_THIRD = FakeBackend(FailsEveryThird)
 FAULTY = FakeBackend(FaultyByName)
 STRICT = FakeBackend(FaultyByName, msgspec.structs.replace(CAPABILITIES, numeric=NumericLimits(strict=True)))
 NOTHING = FakeBackend(DoesNothing)
