@@ -15,7 +15,7 @@ from portkit.conformance.journal import Entry
 from portkit.conformance.judge import judge_case, model_of
 from portkit.conformance.verdict import Verdict
 from portkit.contract import BASE_DTYPES, Capabilities, NumericLimits
-from portkit.errors import DeviceError, UsageError
+from portkit.errors import DeviceError, DeviceLost, UsageError
 from portkit.runtime.client import DeviceClient
 from portkit.spec.builder import Builder
 from tests.conformance.suite import launch_case, trial
@@ -348,3 +348,33 @@ FLUSHING = NumericLimits(subnormals={"f32": "flush"})
 def test_bf16_that_is_carried_in_a_flushing_f32_is_flushed_with_it(dtypes: tuple[str, ...], flushed: set[str]) -> None:
     declared = Capabilities("chip", "1", "vendor", "stand-in", dtypes=(*BASE_DTYPES, *dtypes), numeric=FLUSHING)
     assert model_of(declared).flush == flushed
+
+
+def test_a_launch_that_passes_at_first_and_not_when_repeated_is_replayed_as_often() -> None:
+    with DeviceClient(f"{FAKES}:EVERY_THIRD") as client:
+        entry = judge_case(launch_case("ops/add/sums", "sums"), client, repeat=3)
+    assert (entry.verdict, entry.check, entry.runs) == (Verdict.FAIL, "repeat", 3)
+    assert "passes at first, not when it is run again: out[0] is wrong" in entry.reason
+    assert entry.card is not None
+    assert entry.card.replay.endswith("--case 'ops/add/sums' --repeat 3")
+
+
+def test_a_device_that_is_wrong_now_and_then_is_flaky_by_how_often() -> None:
+    with DeviceClient(f"{FAKES}:EVERY_THIRD") as client:
+        judge_case(launch_case("ops/add/sums", "sums"), client)
+        entry = judge_case(launch_case("ops/add/sums", "sums"), client)
+    assert (entry.verdict, entry.runs, entry.failed) == (Verdict.FLAKY, 22, 8)
+
+
+def test_a_crash_that_does_not_come_again_is_flaky() -> None:
+    with DeviceClient(f"{FAKES}:GOOD") as client:
+        crashes = iter([DeviceLost("the device process died")])
+
+        def check(device: DeviceClient) -> None:
+            for error in crashes:
+                device.kill()
+                raise error
+
+        entry = judge_case(check_case(check), client)
+    assert (entry.verdict, entry.failed) == (Verdict.FLAKY, 1)
+    assert "at first crash: the device process died" in entry.reason
