@@ -24,6 +24,7 @@ from pathlib import Path
 from portkit import __version__
 from portkit.conformance import journal as journals
 from portkit.conformance.case import SUITE_VERSION, Case, Tier
+from portkit.conformance.cases.collect import PROFILES, collect
 from portkit.conformance.digest import suite_digest
 from portkit.conformance.journal import Entry, Follower, Header
 from portkit.conformance.judge import CASE_SECONDS
@@ -31,7 +32,7 @@ from portkit.conformance.ladder import Ladder
 from portkit.conformance.ordering import shuffled
 from portkit.conformance.select import matches, select
 from portkit.conformance.verdict import ExitCode, Verdict
-from portkit.conformance.waivers import Waiver, load_waivers, stale
+from portkit.conformance.waivers import Waiver, check_meant, load_waivers, stale
 from portkit.conformance.worker import (
     LIFELINE_VARIABLE,
     PLAN_SUFFIX,
@@ -160,6 +161,7 @@ class _Run:
         self.client = open_client(options.backend, options.seconds, options.mutant)
         self.waivers: tuple[Waiver, ...] = ()
         self.entries: dict[str, Entry] = {}
+        self.tier_ids: list[str] = []
         self.total = 0
         self.began = False
         self._lock = -1
@@ -191,12 +193,25 @@ class _Run:
 
     def _select(self, capabilities: Capabilities) -> list[Case]:
         options = self.options
-        cases = select(suite_of(options.suite)(capabilities, options.profile), options.tier, options.patterns)
+        suite = suite_of(options.suite)(capabilities, options.profile)
+        self._check_waivers(suite, capabilities)
+        self.tier_ids = [case.id for case in select(suite, options.tier, ())]
+        cases = select(suite, options.tier, options.patterns)
         if not cases:
             raise UsageError(f"no case of tier {options.tier.value} is selected; try a larger tier")
         if options.in_order:
             return _by_pattern(cases, options)
         return cases if options.shuffle is None else shuffled(cases, options.shuffle)
+
+    def _check_waivers(self, suite: Sequence[Case], capabilities: Capabilities) -> None:
+        """Raise `SchemaError` for a waiver that means no case, neither of this profile nor of another."""
+        if not self.waivers:
+            return
+        ids = [case.id for case in suite]
+        if not self.options.suite:  # one file serves the runs of all profiles
+            others = (collect(capabilities, profile) for profile in PROFILES if profile != self.options.profile)
+            ids += [case.id for cases in others for case in cases]
+        check_meant(self.waivers, ids)
 
     def _header(self) -> Header:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
@@ -357,9 +372,11 @@ class _Run:
 
     def result(self, code: ExitCode | None, message: str, started: float) -> RunResult:
         entries = list(self.entries.values())
-        unneeded = tuple(stale(self.waivers, entries)) if code is None else ()
+        unneeded = tuple(stale(self.waivers, entries, self.tier_ids)) if code is None else ()
         if unneeded:
-            message = f"the waiver of {unneeded[0].cases} is not needed any more: its cases pass; take it out"
+            message = (
+                f"the waiver of {unneeded[0].cases} is not needed any more: its cases pass; take it out or narrow it"
+            )
         return RunResult(
             exit_code=exit_code(entries, unneeded) if code is None else code,
             message=message,

@@ -118,3 +118,8 @@ def collect_wrong(capabilities: Capabilities, profile: str) -> list[Case]:
     """Return a case that passes and one that does not."""
     del capabilities, profile
     return [launch_case("ops/add/right", "sum"), launch_case("ops/add/wrong", "wrong")]
+
+
+def collect_wrong_and_crash(capabilities: Capabilities, profile: str) -> list[Case]:
+    """Return a case that passes, one that is wrong and one that crashes."""
+    return [*collect_wrong(capabilities, profile), launch_case("ops/add/crash", "crash")]

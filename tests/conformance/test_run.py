@@ -124,11 +124,7 @@ expires = 2999-01-01
 
 @pytest.mark.parametrize(
     ("cases", "code", "waived"),
-    [
-        ("ops/add/wrong", ExitCode.PASSED, 1),
-        ("ops/add/right", ExitCode.NOT_PASSED, 0),
-        ("ops/add/other", ExitCode.NOT_PASSED, 0),
-    ],
+    [("ops/add/wrong", ExitCode.PASSED, 1), ("ops/add/right", ExitCode.NOT_PASSED, 0)],
 )
 def test_a_waiver_lets_a_known_failure_pass_and_fails_a_run_that_does_not_need_it(
     tmp_path: Path, cases: str, code: ExitCode, waived: int
@@ -145,6 +141,51 @@ def test_an_unneeded_waiver_alone_fails_the_run(tmp_path: Path) -> None:
     result = run(tmp_path / "out", suite="collect_one", waivers=file)
     assert result.exit_code is ExitCode.NOT_PASSED
     assert "not needed any more" in result.message
+
+
+def waived_run(tmp_path: Path, cases: str, backend: str = "FAULTY", more: str = "", **options: object) -> RunResult:
+    """Run the case that passes and the one that does not, with a waiver."""
+    file = tmp_path / "waivers.toml"
+    file.write_text(WAIVER.format(cases=cases) + more)
+    return run(tmp_path / "out", backend, waivers=file, **{"suite": "collect_wrong", **options})  # type: ignore[arg-type]
+
+
+def test_a_waiver_that_means_no_case_stops_the_run_before_it_begins(tmp_path: Path) -> None:
+    result = waived_run(tmp_path, "ops/add/wron")
+    assert (result.exit_code, result.journal) == (ExitCode.USAGE, None)
+    assert "the waiver of ops/add/wron means no case of the suite; did you mean ops/add/wrong" in result.message
+
+
+def test_a_waiver_of_another_profile_stops_no_run(tmp_path: Path) -> None:
+    file = tmp_path / "waivers.toml"
+    file.write_text(WAIVER.format(cases="tensors/map"))
+    result = run_suite(RunOptions("cpu", tmp_path / "out", patterns=("device/copy/whole",), waivers=file))
+    assert (result.exit_code, result.message) == (ExitCode.PASSED, "")
+
+
+def test_a_run_of_some_cases_of_a_waiver_does_not_call_it_unneeded(tmp_path: Path) -> None:
+    result = waived_run(tmp_path, "ops/add", patterns=("ops/add/right",))
+    assert (result.exit_code, result.stale_waivers) == (ExitCode.PASSED, ())
+
+
+def test_a_waiver_of_wrong_results_hides_no_crash_of_its_cases(tmp_path: Path) -> None:
+    result = waived_run(tmp_path, "ops/add", suite="collect_wrong_and_crash")
+    assert result.counts == {Verdict.WAIVED: 1, Verdict.CRASH: 1, Verdict.PASS: 1}
+    assert result.exit_code is ExitCode.NOT_PASSED
+
+
+def test_a_waiver_that_names_crashes_admits_them(tmp_path: Path) -> None:
+    more = 'verdicts = ["fail", "crash"]'
+    result = waived_run(tmp_path, "ops/add", more=more, suite="collect_wrong_and_crash")
+    assert (result.exit_code, result.counts[Verdict.WAIVED]) == (ExitCode.PASSED, 2)
+
+
+def test_an_expired_waiver_is_named_before_the_run_begins(tmp_path: Path) -> None:
+    file = tmp_path / "waivers.toml"
+    file.write_text(WAIVER.format(cases="ops/add").replace("2999", "1999"))
+    result = run(tmp_path / "out", suite="collect_one", waivers=file)
+    assert (result.exit_code, result.journal) == (ExitCode.USAGE, None)
+    assert "the waiver of ops/add ended on 1999-01-01" in result.message
 
 
 # --- what surrounds a run -----------------------------------------------------------------------------------------
