@@ -91,6 +91,8 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the failure looks like, where that is known."""
     cause: str = ""
     """The key of the cause that the hint names; see `portkit.conformance.hints.causes`."""
+    perhaps: tuple[str, ...] = ()
+    """Other causes that fit, less likely."""
     divergence: Divergence | None = None
     reduced: Reduced | None = None
     detail: str = ""
@@ -148,6 +150,7 @@ def finite(value: float) -> float:
 def render(card: Card) -> str:
     """Return the card as text for a terminal."""
     hint = [f"hint      {card.hint}"] if card.hint else []
+    hint += [f"perhaps   {text}" for text in card.perhaps]
     given = ", ".join(f"{name} = {value}" for name, value in card.scalars.items())
     scalars = [f"scalars   {given}"] if given else []
     head = [f"suspect   {card.suspect}", *hint, *_mismatch_lines(card), *scalars]

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from portkit.conformance.card import Mismatch
 from portkit.conformance.verdict import Verdict
 from portkit.errors import ContractError, DeviceError, DeviceHang, DeviceLost
 from portkit.runtime.client import DeviceClient
+
+if TYPE_CHECKING:
+    from portkit.conformance.hints.symptoms import Evidence
 
 MOST_REASON = 800
 """Characters of a device's message that stand in the reason; all of it stands in the card's detail."""
@@ -86,7 +90,8 @@ class Finding:
     error_share: float = 0.0
     ulp: float = 0.0
     mismatch: Mismatch | None = None
-    hint: str = ""
+    evidence: Evidence | None = None
+    """The launch with wrong elements, for what looks for their cause."""
     digest: str = ""
     reference_digest: str = ""
     device_seconds: float = 0.0

@@ -21,6 +21,8 @@ from portkit.conformance.confirming import Confirming
 from portkit.conformance.determinism import certified
 from portkit.conformance.finding import Check, Finding, failed_call
 from portkit.conformance.graphs import GraphRun
+from portkit.conformance.hints.diagnose import guess
+from portkit.conformance.hints.symptoms import Symptoms
 from portkit.conformance.journal import Entry
 from portkit.conformance.launching import Launch
 from portkit.conformance.ordering import History
@@ -180,13 +182,16 @@ Attempt: TypeAlias = _Check | _Launched | GraphRun
 
 def _card(case: Case, given: _Given, attempt: Attempt, found: Finding) -> Card:
     trial = attempt.trial
+    hints = guess(Symptoms(found.check, case.id, found.reason, found.evidence))
     return Card(
         suspect=found.suspect or suspect(case),
         replay=_replay_line(case, given, found),
         kernel=kernel_text(trial.kernel) if trial else "",
         scalars={name: repr(value) for name, value in trial.scalars.items()} if trial else {},
         mismatch=found.mismatch,
-        hint=found.hint,
+        hint=hints[0].text if hints else "",
+        cause=hints[0].cause.value if hints else "",
+        perhaps=tuple(hint.text for hint in hints[1:]),
         wrong=found.wrong,
         elements=found.elements,
         source=clip(_source(given.client, trial)) if trial else "",

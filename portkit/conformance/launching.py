@@ -21,7 +21,7 @@ from portkit.conformance.card import Mismatch, finite, mismatch
 from portkit.conformance.case import Trial
 from portkit.conformance.expectation import Acceptances, Array, expect, outputs_digest
 from portkit.conformance.finding import Check, Finding, failed_call
-from portkit.conformance.hints.rules import Wrong, hint
+from portkit.conformance.hints.symptoms import Evidence
 from portkit.conformance.verdict import Verdict
 from portkit.errors import ContractError, DeviceError
 from portkit.reference.bounds import NumericModel
@@ -47,7 +47,6 @@ class Tally:
     error_share: float = 0.0
     ulp: float = 0.0
     mismatch: Mismatch | None = None
-    hint: str = ""
     reasons: list[str] = field(default_factory=list[str])
     suspect: str = ""
     check: Check | None = None
@@ -182,10 +181,8 @@ class Launch:
         tally.ulp = max(tally.ulp, finite(np.max(accepted.distance_ulp(actual)[wrong])))
         if tally.mismatch is None:
             first = int(wrong[0])
-            poisoned = self._poisoned(name, actual, poison)
-            unwritten = bool(poisoned[first])
+            unwritten = bool(self._poisoned(name, actual, poison)[first])
             tally.mismatch = mismatch(name, first, actual, accepted, self.trial.inputs, unwritten=unwritten)
-            tally.hint = hint(Wrong(self.kernel, actual, accepted, wrong, poisoned, self.trial.inputs))
 
     def _poisoned(self, name: str, actual: Array, poison: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Return which elements of a buffer still hold the poison that it began with."""
@@ -193,6 +190,11 @@ class Launch:
             return np.zeros(len(actual), np.bool_)
         rows = np.frombuffer(actual.tobytes(), np.uint8).reshape(len(actual), actual.itemsize)
         return (rows == _POISONS[poison]).all(axis=1)
+
+    def _evidence(self, after: dict[str, Array], poison: int) -> Evidence:
+        accepted = {name: a for name, a in self.expected(poison).items() if name not in self._read_only()}
+        before, guard = self.before(poison), _guard(poison)
+        return Evidence(self.kernel, self.trial.scalars, before, after, accepted, _POISONS[poison], guard)
 
     def _finding(self, tally: Tally, after: dict[str, Array], poison: int, seconds: float) -> Finding:
         if tally.mismatch is not None:
@@ -216,7 +218,7 @@ class Launch:
             error_share=tally.error_share,
             ulp=tally.ulp,
             mismatch=tally.mismatch,
-            hint=tally.hint,
+            evidence=self._evidence(after, poison) if tally.wrong else None,
             digest=digests[0],
             reference_digest=digests[1],
             device_seconds=seconds,

@@ -1,0 +1,119 @@
+"""Find the likely cause of a failure: by what kind of failure it is, by simulation, by what its elements look like.
+
+A hint is a guess and says so; no verdict depends on it. A simulated device that gives every wrong element bit for bit,
+and acceptable ones elsewhere, is the best of evidence; patterns of the wrong elements come after it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from portkit.conformance.hints.causes import LOOK_AT
+from portkit.conformance.hints.failures import from_failure
+from portkit.conformance.hints.patterns import from_patterns
+from portkit.conformance.hints.scenario import Function, Place, Scenario, Twist, countable, places, simulate
+from portkit.conformance.hints.symptoms import Evidence, Hint, Symptoms
+from portkit.conformance.hints.table import IN_PLACE, OF_LAUNCH, InPlace
+from portkit.spec.kernel import Kernel
+
+MOST_HINTS: Final = 3
+MOST_SECONDS: Final = 0.3
+"""Processor time that the simulations of one failure may take."""
+Known: TypeAlias = Sequence[tuple[Place, Function]]
+
+
+def diagnose(symptoms: Symptoms, *, seconds: float = MOST_SECONDS) -> list[Hint]:
+    """Return the likely causes of a failure, the best first, at most three; none where nothing is known.
+
+    `seconds` is the processor time that simulations may take.
+    """
+    found: dict[str, Hint] = {}
+    with np.errstate(all="ignore"):
+        for hint in _hints(symptoms, seconds):
+            found.setdefault(hint.cause.value, hint)
+            if len(found) == MOST_HINTS:
+                break
+    return list(found.values())
+
+
+def guess(symptoms: Symptoms) -> list[Hint]:
+    """Return what `diagnose` does, and nothing where it fails: a guess must not cost the verdict that it is about."""
+    try:
+        return diagnose(symptoms)
+    except Exception:  # noqa: BLE001 - whatever it is, the tests of `diagnose` are there to find it
+        return []
+
+
+def _hints(symptoms: Symptoms, seconds: float) -> Iterator[Hint]:
+    yield from from_failure(symptoms)
+    evidence = symptoms.evidence
+    if evidence is None or not evidence.wrong:
+        return
+    simulated = next(_simulated(evidence, seconds), None)
+    yield from [simulated] if simulated is not None else from_patterns(evidence)
+
+
+# --- simulation ---------------------------------------------------------------------------------------------------
+
+
+def _simulated(evidence: Evidence, seconds: float) -> Iterator[Hint]:
+    """Yield the hypotheses whose simulation gives what the device gave, in the order of the table."""
+    deadline = time.thread_time() + seconds
+    for hint, scenario in _hypotheses(evidence):
+        if time.thread_time() > deadline:
+            return
+        outputs = simulate(scenario, deadline)
+        if outputs is not None and evidence.explained_by(outputs):
+            yield hint
+
+
+def _hypotheses(evidence: Evidence) -> Iterator[tuple[Hint, Scenario]]:
+    """Yield scenarios: a fault in one kind of instruction, in the launch, in all instructions, in a single one."""
+    kernel = countable(evidence.kernel)
+    given = Scenario(kernel, evidence.scalars, evidence.before, guard=evidence.guard)
+    known = places(kernel)
+    faults = [(fault, twist, _kinds(kernel, known, twist)) for fault in IN_PLACE for twist in fault.twists]
+    for fault, twist, kinds in faults:
+        for kind, positions in kinds.items():
+            yield _hint(fault, kind), _planted(given, twist, positions)
+    for launch in OF_LAUNCH:
+        hint = Hint(launch.cause, f"{launch.says}: {LOOK_AT[launch.cause]}")
+        yield from ((hint, scenario) for scenario in launch.change(given))
+    for fault, twist, kinds in faults:
+        if len(kinds) > 1:
+            yield _hint(fault, "the device"), _planted(given, twist, [p for ps in kinds.values() for p in ps])
+    for fault, twist, kinds in faults:
+        for kind, positions in kinds.items():
+            for position in positions if len(positions) > 1 else ():
+                yield _hint(fault, f"one {kind}"), _planted(given, twist, [position])
+
+
+def _hint(fault: InPlace, what: str) -> Hint:
+    return Hint(fault.cause, f"{what} {fault.says}: {LOOK_AT[fault.cause]}")
+
+
+def _planted(given: Scenario, twist: Twist, positions: list[int]) -> Scenario:
+    return Scenario(given.kernel, given.scalars, given.before, dict.fromkeys(positions, twist), guard=given.guard)
+
+
+def _kinds(kernel: Kernel, known: Known, twist: Twist) -> Mapping[str, list[int]]:
+    """Return the positions that a twist applies to, by form and dtypes."""
+    hit = [position for position, (place, right) in enumerate(known) if twist(place, right) is not None]
+    ordered = sorted(hit, key=lambda p: _kind(kernel, p))
+    return {kind: list(positions) for kind, positions in groupby(ordered, key=lambda p: _kind(kernel, p))}
+
+
+def _kind(kernel: Kernel, position: int) -> str:
+    """Return the name of an instruction's form and dtypes, as in `mov.cast/i32<-f32`."""
+    instr = kernel.body[position]
+    if instr.mems:
+        return f"{instr.name}/{kernel.memories[instr.mems[0]].dtype}"
+    operand = kernel.types[instr.args[0]] if instr.args else instr.type
+    if instr.name in ("mov.cast", "mov.bits"):
+        return f"{instr.name}/{instr.type}<-{operand}"
+    return f"{instr.name}/{operand}"
