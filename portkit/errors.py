@@ -145,6 +145,10 @@ class DeviceLost(DeviceError):
     """The device process died, or the device went away."""
 
 
+class NotReachable(CannotRunHere, DeviceLost):
+    """Nothing answers where the device is said to be; that says nothing of the device."""
+
+
 class HarnessError(PortkitError):
     """A fault of portkit itself."""
 

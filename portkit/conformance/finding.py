@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from portkit.conformance.card import Mismatch
 from portkit.conformance.verdict import Verdict
-from portkit.errors import ContractError, DeviceError, DeviceHang, DeviceLost
+from portkit.errors import ContractError, DeviceError, DeviceHang, DeviceLost, NotReachable
 from portkit.runtime.client import DeviceClient
 
 if TYPE_CHECKING:
@@ -105,7 +105,12 @@ class Finding:
 
 
 def failed_call(error: DeviceError | ContractError, client: DeviceClient) -> Finding:
-    """Return the finding for an exception of the device."""
+    """Return the finding for an exception of the device.
+
+    Raises the exception itself where the device cannot be reached any more: that is no fault of the port.
+    """
+    if isinstance(error, NotReachable):
+        raise error
     text, vendor = str(error), str(error.__cause__ or "")
     if len(text) > MOST_REASON:
         text, vendor = f"{text[:MOST_REASON]}... (see detail)", vendor or text

@@ -29,7 +29,7 @@ from portkit.conformance.ordering import History
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
 from portkit.contract import Capabilities
-from portkit.errors import ContractError, DeviceError
+from portkit.errors import ContractError, DeviceError, NotReachable
 from portkit.reference.bounds import NumericModel
 from portkit.runtime.client import DeviceClient
 
@@ -57,6 +57,8 @@ def judge_case(
 ) -> Outcome:
     """Run a case and return its journal entry; never raises for what a backend, or the case itself, does.
 
+    Raises `NotReachable` where a device elsewhere cannot be reached any more, which is nobody's verdict.
+
     `model` is by default what the client's backend declares; `seconds` is the time limit of one launch. With a `repeat`
     of 2 or more each launch that passes runs so often, and in other orders of its work-groups, and is compared.
     `history` is what ran in the client's process before, and gets the case added; with it a failure that depends on the
@@ -66,6 +68,8 @@ def judge_case(
     given = _Given(client, model or model_of(client.capabilities), seconds, repeat)
     try:
         entry = _judge(case, given, history)
+    except NotReachable as error:
+        raise NotReachable(f"the connection was lost at case {case.id}: {error}") from error
     except Exception as error:  # noqa: BLE001 - whatever is wrong here is ours, and must not end the run
         detail = "".join(traceback.format_exception(error))
         card = Card(suspect="portkit", replay=replay_line(client.reference, case), detail=clip(detail))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from portkit.conformance.worker import LIFELINE_VARIABLE, PLAN_SUFFIX, Plan, PlannedWorker, read_plan
+from portkit.conformance.worker import LIFELINE_VARIABLE, PLAN_SUFFIX, Plan, PlannedWorker, lost, note_lost, read_plan
+from portkit.errors import NotReachable
 from portkit.runtime.lifeline import end_with
 
 _WORKER: pytest.StashKey[PlannedWorker] = pytest.StashKey()
@@ -58,11 +59,17 @@ class CaseGroup(pytest.Item):
         self.ids = ids
 
     def runtest(self) -> None:
-        """Judge the cases of the group."""
-        worker = self.config.stash.get(_WORKER, None)
-        if worker is None:
-            worker = self.config.stash[_WORKER] = PlannedWorker(self.plan, self.path.parent)
-        worker.run(self.ids)
+        """Judge the cases of the group; none where the device cannot be reached any more."""
+        folder = self.path.parent
+        if lost(folder):
+            return
+        try:
+            worker = self.config.stash.get(_WORKER, None)
+            if worker is None:
+                worker = self.config.stash[_WORKER] = PlannedWorker(self.plan, folder)
+            worker.run(self.ids)
+        except NotReachable as error:
+            note_lost(folder, error)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """Return what pytest calls the item."""

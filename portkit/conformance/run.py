@@ -40,6 +40,7 @@ from portkit.conformance.worker import (
     Worker,
     begun,
     leave,
+    lost,
     open_client,
     suite_of,
     write_plan,
@@ -49,6 +50,7 @@ from portkit.errors import (
     CannotRunHere,
     ContractError,
     DeviceError,
+    NotReachable,
     PortkitError,
     SchemaError,
     UsageError,
@@ -132,8 +134,9 @@ def run_suite(options: RunOptions) -> RunResult:
     except KeyboardInterrupt:
         return run.result(ExitCode.INTERRUPTED, "interrupted; go on with --resume", started)
     except PortkitError as error:
+        again = "; go on with --resume when it answers again" if run.began and isinstance(error, NotReachable) else ""
         code = next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.HARNESS_ERROR)
-        return run.result(code, str(error), started)
+        return run.result(code, f"{error}{again}", started)
     finally:
         run.close()
     return run.result(None, message, started)
@@ -319,6 +322,9 @@ class _Run:
         follower = Follower(self.path)
         try:
             self._pytest(folder, workers, follower)
+            reason = lost(folder)
+            if reason:
+                raise NotReachable(reason)
             return begun(folder)
         finally:
             follower.close()

@@ -31,7 +31,7 @@ from portkit.errors import SchemaError, near_names
 MAX_FILE_BYTES = 1 << 20
 _MOST = 1000
 # `(?!\n)$` and not `$` alone: Python's `$` also matches before a final line feed.
-Pattern = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\s]+(?!\n)$")]
+Pattern = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[!-~]+(?!\n)$")]
 Text = Annotated[str, msgspec.Meta(max_length=400, pattern=r"\S")]
 Link = Annotated[
     str, msgspec.Meta(max_length=400, pattern=r"^https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?(/[^\s]*)?(?!\n)$")

@@ -18,7 +18,7 @@ from portkit.conformance.ordering import History
 from portkit.conformance.verdict import Verdict
 from portkit.conformance.waivers import Waiver, apply
 from portkit.contract import Capabilities
-from portkit.errors import ContractError, DeviceError, HarnessError
+from portkit.errors import ContractError, DeviceError, HarnessError, NotReachable
 from portkit.reference.bounds import NumericModel
 from portkit.runtime.client import DeviceClient
 
@@ -26,6 +26,7 @@ PLAN_SUFFIX = ".plan"
 LIFELINE_VARIABLE = "PORTKIT_LIFELINE"
 """The environment variable that names the descriptor of the run's lifeline."""
 _MARK = "begun-"
+_LOST = "lost"
 MOST_ILL_CONDITIONED = 0.01
 """The largest share of a case's elements for which nothing may be claimed."""
 Collect = Callable[[Capabilities, str], Sequence[Case]]
@@ -148,6 +149,17 @@ class PlannedWorker:
     def close(self) -> None:
         """Close the journal and end the device process."""
         self.worker.close()
+
+
+def note_lost(folder: Path, error: NotReachable) -> None:
+    """Tell the run and the other workers that the device cannot be reached any more."""
+    (folder / _LOST).write_text(str(error))
+
+
+def lost(folder: Path) -> str:
+    """Return why a worker of a folder could not reach the device any more, empty if all could."""
+    note = folder / _LOST
+    return note.read_text() if note.exists() else ""
 
 
 def begun(folder: Path) -> set[str]:

@@ -22,6 +22,7 @@ import warnings
 from pathlib import Path
 
 VARIABLE = "PORTKIT_CACHE"
+_OFF = frozenset({"", "off"})
 LIMIT = 256 << 20
 """Bytes that the folder may hold."""
 _MAGIC = b"portkit cache entry 1\n"
@@ -33,10 +34,10 @@ _WRITES_BETWEEN_SWEEPS = 64
 
 
 def folder() -> Path | None:
-    """Return the folder that PORTKIT_CACHE names, else the user's cache folder; None where the variable is empty."""
+    """Return the folder that PORTKIT_CACHE names, else the user's cache folder; None where it is empty or `off`."""
     named = os.environ.get(VARIABLE)
     if named is not None:
-        return Path(named) if named else None
+        return None if named.lower() in _OFF else Path(named)
     base = os.environ.get("XDG_CACHE_HOME", "")
     if base and Path(base).is_absolute():
         return Path(base) / "portkit"

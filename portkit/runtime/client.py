@@ -28,6 +28,7 @@ from portkit.errors import (
     DeviceHang,
     DeviceLost,
     InvalidHandle,
+    NotReachable,
     OutOfMemory,
     PortkitError,
 )
@@ -195,7 +196,7 @@ class DeviceClient:
         self._lives += 1
         self.restarts = self._lives - 1
         try:
-            reply = process.exchange(p.Hello(p.PROTOCOL_VERSION), self.start_timeout)
+            reply = self._greet(process)
             self._ready = _checked(reply, p.Ready)
             life = _Life(process, self._lives)
             if self._memory and self._memory.size:
@@ -204,6 +205,15 @@ class DeviceClient:
             process.kill()
             raise
         return life
+
+    def _greet(self, process: Peer) -> p.Reply:
+        """Return the answer to the first request; a command that ends without one has not reached the device."""
+        try:
+            return process.exchange(p.Hello(p.PROTOCOL_VERSION), self.start_timeout)
+        except _GONE as error:
+            if self.reference.startswith(remote.PIPE):
+                raise NotReachable(f"{self.reference!r} does not lead to a device: {error}") from error
+            raise
 
     def _running(self) -> _Life:
         if not self._finalizer.alive:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from portkit.contract import Backend, Capabilities, Device, find_backend
-from portkit.errors import ContractError, DeviceLost, PortkitError, UsageError
+from portkit.errors import ContractError, DeviceLost, NotReachable, PortkitError, UsageError
 from portkit.runtime import protocol as p
 from portkit.runtime.peer import Peer
 from portkit.runtime.process import DeviceProcess
@@ -43,7 +43,8 @@ def is_remote(reference: str) -> bool:
 def start(reference: str, memory: int, environment: Mapping[str, str] | None) -> Peer:
     """Start a device process, or connect to one elsewhere.
 
-    Raises `UsageError` for a reference that cannot be read, `CannotRunHere` or `DeviceLost` where nothing answers.
+    Raises `UsageError` for a reference that cannot be read, `CannotRunHere` where it cannot be started, `NotReachable`
+    where nothing answers.
     """
     scheme = next((scheme for scheme in _STARTERS if reference.startswith(scheme)), "")
     if not scheme:
@@ -83,13 +84,14 @@ class Connection(Peer):
     """A device process behind a TCP connection; it ends with the connection."""
 
     def __init__(self, reference: str, token: str) -> None:
-        """Connect and show the token. Raises `DeviceLost` where nothing answers, `UsageError` if the token is wrong."""
+        """Connect and show the token. Raises `NotReachable` where nothing answers, `UsageError` for a wrong token."""
         self._reference = reference
         host, port = host_and_port(reference.removeprefix(TCP).rstrip("/"))
         try:
             self._socket: socket.socket | None = socket.create_connection((host, port), _CONNECT_SECONDS)
         except OSError as error:
-            raise DeviceLost(f"no connection to {reference}: {error.strerror or error}; is it served there?") from error
+            said = f"no connection to {reference}: {error.strerror or error}; is it served there?"
+            raise NotReachable(said) from error
         keep_alive(self._socket)
         super().__init__(self._socket.fileno(), os.dup(self._socket.fileno()))
         self._greet(token)
@@ -103,7 +105,7 @@ class Connection(Peer):
             return
         self.kill()
         if reply is None:
-            raise DeviceLost(f"what answers at {self._reference} does not speak the protocol of portkit serve")
+            raise NotReachable(f"what answers at {self._reference} does not speak the protocol of portkit serve")
         kind: type[PortkitError] = p.WIRE_ERRORS.get(reply.kind, ContractError)
         raise kind(f"{self._reference}: {reply.message}")
 

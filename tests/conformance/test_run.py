@@ -188,6 +188,41 @@ def test_an_expired_waiver_is_named_before_the_run_begins(tmp_path: Path) -> Non
     assert "the waiver of ops/add ended on 1999-01-01" in result.message
 
 
+# --- devices elsewhere --------------------------------------------------------------------------------------------
+
+
+def test_a_board_that_is_down_cannot_run_here(tmp_path: Path) -> None:
+    result = run(tmp_path, "tcp://127.0.0.1:1")
+    assert (result.exit_code, result.journal) == (ExitCode.CANNOT_RUN_HERE, None)
+    assert "Connection refused; is it served there?" in result.message
+
+
+def test_a_command_that_leads_to_no_device_cannot_run_here(tmp_path: Path) -> None:
+    result = run(tmp_path, "pipe:sh -c 'echo no route to board >&2; exit 255'")
+    assert result.exit_code is ExitCode.CANNOT_RUN_HERE
+    assert "no route to board" in result.message
+
+
+@pytest.mark.parametrize("patterns", [("ops/add/0[01]?",), ()], ids=["in this process", "in workers"])
+def test_a_server_that_is_killed_in_mid_run_is_blamed_on_no_case(tmp_path: Path, patterns: tuple[str, ...]) -> None:
+    script = "from portkit.cli.main import main; main()"
+    command = [sys.executable, "-c", script, "serve", "-b", "tests.fakes.devices:GOOD", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().split()[-1]
+
+        def kill(progress: Progress) -> None:
+            if progress.done == 4:
+                server.kill()
+
+        result = run(tmp_path, address, patterns=patterns, workers=1, on_progress=kill)
+    assert result.exit_code is ExitCode.CANNOT_RUN_HERE
+    assert "the connection was lost at case ops/add/" in result.message
+    assert "go on with --resume" in result.message
+    assert set(verdicts(result).values()) == {"pass"}
+    assert 4 <= len(verdicts(result)) < (20 if patterns else ALL)
+
+
 # --- what surrounds a run -----------------------------------------------------------------------------------------
 
 

@@ -167,8 +167,9 @@ def test_a_file_in_place_of_the_folder_is_not_used(path: Path) -> None:
 def test_the_environment_names_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PORTKIT_CACHE", str(tmp_path / "mine"))
     assert folder() == tmp_path / "mine"
-    monkeypatch.setenv("PORTKIT_CACHE", "")
-    assert folder() is None
+    for nothing in ("", "off", "OFF"):
+        monkeypatch.setenv("PORTKIT_CACHE", nothing)
+        assert folder() is None
     monkeypatch.delenv("PORTKIT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert folder() == tmp_path / "portkit"

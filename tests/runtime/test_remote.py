@@ -22,6 +22,7 @@ from portkit.errors import (
     DeviceError,
     DeviceHang,
     DeviceLost,
+    NotReachable,
     PortkitError,
     UsageError,
 )
@@ -264,14 +265,14 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
     [
         (
             "tcp://127.0.0.1:1",
-            DeviceLost,
+            NotReachable,
             "no connection to tcp://127.0.0.1:1: Connection refused; is it served there?",
         ),
         ("tcp://nowhere", UsageError, "is no address"),
         ("pipe:", UsageError, "names no command"),
         ("pipe:'", UsageError, "is no command: No closing quotation"),
         ("pipe:/no/such/program", CannotRunHere, "cannot be started: No such file"),
-        ("pipe:false", DeviceLost, "exited with status 1"),
+        ("pipe:false", NotReachable, "'pipe:false' does not lead to a device: .*exited with status 1"),
         ("pipe:echo hello, world", ContractError, "longer than"),
     ],
 )
@@ -291,7 +292,7 @@ def test_what_answers_but_is_no_server_is_said_to_be_none() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(DeviceLost, match="does not speak the protocol"):
+        with pytest.raises(NotReachable, match="does not speak the protocol"):
             DeviceClient(f"tcp://127.0.0.1:{other.getsockname()[1]}").probe()
         thread.join(10)
 
