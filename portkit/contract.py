@@ -362,10 +362,10 @@ def installed_backends() -> dict[str, EntryPoint]:
     return {point.name: point for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name)}
 
 
-def find_backend(reference: str) -> Backend:
-    """Import a backend by its installed name, or by `package.module:ATTRIBUTE`.
+def backend_point(reference: str) -> EntryPoint:
+    """Return where a backend is, by its installed name or by `package.module:ATTRIBUTE`, without importing it.
 
-    Raises `UsageError` for an unknown name, `ContractError` if it cannot be imported or is not a backend.
+    Raises `UsageError` for an unknown name.
     """
     points = installed_backends()
     if reference not in points and ":" not in reference:
@@ -374,6 +374,15 @@ def find_backend(reference: str) -> Backend:
     point = points.get(reference) or EntryPoint(reference, reference, ENTRY_POINT_GROUP)
     if point.pattern.fullmatch(point.value) is None or not point.attr:
         raise UsageError(f"{point.value!r} is no backend reference; write a name, or package.module:ATTRIBUTE")
+    return point
+
+
+def find_backend(reference: str) -> Backend:
+    """Import a backend by its installed name, or by `package.module:ATTRIBUTE`.
+
+    Raises `UsageError` for an unknown name, `ContractError` if it cannot be imported or is not a backend.
+    """
+    point = backend_point(reference)
     try:
         backend = point.load()
     except Exception as error:

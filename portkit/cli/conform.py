@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,12 +70,17 @@ class Request:
             in_order=self.in_order,
         )
 
-    def command(self, *, resume: bool = False, case: str = "", tier: TierName | None = None) -> str:
-        """Return the command line that asks for the same again, for one case or with another tier if they are given."""
+    def command(self, *, resume: bool = False, case: Sequence[str] = (), tier: TierName | None = None) -> str:
+        """Return the command line that asks for the same again.
+
+        If they are given, for some cases alone, or for all cases of another tier.
+        """
         words = ["portkit", "conform", "--backend", self.backend]
         words += ["--profile", self.profile] if self.profile != "core" else []
         words += ["--tier", (tier or self.tier).value] if (tier or self.tier) is not TierName.STANDARD else []
-        words += [word for pattern in ((case,) if case else self.case) for word in ("--case", pattern)]
+        patterns = case or (() if tier else self.case)
+        words += ["--in-order"] if len(case) > 1 or (self.in_order and not case and not tier) else []
+        words += [word for pattern in patterns for word in ("--case", pattern)]
         words += ["--out", str(self.out)] if self.out != default_folder(self.backend) and not case else []
         words += ["--workers", str(self.workers)] if self.workers and not case else []
         words += ["--waivers", str(self.waivers)] if self.waivers and not case else []
@@ -126,13 +132,18 @@ def conform(
 
 def _names(backend: str) -> list[str]:
     """Return the backends that were asked for, each once."""
-    from portkit.contract import installed_backends
+    from portkit.contract import backend_point, installed_backends
+    from portkit.runtime.remote import is_remote
 
     listed = [backend] if backend.startswith("pipe:") else backend.split(",")  # a command may have commas of its own
     names = list(dict.fromkeys(name.strip() for name in listed if name.strip()))
     if not names:
         raise UsageError("--backend names no backend; portkit backends lists those that are installed")
-    return list(installed_backends()) if names == ["all"] else names
+    names = list(dict.fromkeys(n for name in names for n in (installed_backends() if name == "all" else [name])))
+    for name in names if len(names) > 1 else []:  # a wrong one is refused before the others run for minutes
+        if not is_remote(name):
+            backend_point(name)
+    return names
 
 
 def default_folder(backend: str, parent: Path = Path("out")) -> Path:
@@ -221,17 +232,21 @@ def _write_report(result: RunResult, out: Path) -> tuple[Journal | None, Report 
 
 
 def _record(request: Request, result: RunResult, report: Report | None, code: int) -> dict[str, Any]:
+    from portkit.conformance.report.stability import sentence
+
     strict = report.strict_cases if report else ()
     return {
         "backend": request.backend,
         "exit_code": code,
         "message": shown(result.message),
         "statement": report.statement if report else "",
+        "determinism": sentence(report.determinism) if report else "",
         "evidence": report.subject.evidence if report else "",
         "device": report.subject.device if report else "",
         "strict": {"equal": sum(case.bit_exact is True for case in strict), "cases": len(strict)},
         "counts": {verdict.value: n for verdict, n in result.counts.items()},
         "seconds": round(result.seconds, 3),
+        "stale_waivers": [waiver.cases for waiver in result.stale_waivers],
         "report": str(request.out / "report.json") if report else None,
     }
 
@@ -256,7 +271,7 @@ def _print_next(request: Request, report: Report) -> None:
     wrong = [case for case in report.cases if not case.verdict.passes]
     if wrong:
         first = max(wrong, key=lambda case: case.verdict.severity)
-        say(f"next      {request.command(case=first.id)}")
+        say(f"next      {request.command(case=(*first.after, first.id))}")
         say(f"          portkit report {shlex.quote(str(request.out))} --case {shlex.quote(first.id)} --source")
         return
     steps = [("start your own port", "portkit new mychip")] if report.subject.vendor == "portkit" else []

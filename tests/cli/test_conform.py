@@ -54,6 +54,7 @@ class Suite:
 def suite(monkeypatch: pytest.MonkeyPatch) -> Suite:
     made = Suite()
     monkeypatch.setattr("portkit.conformance.run.run_suite", made)
+    monkeypatch.setattr("portkit.contract.backend_point", lambda name: name)
     return made
 
 
@@ -437,6 +438,51 @@ def test_a_wrong_name_is_refused_in_one_line(
     assert called.status == status
     assert message in one_line(called)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("names", ["cpu,cpuu", "all,cpuu", f"cpu,{FAKES}"])
+def test_of_several_backends_a_wrong_name_is_refused_before_any_run(
+    portkit: Portkit, tmp_path: Path, names: str
+) -> None:
+    called = portkit("conform", "-b", names)
+    assert called.status == 2
+    assert "unknown backend" in one_line(called)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_stands_for_the_installed_backends_beside_others_too(portkit: Portkit, suite: Suite) -> None:
+    portkit("conform", "-b", "all,other:X,cpu", "--json")
+    assert [options.backend for options in suite.seen] == [*installed_backends(), "other:X"]
+
+
+def test_repeating_shuffling_and_keeping_an_order_reach_the_suite(portkit: Portkit, suite: Suite) -> None:
+    portkit("conform", "-b", "chip", "--repeat", "3", "--shuffle", "7")
+    portkit("conform", "-b", "chip", "--in-order", "--case", "b", "--case", "a")
+    assert [(o.repeat, o.shuffle, o.in_order) for o in suite.seen] == [(3, 7, False), (1, None, True)]
+    assert suite.seen[1].patterns == ("b", "a")
+
+
+def test_an_interrupted_run_goes_on_with_the_same_repeats_and_seed(portkit: Portkit, suite: Suite) -> None:
+    suite.code = ExitCode.INTERRUPTED
+    called = portkit("conform", "-b", "chip", "--repeat", "3", "--shuffle", "7")
+    assert "portkit conform --backend chip --repeat 3 --shuffle 7 --resume" in called.error
+
+
+def test_a_passing_selection_of_the_smoke_tier_suggests_all_cases(portkit: Portkit, suite: Suite) -> None:
+    called = portkit("conform", "-b", "chip", "--case", "ops/add", "--tier", "smoke")
+    assert "portkit conform --backend chip  " in called.out
+
+
+def test_a_failure_that_takes_an_earlier_case_is_replayed_with_it(portkit: Portkit, suite: Suite) -> None:
+    suite.entries, suite.code = [entry("ops/b", after=("ops/a",))], ExitCode.NOT_PASSED
+    called = portkit("conform", "-b", "chip", "--repeat", "2")
+    assert "portkit conform --backend chip --in-order --case ops/a --case ops/b --repeat 2" in called.out
+
+
+def test_json_says_what_was_certified_and_which_waivers_are_not_needed(portkit: Portkit, suite: Suite) -> None:
+    [told] = portkit("conform", "-b", "chip", "--json").told["runs"]
+    assert told["determinism"].startswith("not measured")
+    assert told["stale_waivers"] == []
 
 
 def test_a_backend_that_cannot_run_here_exits_with_3(portkit: Portkit) -> None:

@@ -223,6 +223,7 @@ def _case(entry: Entry) -> CaseResult:
         reason=publishable(entry.reason, MAX_REASON),
         runs=entry.runs,
         failed=entry.failed,
+        after=entry.after,
         varying=entry.varying,
     )
 

@@ -67,7 +67,7 @@ class CaseResult(Record, frozen=True):
     `error_share` is the largest error as a share of its bound, `digest` that of outputs that are fixed bit for bit
     (strict kernels, graphs with one admitted result), and `bit_exact` whether they equal the reference's. `runs` is how
     often it ran where its runs were compared: `failed` of them did not pass, and `varying` says how many elements
-    differed from the first run, by what was done.
+    differed from the first run, by what was done. `after` are cases that must run before it, for it to fail.
     """
 
     id: CaseId
@@ -82,6 +82,7 @@ class CaseResult(Record, frozen=True):
     reason: LongText = ""
     runs: Count = 0
     failed: Count = 0
+    after: tuple[CaseId, ...] = ()
     varying: dict[Name, Count] = {}
 
 
