@@ -8,8 +8,10 @@ import numpy as np
 
 from portkit.conformance.hints.scenario import Function, Place, Twist, quaternary, ternary
 from portkit.conformance.hints.symptoms import Array, Bools
-from portkit.reference.numerics import fold, fold_lanes
+from portkit.conformance.hints.vectors import chain
+from portkit.reference.numerics import fold, fold_lanes, pairwise
 from portkit.reference.values import ATOMIC_STEPS
+from portkit.spec.types import BF16, F16
 
 Mask = Bools | None
 
@@ -51,6 +53,19 @@ def load_gate_ignored(place: Place, right: Function) -> Function | None:
         return right(mask, np.where(gate, index, inside), np.ones_like(gate), other)
 
     return load
+
+
+def clamped_where_closed(place: Place, right: Function) -> Function | None:
+    """Access the nearest index inside where the gate is false."""
+    if not (_is_gated_load(place) or _is_gated_store(place)):
+        return None
+    last_of, is_load = place.extent(place.instr.mems[0]), _is_gated_load(place)
+
+    def access(mask: Mask, index: Array, *rest: Array) -> Array:
+        inside = index.clip(0, max(0, last_of() - 1)).astype(index.dtype)
+        return right(mask, inside, np.ones_like(rest[0]), *rest[1:]) if is_load else right(mask, inside, rest[0])
+
+    return access
 
 
 def load_gate_turned(place: Place, right: Function) -> Function | None:
@@ -149,6 +164,32 @@ INDEX_WIDTHS = (
     indexed(_through_f32),
     indexed(_through_f16),
 )
+
+
+def wider(elements: int) -> Twist:
+    """Return the twist of stores of narrow elements that write the whole word, with zeros beside the element."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if place.instr.name != "store":
+            return None
+
+        def store(mask: Mask, index: Array, value: Array, *gate: Array) -> None:
+            first = index - index % np.int32(elements)
+            for k in range(elements):
+                at = first + np.int32(k)
+                right(mask, at, np.where(at == index, value, np.zeros_like(value)), *gate)
+
+        return store
+
+    return twist
+
+
+def _last_repeated(index: Array, size: int) -> Array:
+    return index if index.ndim < 3 else np.concatenate((index[..., :-1], index[..., -2:-1]), axis=-1)
+
+
+WIDE_STORES = tuple(map(wider, (2, 4)))
+REPEATED_INDEX = (indexed(_last_repeated, ("load.gather", "store.scatter")),)
 NEIGHBOURING_INDICES = (indexed(_next), indexed(_before))
 
 
@@ -208,7 +249,14 @@ def _one(n: int) -> int:
     return 1
 
 
-COPY_LENGTHS = tuple(map(copies_elements, (_one_less, _halved, _in_fours, _one)))
+def _at_most(limit: int) -> Callable[[int], int]:
+    return lambda n: min(n, limit)
+
+
+COPY_LENGTHS = (
+    *map(copies_elements, (_one_less, _halved, _in_fours, _one)),
+    *(copies_elements(_at_most(limit)) for limit in (4, 8, 16, 32, 64, 128, 256)),
+)
 
 
 def copy_never_lands(place: Place, right: Function) -> Function | None:
@@ -250,6 +298,31 @@ def copy_of_first_lane(place: Place, right: Function) -> Function | None:
 def copy_from_the_beginning(place: Place, right: Function) -> Function | None:
     """Copy from the start of the source."""
     return ternary(lambda mask, to, start: right(mask, to, np.zeros_like(start))) if _is_copy(place) else None
+
+
+def copy_aligned(elements: int) -> Twist:
+    """Return the twist of copies whose source, or target, begins at a multiple of some elements."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if not _is_copy(place):
+            return None
+        return ternary(lambda mask, to, start: right(mask, to, start - start % np.int32(elements)))
+
+    return twist
+
+
+def copy_to_aligned(elements: int) -> Twist:
+    """Return the twist of copies whose target begins at a multiple of some elements."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if not _is_copy(place):
+            return None
+        return ternary(lambda mask, to, start: right(mask, to - to % np.int32(elements), start))
+
+    return twist
+
+
+ALIGNED_COPIES = tuple(how(n) for how in (copy_aligned, copy_to_aligned) for n in (2, 4, 8, 16))
 
 
 def copy_to_the_beginning(place: Place, right: Function) -> Function | None:
@@ -365,21 +438,36 @@ def folds_within(lanes: int) -> Twist:
     return twist
 
 
-def fold_in_order(place: Place, right: Function) -> Function | None:
-    """Fold float lanes one after the other, where the spec folds halves."""
-    step, kind = _group_step(place), place.instr.form.kind
-    if step is None or not place.result.dtype.is_float:
+def fold_in_order(*, rounding_each: bool) -> Twist:
+    """Return the twist that folds float lanes one after the other, where the spec folds halves.
+
+    `rounding_each`: sums of short formats are rounded after each step, not accumulated in f32.
+    """
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if _group_step(place) is None or not place.result.dtype.is_float:
+            return None
+        dtype, lanes = place.result.dtype, place.kernel.lanes
+
+        def fold_group(mask: Mask, x: Array) -> Array:
+            every = np.broadcast_to(x, (len(x), lanes, *x.shape[2:]))
+            return chain(np.moveaxis(every, 1, 0), place.instr.form.kind, dtype, rounding_each)[:, None]
+
+        return fold_group
+
+    return twist
+
+
+def fold_rounding_each(place: Place, right: Function) -> Function | None:
+    """Fold halves of f16 or bf16, rounding each step."""
+    if place.instr.name != "reduce.group.add" or place.result.dtype not in (F16, BF16):
         return None
-    pair, lanes = fold(kind, place.result.dtype), place.kernel.lanes
+    step, lanes = fold("add", place.result.dtype), place.kernel.lanes
 
-    def chain(mask: Mask, x: Array) -> Array:
-        x = np.broadcast_to(x, (len(x), lanes, *x.shape[2:]))
-        total = x[:, :1]
-        for k in range(1, lanes):
-            total = pair(total, x[:, k : k + 1])
-        return total
+    def fold_group(mask: Mask, x: Array) -> Array:
+        return pairwise(step, np.broadcast_to(x, (len(x), lanes, *x.shape[2:])), 1)
 
-    return chain
+    return fold_group
 
 
 def _second(mask: Mask, x: Array) -> Array:

@@ -24,6 +24,11 @@ from portkit.spec.kernel import Kernel
 MOST_HINTS: Final = 3
 MOST_SECONDS: Final = 0.3
 """Processor time that the simulations of one failure may take."""
+MOST_TIMES: Final = 5
+LEAST_SECONDS: Final = 0.005
+"""One simulation may take so many times what the right kernel takes, and this much in any case."""
+MOST_SPOILED: Final = 2
+"""A hypothesis may spoil so many right elements for each wrong one that it gives."""
 Known: TypeAlias = Sequence[tuple[Place, Function]]
 
 
@@ -54,33 +59,59 @@ def _hints(symptoms: Symptoms, seconds: float) -> Iterator[Hint]:
     evidence = symptoms.evidence
     if evidence is None or not evidence.wrong:
         return
-    simulated = next(_simulated(evidence, seconds), None)
+    simulated = next(_simulated(evidence, _form_of(symptoms.case_id), seconds), None)
     yield from [simulated] if simulated is not None else from_patterns(evidence)
 
 
 # --- simulation ---------------------------------------------------------------------------------------------------
 
 
-def _simulated(evidence: Evidence, seconds: float) -> Iterator[Hint]:
-    """Yield the hypotheses whose simulation gives what the device gave, in the order of the table."""
-    deadline = time.thread_time() + seconds
-    for hint, scenario in _hypotheses(evidence):
-        if time.thread_time() > deadline:
-            return
-        outputs = simulate(scenario, deadline)
-        if outputs is not None and evidence.explained_by(outputs):
+def _simulated(evidence: Evidence, suspect: str, seconds: float) -> Iterator[Hint]:
+    """Yield the hypotheses whose simulation gives what the device gave, in the order of the table.
+
+    Last comes the one that gives every wrong element, but spoils the fewest right ones too: then the fault is that of
+    some operands only.
+    """
+    nearest: tuple[int, Hint] | None = None
+    started = time.thread_time()
+    simulate(Scenario(evidence.kernel, evidence.scalars, evidence.before))
+    usual = time.thread_time() - started
+    for hint, scenario in _hypotheses(evidence, suspect):
+        now = time.thread_time()
+        if now > started + seconds:
+            break
+        outputs = simulate(scenario, min(started + seconds, now + MOST_TIMES * usual + LEAST_SECONDS))
+        if outputs is None or not evidence.gives_the_wrong(outputs):
+            continue
+        spoiled = evidence.spoiled(outputs)
+        if not spoiled:
             yield hint
+        elif nearest is None or spoiled < nearest[0]:
+            nearest = spoiled, hint
+    if nearest is not None and evidence.distinct > 1 and nearest[0] <= MOST_SPOILED * evidence.count:
+        yield nearest[1]
 
 
-def _hypotheses(evidence: Evidence) -> Iterator[tuple[Hint, Scenario]]:
-    """Yield scenarios: a fault in one kind of instruction, in the launch, in all instructions, in a single one."""
+def _form_of(case_id: str) -> str:
+    """Return the form that a case is about, by its id, empty for other cases."""
+    level, _, rest = case_id.partition("/")
+    return rest.partition("/")[0] if level == "ops" else ""
+
+
+def _hypotheses(evidence: Evidence, suspect: str) -> Iterator[tuple[Hint, Scenario]]:
+    """Yield scenarios: a fault in one kind of instruction, in the launch, in all instructions, in a single one.
+
+    Kinds of the form that the case is about come first.
+    """
     kernel = countable(evidence.kernel)
     given = Scenario(kernel, evidence.scalars, evidence.before, guard=evidence.guard)
     known = places(kernel)
     faults = [(fault, twist, _kinds(kernel, known, twist)) for fault in IN_PLACE for twist in fault.twists]
-    for fault, twist, kinds in faults:
-        for kind, positions in kinds.items():
-            yield _hint(fault, kind), _planted(given, twist, positions)
+    for about in (True, False) if suspect else (False,):
+        for fault, twist, kinds in faults:
+            for kind, positions in kinds.items():
+                if (kind.partition("/")[0] == suspect) is about:
+                    yield _hint(fault, kind), _planted(given, twist, positions)
     for launch in OF_LAUNCH:
         hint = Hint(launch.cause, f"{launch.says}: {LOOK_AT[launch.cause]}")
         yield from ((hint, scenario) for scenario in launch.change(given))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from portkit.conformance.hints.scenario import Function, Place, Twist, ternary, unary
+from portkit.conformance.hints.scenario import Function, Place, Twist, operation, ternary, unary
 from portkit.conformance.hints.symptoms import Array
 from portkit.reference.rounding import fma, narrow, to_odd, two_product, two_sum
 from portkit.spec.types import BF16, F16, F32, F64, DType
@@ -118,14 +118,19 @@ def _ties_to_zero(negative: Array, missing: Array, half: Array) -> Array:
     return np.where((missing < 0) & (-missing == half), -1, 0)
 
 
-def _rounded(choose: Choose) -> Twist:
-    """Return the twist that rounds exact results another way than to nearest even."""
+def _rounded(choose: Choose, *, in_f64: bool = False) -> Twist:
+    """Return the twist that rounds exact results, or those of f64, another way than to nearest even."""
 
     def twist(place: Place, right: Function) -> Function | None:
         exact, dtype = _exact(place), place.instr.type
         if exact is None or dtype is None:
             return None
-        return lambda *xs: _round(*exact(*xs), dtype.dtype, choose)
+
+        def compute(*xs: Array) -> Array:
+            s, e = exact(*xs)
+            return _round(s, np.zeros_like(e) if in_f64 else e, dtype.dtype, choose)
+
+        return compute
 
     return twist
 
@@ -157,6 +162,7 @@ def dtype_max(dtype: DType) -> int:
 
 
 toward_zero, downward, upward, away = map(_rounded, (_toward_zero, _down, _up, _away))
+toward_zero_of_f64 = _rounded(_toward_zero, in_f64=True)
 ties_away, ties_to_zero = map(_rounded, (_ties_away, _ties_to_zero))
 
 
@@ -276,7 +282,28 @@ flush_all_to_plus = both(flush_operands_to_plus, flush_results_to_plus)
 flush_results_with_zeros = on_results(flushed_with_zeros)
 SHORT_OPERANDS = tuple(on_operands(how(bits)) for bits in (10, 7, 16, 3, 23) for how in (_cut, _shortened))
 NARROW_RESULTS = tuple(on_results(how) for how in (*map(through, (F16, BF16, F32)), _shortened(10), _cut(10), _cut(7)))
-NARROW_ALL = tuple(both(on_operands(through(d)), on_results(through(d))) for d in (F32, F16, BF16))
+
+
+def computed_in(other: DType) -> Twist:
+    """Return the twist that converts float operands to another format, computes there, and converts back."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        result, name = place.instr.type, place.instr.name
+        if result is None or not _computes(place) or name == "mov.cast" or result.dtype == other:
+            return None
+        count = 2 if name.startswith("phi.") else len(place.instr.args)
+        if not all(t.dtype.is_float for t in place.operands[:count]):
+            return None
+        if name.startswith("phi."):
+            return lambda *xs: right(*(_convert(x, other).astype(x.dtype) for x in xs[:count]), *xs[count:])
+        inside = operation(name, [t.with_dtype(other) for t in place.operands])
+        back = operation("mov.cast", [result.with_dtype(other)], result)
+        return lambda *xs: back(inside(*(_convert(x, other) for x in xs)))
+
+    return twist
+
+
+COMPUTED_ELSEWHERE = tuple(map(computed_in, (F32, F16, BF16)))
 
 
 def cast_of_cut(place: Place, right: Function) -> Function | None:
@@ -372,4 +399,5 @@ def cast_through(middle: DType) -> Twist:
 
 
 def _convert(x: Array, dtype: DType) -> Any:
-    return narrow(to_odd(*_converted(x)), dtype)
+    s, e = _converted(x)
+    return s if dtype == F64 else narrow(to_odd(s, e), dtype)

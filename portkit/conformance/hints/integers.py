@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from portkit.conformance.hints.scenario import Function, Place, Twist, binary, operation, unary
+from portkit.conformance.hints.scenario import Function, Place, Twist, binary, operation, quaternary, unary
 from portkit.conformance.hints.symptoms import Array
-from portkit.spec.types import DTYPES, F64, I32, I64, DType
+from portkit.spec.types import BF16, DTYPES, F16, F64, I32, I64, DType
 
 _OTHER_SIGN = {d: DTYPES[("u" if d.is_signed else "i") + d.name[1:]] for d in DTYPES.values() if d.is_int}
 
@@ -77,8 +77,11 @@ def result_as_other_sign(place: Place, right: Function) -> Function | None:
 # --- shifts -------------------------------------------------------------------------------------------------------
 
 
-def shift(count: Callable[[Array, int], Array], *, vanish: bool) -> Twist:
-    """Return the twist of shifts whose count is reduced otherwise; `vanish`: bits shifted out do not come back."""
+def shift(count: Callable[[Array, int], Array], *, vanish: bool, signs: bool = True) -> Twist:
+    """Return the twist of shifts whose count is reduced otherwise.
+
+    `vanish`: bits shifted out do not come back; `signs`: the sign takes their place where it does so in range.
+    """
 
     def twist(place: Place, right: Function) -> Function | None:
         if place.instr.name not in ("mul.shl", "mul.shr"):
@@ -90,7 +93,7 @@ def shift(count: Callable[[Array, int], Array], *, vanish: bool) -> Twist:
             kept: Array = right(x, reduced.astype(n.dtype))
             if not vanish:
                 return kept
-            gone = x >> (dtype.bits - 1) if place.instr.name == "mul.shr" and dtype.is_signed else np.zeros_like(x)
+            gone = x >> (dtype.bits - 1) if signs and place.instr.name == "mul.shr" else np.zeros_like(x)
             return np.where(reduced >= dtype.bits, gone, kept)
 
         return binary(compute)
@@ -123,7 +126,11 @@ def _one_off(n: Array, bits: int) -> Array:
 
 
 SHIFT_COUNTS = (
-    *(shift(count, vanish=True) for count in (_unreduced, _of_words, _of_double_words, _of_bytes)),
+    *(
+        shift(count, vanish=True, signs=signs)
+        for signs in (True, False)
+        for count in (_unreduced, _of_words, _of_double_words, _of_bytes)
+    ),
     *(shift(count, vanish=False) for count in (_of_words, _clamped, _one_off)),
 )
 
@@ -136,14 +143,15 @@ def saturating(place: Place, right: Function) -> Function | None:
     result = place.instr.type
     if place.instr.name not in ("add", "mul", "mov.cast") or result is None or result.dtype not in _OTHER_SIGN:
         return None
-    if any(not t.dtype.is_int or t.dtype.bits > 32 for t in place.operands):
+    if any(not t.dtype.is_int or (t.dtype.bits > 32 and len(place.operands) > 1) for t in place.operands):
         return None
     least, most, own = result.dtype.min_int, result.dtype.max_int, result.dtype.numpy
 
     def compute(*xs: Array) -> Array:
-        wide = [x.astype(np.int64) for x in xs]
+        wide = [x if x.dtype.itemsize == 8 else x.astype(np.int64) for x in xs]
         exact = wide[0] if len(wide) == 1 else wide[0] + wide[1] if place.instr.name == "add" else wide[0] * wide[1]
-        return exact.clip(least, most).astype(own)
+        limits = np.iinfo(exact.dtype)
+        return exact.clip(max(least, limits.min), min(most, limits.max)).astype(own)
 
     return compute
 
@@ -187,6 +195,65 @@ def through_float(precision: DType) -> Twist:
         return binary(lambda x, y: back(compute(x.astype(precision.numpy), y.astype(precision.numpy)).astype(float)))
 
     return twist
+
+
+def operands_of(bits: int) -> Twist:
+    """Return the twist of products of integers, of which each is taken with so many bits."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if place.instr.name not in ("mul", "mul.hi") or place.operand.dtype.bits <= bits:
+            return None
+        if not place.operand.dtype.is_int:
+            return None
+        lost = place.operand.dtype.bits - bits
+        return binary(lambda x, y: right(x << lost >> lost, y << lost >> lost))
+
+    return twist
+
+
+def top_bits_of(bits: int) -> Twist:
+    """Return the twist of products of integers that drops the lowest bits of the operands."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if place.instr.name not in ("mul", "mul.hi") or not place.operand.dtype.is_int:
+            return None
+        return binary(lambda x, y: right(x >> bits << bits, y >> bits << bits))
+
+    return twist
+
+
+SHORT_FACTORS = (operands_of(24), operands_of(16), top_bits_of(8))
+
+
+def compared_by(key: Callable[[Array], Array]) -> Twist:
+    """Return the twist of comparisons of integers by something that is not the whole of them."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if place.instr.name not in ("phi.lt", "phi.eq") or not place.operand.dtype.is_int:
+            return None
+        holds = np.less if place.instr.name == "phi.lt" else np.equal
+
+        def choose(a: Array, b: Array, x: Array, y: Array) -> Array:
+            return np.where(holds(key(a), key(b)), x, y)
+
+        return quaternary(choose)
+
+    return twist
+
+
+def _upper_half(x: Array) -> Array:
+    return x >> (4 * x.itemsize)
+
+
+def _in_f32(x: Array) -> Array:
+    return x.astype(np.float32)
+
+
+def _in_f64(x: Array) -> Array:
+    return x.astype(np.float64)
+
+
+SHORT_COMPARISONS = tuple(map(compared_by, (_upper_half, _in_f32, _in_f64)))
 
 
 def low_half_of_product(place: Place, right: Function) -> Function | None:
@@ -281,6 +348,18 @@ def _half_added_short(x: Array) -> Array:
     return (x.astype(np.float32) + np.float32(0.5)).astype(np.float64)
 
 
+def _half_added_in(dtype: DType) -> Twist:
+    """Return the twist of casts to integer that add a half in the operand's own format first."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if place.instr.name != "mov.cast" or place.operand.dtype != dtype or not place.result.dtype.is_int:
+            return None
+        add, half = operation("add", [place.operand] * 2), np.array([[0.5]], dtype.numpy)
+        return unary(lambda x: right(add(x, half)))
+
+    return twist
+
+
 def _half_away(x: Array) -> Array:
     return x + np.copysign(0.5, x)
 
@@ -304,10 +383,39 @@ WRAPPING_CASTS = tuple(
         *(_beyond(value, nan) for value in (_least, _zero, _most) for nan in (_zero, _least, _most)),
     )
 )
+
+
+def trunc_through(dtype: DType) -> Twist:
+    """Return the twist of `mov.trunc` by way of an integer format."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if place.instr.name != "mov.trunc":
+            return None
+        inside = operation("mov.cast", [place.operand], place.operand.with_dtype(dtype))
+        back = operation("mov.cast", [place.operand.with_dtype(dtype)], place.operand)
+        return unary(lambda x: back(inside(x)))
+
+    return twist
+
+
+def trunc_rounds(step: Callable[[Array], Array]) -> Twist:
+    """Return the twist of `mov.trunc` that rounds another way."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if place.instr.name != "mov.trunc":
+            return None
+        own = place.operand.dtype.numpy
+        return unary(lambda x: step(x.astype(np.float64)).astype(own))
+
+    return twist
+
+
+TRUNC_THROUGH = tuple(map(trunc_through, (I32, I64)))
+TRUNC_ROUNDS = tuple(map(trunc_rounds, (np.floor, np.rint, np.ceil)))
 NAN_CASTS = tuple(to_integer(_nan_is(value)) for value in (_least, _most))
 ROUNDING_CASTS = tuple(
     to_integer(_rounded(step))
     for step in (np.rint, np.floor, np.ceil, _half_added, _half_added_short, _half_away)
-)  # fmt: skip
+) + tuple(map(_half_added_in, (F16, BF16)))  # fmt: skip
 FEWER_BITS = tuple(how(bits, signed=s) for bits in (32, 16, 8) for s in (True, False) for how in (in_fewer_bits,))
 FEWER_OPERAND_BITS = tuple(operands_in_fewer_bits(bits, signed=s) for bits in (32, 16, 8) for s in (True, False))

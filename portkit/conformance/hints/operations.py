@@ -152,6 +152,18 @@ def _total_less(a: Array, b: Array) -> Array:
     return unsigned[0] < unsigned[1]
 
 
+def _signed_zeros_differ(a: Array, b: Array) -> Array:
+    return (a == b) & (_bits(a) == _bits(b))
+
+
+def _signed_zeros_are_ordered(a: Array, b: Array) -> Array:
+    return (a < b) | ((a == 0) & (b == 0) & np.signbit(a) & ~np.signbit(b))
+
+
+COMPARISONS_OF_ZEROS: tuple[Twist, ...] = (
+    compared("phi.eq", _signed_zeros_differ),
+    compared("phi.lt", _signed_zeros_are_ordered),
+)
 COMPARISONS_OF_NAN: tuple[Twist, ...] = (
     compared("phi.lt", _with_nan(np.less)),
     compared("phi.eq", _with_nan(np.equal)),
@@ -254,7 +266,24 @@ def literal(change: Callable[[Array, DType], Array | None]) -> Twist:
 
 
 def _float_literal(change: Callable[[Array, DType], Array]) -> Callable[[Array, DType], Array | None]:
-    return lambda x, dtype: change(x, dtype).astype(dtype.numpy) if dtype.is_float else None
+    def read(x: Array, dtype: DType) -> Array | None:
+        if not dtype.is_float or np.isnan(x).any():
+            return None
+        return change(x, dtype).astype(dtype.numpy)
+
+    return read
+
+
+def _nan_literal(x: Array, dtype: DType) -> Array | None:
+    return np.full_like(x, np.nan) if dtype.is_float and bool(np.isnan(x).any()) else None
+
+
+def _false(x: Array, dtype: DType) -> Array | None:
+    return None if dtype.is_float or dtype.is_int else np.zeros_like(x)
+
+
+def _true(x: Array, dtype: DType) -> Array | None:
+    return None if dtype.is_float or dtype.is_int else np.ones_like(x)
 
 
 def _integer_literal(change: Callable[[Array, DType], Array]) -> Callable[[Array, DType], Array | None]:
@@ -286,6 +315,14 @@ def _no_infinity(x: Array, dtype: DType) -> Array:
     return np.where(np.isinf(x), np.zeros_like(x), x)
 
 
+def _least_is_greatest(x: Array, dtype: DType) -> Array:
+    return np.where(x == dtype.min_int, np.array(dtype.max_int, x.dtype), x) if dtype.is_signed else x
+
+
+def _least_is_next(x: Array, dtype: DType) -> Array:
+    return np.where(x == dtype.min_int, x + x.dtype.type(1), x) if dtype.is_signed else x
+
+
 def _plus_zero(x: Array, dtype: DType) -> Array:
     return np.where(x == 0, np.zeros_like(x), x)
 
@@ -298,19 +335,28 @@ def _whole(x: Array, dtype: DType) -> Array:
     return np.trunc(x)
 
 
-LITERALS = tuple(
-    literal(_float_literal(change))
-    for change in (
-        _plus_zero,
-        _without_subnormals,
-        *(_digits(n) for n in (6, 7, 8, 15, 16, 17)),
-        _decimals,
-        *(_short(d) for d in (F32, F16, BF16)),
-        _magnitude,
-        _whole,
-        _no_infinity,
+LITERALS = (
+    tuple(
+        literal(_float_literal(change))
+        for change in (
+            _plus_zero,
+            _without_subnormals,
+            *(_digits(n) for n in (6, 7, 8, 15, 16, 17)),
+            _decimals,
+            *(_short(d) for d in (F32, F16, BF16)),
+            _magnitude,
+            _whole,
+            _no_infinity,
+        )
     )
-) + tuple(
-    literal(_integer_literal(change))
-    for change in (*(_bits_of(w, signed=s) for w in (32, 16, 8) for s in (True, False)), _magnitude)
+    + tuple(
+        literal(_integer_literal(change))
+        for change in (
+            *(_bits_of(w, signed=s) for w in (32, 16, 8) for s in (True, False)),
+            _magnitude,
+            _least_is_greatest,
+            _least_is_next,
+        )
+    )
+    + (literal(_nan_literal), literal(_false), literal(_true))
 )

@@ -67,6 +67,7 @@ class Wrong:
         ]
 
 
+_NATIVE = ("mov.exp2", "mov.log2", "mov.sin", "mov.recip", "mov.sqrt", "mov.rsqrt")
 Rule = Callable[[Wrong], bool]
 
 
@@ -127,8 +128,7 @@ def _infinity(w: Wrong) -> bool:
 def _coarse(w: Wrong) -> bool:
     """Near, in units of the last place, to what is accepted, in a kernel with a native function."""
     near = w.accepted.distance_ulp(w.actual)[w.indices] if w.is_float else np.array([np.inf])
-    native = ("mov.exp2", "mov.log2", "mov.sin", "mov.recip", "mov.sqrt", "mov.rsqrt")
-    return w.uses(*native) and bool((near < 2.0 ** (w.accepted.dtype.precision // 2)).all())
+    return w.uses(*_NATIVE) and bool((near < 2.0 ** (w.accepted.dtype.precision - 3)).all())
 
 
 def _less_precise(w: Wrong) -> bool:
@@ -167,6 +167,12 @@ def _repeats_the_first(w: Wrong) -> bool:
     """All wrong elements hold one value other than zero, which is right at the first index."""
     values = w.actual[w.indices]
     return len(values) > 2 and not _all_zero(w) and bool(same(values, np.full_like(values, w.accepted.lo[0])).all())
+
+
+def _same_operands(w: Wrong) -> bool:
+    """Each of two or more wrong elements has the same values beside it."""
+    beside = w.beside()
+    return len(w.indices) > 1 and bool(beside) and all(bool(same(a, np.full_like(a, a[0])).all()) for a in beside)
 
 
 def _all_zero(w: Wrong) -> bool:
@@ -210,6 +216,7 @@ _RULES: tuple[tuple[Rule, Cause, str], ...] = (
     (_toward_zero, _C.TOWARD_ZERO, "each is one step too near to zero"),
     (_nan_lost, _C.NAN_LOST, "NaN in place of a number, or the reverse"),
     (_infinity, _C.OVERFLOW, "an infinity in place of a number, or the reverse"),
+    (_same_operands, _C.WRONG_OPERATION, "wrong for certain operands only"),
     (_coarse, _C.COARSE, "near what is accepted, in a kernel with native functions"),
     (_shifted, _C.OFFSET, "each wrong element holds what belongs beside it"),
     (_permuted, _C.LANE_ORDER, "the right values in other places"),
@@ -219,6 +226,7 @@ _RULES: tuple[tuple[Rule, Cause, str], ...] = (
     (_using("barrier"), _C.BARRIER, "the kernel has barriers"),
     (_using("reduce.group"), _C.GROUP_FOLD, "the kernel folds over groups"),
     (_using("store.atomic"), _C.ATOMIC, "the kernel has atomic stores"),
+    (_using(*_NATIVE), _C.COARSE, "wrong in a kernel with native functions"),
     (_beside_high_bits, _C.SIGNEDNESS, "wrong where the highest bit of an input is set"),
     (_upper_bits, _C.NARROW_INTEGERS, "the lower half of the bits is right"),
     (_less_precise, _C.NARROW_SUM, "near what is accepted"),

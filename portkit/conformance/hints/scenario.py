@@ -38,6 +38,7 @@ class Place:
     instr: Instr
     bind: Callable[[Instr], Function]
     memories: Mapping[str, Memory]
+    extents: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def operands(self) -> tuple[Type, ...]:
@@ -60,8 +61,8 @@ class Place:
         return self.bind(replace(self.instr, **changes))
 
     def extent(self, memory: str) -> Callable[[], int]:
-        """Return what gives the extent of a memory once there is one."""
-        return lambda: self.memories[memory].extent
+        """Return what gives the declared extent of a memory once there is one, what lies behind it left out."""
+        return lambda: self.extents.get(memory, self.memories[memory].extent)
 
     def bind_store(self, memory: str) -> Function:
         """Return the function of a plain store to a memory: mask, index, value and gate."""
@@ -99,7 +100,7 @@ def simulate(scenario: Scenario, deadline: float = inf) -> dict[str, Array] | No
         extents = {name: memory.extent for name, memory in memories.items()}
         for memory in memories.values():
             _append_guard(memory, scenario.guard)
-        engine.run(scenario.kernel, _Faulty(scenario, memories, deadline), scenario.scalars)
+        engine.run(scenario.kernel, _Faulty(scenario, memories, extents, deadline), scenario.scalars)
     except PortkitError:
         return None
     return {name: memories[name].data[:extent] for name, extent in extents.items()}
@@ -116,8 +117,11 @@ def _append_guard(memory: Memory, guard: bytes) -> None:
 class _Faulty(Values):
     """The domain of values with the twists of a scenario in it."""
 
-    def __init__(self, scenario: Scenario, memories: Mapping[str, Memory], deadline: float) -> None:
+    def __init__(
+        self, scenario: Scenario, memories: Mapping[str, Memory], extents: Mapping[str, int], deadline: float
+    ) -> None:
         super().__init__(scenario.kernel, memories)
+        self._extents = extents
         self._deadline = deadline
         self._twists = scenario.twists
         self._shared_once = scenario.shared_once
@@ -143,13 +147,13 @@ class _Faulty(Values):
         right = bind(position, instr)
         if position not in self._twists:
             return right
-        place = Place(self.kernel, instr, lambda other: bind(position, other), self.memories)
+        place = Place(self.kernel, instr, lambda other: bind(position, other), self.memories, self._extents)
         return self._twists[position](place, right) or right
 
     def count(self, position: int, mask: Mask, value: Array) -> Integers:
         if position not in self._twists:
             return value
-        place = Place(self.kernel, self.kernel.body[position], _no_binding, self.memories)
+        place = Place(self.kernel, self.kernel.body[position], _no_binding, self.memories, self._extents)
         twisted = self._twists[position](place, unary(lambda counts: counts))
         return value if twisted is None else twisted(value)
 

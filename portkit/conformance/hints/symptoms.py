@@ -60,21 +60,29 @@ class Evidence:
         rows = np.frombuffer(array.tobytes(), np.uint8).reshape(len(array), array.itemsize)
         return (rows == self.poison).all(axis=1)
 
-    def explained_by(self, outputs: Mapping[str, Array]) -> bool:
-        """Whether a simulated device gives every wrong element bit for bit, and acceptable ones for the others.
+    def gives_the_wrong(self, outputs: Mapping[str, Array]) -> bool:
+        """Whether a simulated device gives every wrong element bit for bit; a NaN counts as any other."""
+        return all(bool(same(outputs[n][at], self.after[n][at]).all()) for n, at in self.wrong.items())
 
-        A NaN counts as any other.
-        """
-        wrong = self.wrong
-        return all(same(outputs[n][at], self.after[n][at]).all() for n, at in wrong.items()) and all(
-            self._keeps_the_right_ones(name, outputs[name]) for name in self.accepted
-        )
+    def spoiled(self, outputs: Mapping[str, Array]) -> int:
+        """Return how many elements that are right here are wrong on a simulated device."""
+        return sum(self._spoiled(name, outputs[name]) for name in self.accepted)
 
-    def _keeps_the_right_ones(self, name: str, output: Array) -> bool:
+    def _spoiled(self, name: str, output: Array) -> int:
         admitted = self.accepted[name].accepts(output)
         if name in self.wrong:
             admitted[self.wrong[name]] = True
-        return bool(admitted.all())
+        return int(np.count_nonzero(~admitted))
+
+    @cached_property
+    def distinct(self) -> int:
+        """How many different values the wrong elements hold, at most."""
+        return sum(len(np.unique(self.after[n][at].view(f"u{self.after[n].itemsize}"))) for n, at in self.wrong.items())
+
+    @property
+    def count(self) -> int:
+        """How many elements are wrong."""
+        return sum(map(len, self.wrong.values()))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from portkit.conformance.hints import accesses, control, floats, integers, opera
 from portkit.conformance.hints.causes import Cause
 from portkit.conformance.hints.control import Change
 from portkit.conformance.hints.scenario import Function, Place, Twist
-from portkit.spec.types import BF16, F16, F32
+from portkit.spec.types import BF16, F16, F32, F64
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,14 @@ IN_PLACE: tuple[InPlace, ...] = (
     InPlace(_C.FLUSH, "takes subnormal operands for zeros", (floats.flush_operands, floats.flush_operands_to_plus)),
     InPlace(_C.FLUSH, "takes subnormals for zeros", (floats.flush_all, floats.flush_all_to_plus)),
     InPlace(_C.FLUSH, "makes zeros of subnormals that it only moves", accesses.FLUSHED_MOVES),
-    InPlace(_C.TOWARD_ZERO, "rounds toward zero", _NOT_A_CAST(floats.toward_zero)),
-    InPlace(_C.CAST_ROUNDING, "drops bits where it must round", (*_CAST(floats.toward_zero), floats.cast_of_cut)),
+    InPlace(
+        _C.TOWARD_ZERO, "rounds toward zero", (*_NOT_A_CAST(floats.toward_zero, floats.toward_zero_of_f64),)
+    ),
+    InPlace(_C.OVERFLOW, "mistakes infinity, or gives another value on overflow", _CAST(*floats.OVERFLOWS)),
+    InPlace(_C.TOWARD_ZERO, "drops bits where it must round", (*_CAST(floats.toward_zero), floats.cast_of_cut)),
     InPlace(_C.TIES, "rounds ties away from zero, not to even", _NOT_A_CAST(floats.ties_away)),
     InPlace(_C.TIES, "rounds ties toward zero, not to even", _NOT_A_CAST(floats.ties_to_zero)),
-    InPlace(_C.CAST_ROUNDING, "rounds ties otherwise than to even", _CAST(floats.ties_away, floats.ties_to_zero)),
+    InPlace(_C.TIES, "rounds ties otherwise than to even", _CAST(floats.ties_away, floats.ties_to_zero)),
     InPlace(
         _C.TOWARD_ZERO,
         "rounds in a fixed direction, not to nearest",
@@ -82,21 +85,44 @@ IN_PLACE: tuple[InPlace, ...] = (
     InPlace(_C.TWO_ROUNDINGS, "rounds in f64 first", (floats.fma_through_f64,)),
     InPlace(_C.TWO_ROUNDINGS, "rounds in f32 first", (floats.half_through_f32,)),
     InPlace(
-        _C.CAST_ROUNDING, "rounds twice, by way of another format", tuple(map(floats.cast_through, (F32, F16, BF16)))
+        _C.CAST_ROUNDING,
+        "rounds twice, by way of another format",
+        tuple(map(floats.cast_through, (F32, F64, F16, BF16))),
     ),
     InPlace(_C.NARROW_SUM, "keeps its results in fewer bits", _NOT_A_CAST(*floats.NARROW_RESULTS)),
     InPlace(_C.SHORT_OPERANDS, "takes its operands with fewer bits", _NOT_A_CAST(*floats.SHORT_OPERANDS)),
-    InPlace(_C.NARROW_SUM, "computes in a narrower format", _NOT_A_CAST(*floats.NARROW_ALL)),
-    InPlace(_C.REASSOCIATION, "adds in another order", (accesses.fold_in_order, vectors.fold_in_order)),
+    InPlace(_C.NARROW_SUM, "computes in another format", _NOT_A_CAST(*floats.COMPUTED_ELSEWHERE)),
+    InPlace(
+        _C.NARROW_SUM,
+        "rounds its sum after each step",
+        (
+            accesses.fold_rounding_each,
+            vectors.fold_rounding_each,
+        ),
+    ),
+    InPlace(
+        _C.REASSOCIATION,
+        "folds in another order",
+        (accesses.fold_in_order(rounding_each=False), vectors.fold_in_order(rounding_each=False)),
+    ),
+    InPlace(
+        _C.NARROW_SUM,
+        "rounds its sum after each step, one lane after the other",
+        (accesses.fold_in_order(rounding_each=True), vectors.fold_in_order(rounding_each=True)),
+    ),
     InPlace(_C.ZERO_SIGN, "gives zeros of the wrong sign", (*operations.EXTREMES_OF_ZEROS, *floats.ZERO_SIGNS)),
+    InPlace(_C.ZERO_SIGN, "tells zeros apart by their sign", operations.COMPARISONS_OF_ZEROS),
+    InPlace(_C.LITERAL, "is misread", operations.LITERALS),
     InPlace(_C.FLUSH, "makes zeros of subnormal results, and loses their sign", (floats.flush_results_with_zeros,)),
     InPlace(_C.NAN_LOST, "gives the number where one operand is NaN", operations.EXTREMES_OF_NAN),
     InPlace(_C.NAN_ORDER, "takes NaN for equal, less, or a number in order", operations.COMPARISONS_OF_NAN),
     InPlace(_C.NAN_LOST, "takes NaN for zero", floats.NAN_IS_ZERO),
     InPlace(_C.NAN_LOST, "changes the bits of a NaN that it only moves", accesses.NAN_MOVES),
-    InPlace(_C.OVERFLOW, "mistakes infinity, or gives another value on overflow", floats.OVERFLOWS),
+    InPlace(_C.OVERFLOW, "mistakes infinity, or gives another value on overflow", _NOT_A_CAST(*floats.OVERFLOWS)),
     # integers and conversions
     InPlace(_C.SATURATION, "does not saturate", integers.WRAPPING_CASTS),
+    InPlace(_C.SATURATION, "goes by way of integers", integers.TRUNC_THROUGH),
+    InPlace(_C.CAST_ROUNDING, "rounds where it must truncate", integers.TRUNC_ROUNDS),
     InPlace(_C.CAST_ROUNDING, "rounds where it must truncate", integers.ROUNDING_CASTS),
     InPlace(_C.NAN_LOST, "gives another integer than 0 for NaN", integers.NAN_CASTS),
     InPlace(_C.SHIFT_COUNT, "does not take its count modulo the width", integers.SHIFT_COUNTS),
@@ -115,15 +141,22 @@ IN_PLACE: tuple[InPlace, ...] = (
     ),
     InPlace(_C.SATURATING_INTEGERS, "saturates where it must wrap", (integers.saturating,)),
     InPlace(_C.NARROW_INTEGERS, "loses the upper bits", (*integers.FEWER_BITS, *integers.FEWER_OPERAND_BITS)),
-    InPlace(_C.NARROW_INTEGERS, "computes integers in floats", tuple(map(integers.through_float, (F32, F16)))),
+    InPlace(_C.SHORT_OPERANDS, "takes some bits of its factors only", integers.SHORT_FACTORS),
+    InPlace(_C.NARROW_INTEGERS, "compares some of the bits only", integers.SHORT_COMPARISONS),
+    InPlace(_C.NARROW_INTEGERS, "computes integers in floats", tuple(map(integers.through_float, (F32, F64, F16)))),
     InPlace(_C.WRONG_OPERATION, "loses a carry between its halves", (integers.low_half_of_product,)),
     # vectors and memory
+    InPlace(_C.GATE, "gives a lane the gate of another", vectors.VECTOR_GATES),
     InPlace(_C.LANE_ORDER, "takes vector lanes in the wrong order", (*vectors.LANE_ORDERS, *vectors.VALUE_ORDERS)),
     InPlace(_C.LANE_LOST, "loses a vector lane", vectors.LOST_LANES),
     InPlace(_C.UNALIGNED, "aligns the index to the vector", vectors.ALIGNED),
     InPlace(
-        _C.GATE, "ignores its gate", (accesses.load_gate_ignored, accesses.store_gate_ignored)
+        _C.GATE,
+        "ignores its gate",
+        (accesses.load_gate_ignored, accesses.store_gate_ignored, accesses.clamped_where_closed),
     ),
+    InPlace(_C.OUT_OF_BOUNDS, "writes more than its element", accesses.WIDE_STORES),
+    InPlace(_C.LANE_LOST, "uses an index twice", accesses.REPEATED_INDEX),
     InPlace(_C.GATE, "loses what it must give where its gate is false", tuple(map(accesses.gate_else_is, (0, 1, -1)))),
     InPlace(
         _C.GATE,
@@ -140,6 +173,7 @@ IN_PLACE: tuple[InPlace, ...] = (
         "copies the wrong number of elements",
         accesses.COPY_LENGTHS,
     ),
+    InPlace(_C.UNALIGNED, "aligns where it copies from or to", accesses.ALIGNED_COPIES),
     InPlace(
         _C.OFFSET, "ignores an offset", (accesses.copy_from_the_beginning, accesses.copy_to_the_beginning)
     ),
@@ -170,10 +204,10 @@ IN_PLACE: tuple[InPlace, ...] = (
     InPlace(_C.WRONG_OPERATION, "gives back an operand", tuple(map(operations.only, range(4)))),
     InPlace(
         _C.WRONG_OPERATION,
-        "leaves out an operand, or its sign",
-        (operations.without_last_operand, operations.product_subtracted),
+        "takes an operand with the wrong sign",
+        (operations.product_subtracted,),
     ),
-    InPlace(_C.LITERAL, "is misread", operations.LITERALS),
+    InPlace(_C.MISSING, "leaves out an operand", (operations.without_last_operand,)),
     # loops
     InPlace(_C.LOOP_COUNT, "runs another number of times", control.LOOP_COUNTS),
     InPlace(_C.OFFSET, "accesses the neighbouring element", accesses.NEIGHBOURING_INDICES),

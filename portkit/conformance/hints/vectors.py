@@ -8,7 +8,8 @@ import numpy as np
 
 from portkit.conformance.hints.scenario import Function, Place, Twist, unary
 from portkit.conformance.hints.symptoms import Array
-from portkit.reference.numerics import fold_lanes
+from portkit.reference.numerics import fold, pairwise
+from portkit.spec.types import BF16, F16, F32, DType
 
 Order = Callable[[int], list[int]]
 
@@ -111,7 +112,6 @@ LANE_ORDERS = tuple(
         evens_then_odds,
         first_two,
         last_two,
-        first_everywhere,
     )
 )
 
@@ -151,25 +151,62 @@ def _repeated(x: Array) -> Array:
     return np.concatenate((x[..., :-1], x[..., :1]), axis=-1)
 
 
+def gate_of(order: Order) -> Twist:
+    """Return the twist of vector accesses whose lanes take each other's gates."""
+
+    def twist(place: Place, right: Function) -> Function | None:
+        instr = place.instr
+        if not instr.gate or not instr.mems or place.kernel.types[instr.gate].lanes == 1:
+            return None
+        where, turned = (2 if instr.other else 3), order(place.kernel.types[instr.gate].lanes)
+
+        def access(*xs: Array) -> Array:
+            return right(*xs[:where], xs[where][..., turned], *xs[where + 1 :])
+
+        return access
+
+    return twist
+
+
+VECTOR_GATES = tuple(map(gate_of, (first_everywhere, last_is_before, last_is_first, reversed_, swapped_pairs)))
+
+
 def fold_of_repeated(place: Place, right: Function) -> Function | None:
     """Take the first lane of a reduction twice, and the last one not at all."""
     return unary(lambda x: right(_repeated(x))) if place.instr.name.startswith("reduce.vec.") else None
 
 
-def fold_in_order(place: Place, right: Function) -> Function | None:
-    """Fold the lanes of a float vector one after the other, where the spec folds halves."""
-    form, kind = place.instr.name, place.instr.form.kind
-    if not form.startswith("reduce.vec.") or not place.operand.dtype.is_float:
+def fold_in_order(*, rounding_each: bool) -> Twist:
+    """Return the twist that folds the lanes of a float vector one after the other, where the spec folds halves.
+
+    `rounding_each`: sums of short formats are rounded after each step, not accumulated in f32.
+    """
+
+    def twist(place: Place, right: Function) -> Function | None:
+        if not place.instr.name.startswith("reduce.vec.") or not place.operand.dtype.is_float:
+            return None
+        return unary(lambda x: chain(np.moveaxis(x, -1, 0), place.instr.form.kind, place.operand.dtype, rounding_each))
+
+    return twist
+
+
+def chain(terms: Array, kind: str, dtype: DType, rounding_each: bool) -> Array:
+    """Return floats folded along their first axis, in order."""
+    inside = F32 if kind == "add" and dtype in (F16, BF16) and not rounding_each else dtype
+    step, wide = fold(kind, inside), terms.astype(inside.numpy)
+    total = wide[0]
+    for term in wide[1:]:
+        total = step(total, term)
+    return total.astype(dtype.numpy)
+
+
+def fold_rounding_each(place: Place, right: Function) -> Function | None:
+    """Fold halves of f16 or bf16, rounding each step."""
+    dtype = place.operand.dtype if place.instr.name == "reduce.vec.add" else None
+    if dtype not in (F16, BF16):
         return None
-    fold = fold_lanes(kind, place.operand.dtype)
-
-    def chain(x: Array) -> Array:
-        total = x[..., 0]
-        for k in range(1, x.shape[-1]):
-            total = fold(np.stack((total, x[..., k]), axis=-1), 2)[..., 0]
-        return total
-
-    return unary(chain)
+    step = fold("add", dtype)
+    return unary(lambda x: pairwise(step, x, 2)[..., 0])
 
 
 def lane_from(order: Order) -> Twist:
@@ -246,7 +283,7 @@ def _second_half(lanes: int) -> list[int]:
 LOST_LANES = (
     *(fold_of(part) for part in (slice(0, -1), slice(1, None), slice(0, 1), slice(0, 2), slice(0, None, 2))),
     fold_of_repeated,
-    *(lane_from(order) for order in (last_is_first, last_is_before)),
+    *(lane_from(order) for order in (last_is_before, last_is_first, first_everywhere)),
     last_lane_is(0),
     *(operand_in_last_lane(which) for which in (0, 1)),
     *(stores_without(lost) for lost in (_last, _first, _all_but_first, _second_half)),
