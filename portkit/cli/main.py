@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
@@ -65,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="replace")  # a terminal that lacks a letter must not end the program
     try:
-        code = app(None if arguments is None else list(arguments), prog_name="portkit", standalone_mode=False)
+        with _ending_in_order():
+            code = app(None if arguments is None else list(arguments), prog_name="portkit", standalone_mode=False)
     except PortkitError as error:
         fail(str(error), exit_code(error))
     except (KeyboardInterrupt, typer.Abort):
@@ -80,6 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         warn("portkit: this is a fault of portkit; please report it with the lines above")
         sys.exit(EXIT_HARNESS)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _ending_in_order() -> Generator[None]:
+    """Take a request to end for Ctrl-C, so that nothing stays behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _open_standard_streams() -> None:

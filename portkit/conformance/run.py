@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -161,7 +162,9 @@ class _Run:
         self.options = options
         self.out = options.out.absolute()
         self.path = self.out / "journal.jsonl"
-        self.client = open_client(options.backend, options.seconds, options.mutant)
+        self.scratch = tempfile.TemporaryDirectory(prefix="portkit-run-", ignore_cleanup_errors=True)
+        """The folder for temporary files of device processes: those that are killed leave theirs behind."""
+        self.client = open_client(options.backend, options.seconds, options.mutant, self._temporary())
         self.waivers: tuple[Waiver, ...] = ()
         self.entries: dict[str, Entry] = {}
         self.tier_ids: list[str] = []
@@ -170,11 +173,15 @@ class _Run:
         self._lock = -1
 
     def close(self) -> None:
-        """End the device process, and let other runs have the folder."""
+        """End the device process, remove what it left, and let other runs have the folder."""
         self.client.kill()
+        self.scratch.cleanup()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _temporary(self) -> dict[str, str]:
+        return {"TMPDIR": self.scratch.name}
 
     def run(self) -> None:
         options = self.options
@@ -341,6 +348,7 @@ class _Run:
         life, lifeline = os.pipe()
         variables = {
             **{k: v for k, v in environment().items() if not k.startswith("PYTEST_")},
+            **self._temporary(),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             LIFELINE_VARIABLE: str(life),
         }

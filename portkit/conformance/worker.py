@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -67,12 +67,14 @@ def suite_of(reference: str) -> Collect:
     return getattr(__import__(module, fromlist=[name]), name)
 
 
-def open_client(backend: str, seconds: float, mutant: str = "") -> DeviceClient:
+def open_client(
+    backend: str, seconds: float, mutant: str = "", environment: Mapping[str, str] | None = None
+) -> DeviceClient:
     """Return a client for a backend, with a fault planted in it if a mutant is named.
 
-    Raises `UsageError` for an unknown mutant.
+    `environment` is added to that of the device process. Raises `UsageError` for an unknown mutant.
     """
-    client = DeviceClient(backend, timeout=seconds)
+    client = DeviceClient(backend, timeout=seconds, environment=environment)
     return find_mutant(mutant).plant(client) if mutant else client
 
 

@@ -34,10 +34,10 @@ def portkit(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
     )
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*PORTKIT, *arguments],
-        env=environment(),
+        env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -85,6 +85,21 @@ def test_what_goes_into_a_pipe_has_no_colours(variables: dict[str, str]) -> None
     for arguments in (("spec",), ("report", "missing"), ("backends",), ("--help",)):
         done = portkit(*arguments, **variables)
         assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_end_leaves_no_temporary_files(asked: signal.Signals, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    run = ("conform", "--backend", "cpu", "--case", "ops/add", "--out", "o")
+    with start(*run, TMPDIR=str(temporary)) as process:
+        wait_for_lines(Path("o/journal.jsonl"), 5)
+        process.send_signal(asked)
+        _, error = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert "portkit: interrupted; to go on:" in error
+    assert list(temporary.iterdir()) == []
+    assert not Path("o/work").exists()
 
 
 def test_an_interrupted_run_exits_with_130_and_goes_on_from_there() -> None:
