@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portkit.conformance.hints import accesses, control, floats, integers, operations, vectors
+from portkit.conformance.hints import accesses, control, copies, floats, groups, integers, operations, vectors
 from portkit.conformance.hints.causes import Cause
 from portkit.conformance.hints.control import Change
 from portkit.conformance.hints.scenario import Function, Place, Twist
@@ -96,19 +96,19 @@ IN_PLACE: tuple[InPlace, ...] = (
         _C.NARROW_SUM,
         "rounds its sum after each step",
         (
-            accesses.fold_rounding_each,
+            groups.fold_rounding_each,
             vectors.fold_rounding_each,
         ),
     ),
     InPlace(
         _C.REASSOCIATION,
         "folds in another order",
-        (accesses.fold_in_order(rounding_each=False), vectors.fold_in_order(rounding_each=False)),
+        (groups.fold_in_order(rounding_each=False), vectors.fold_in_order(rounding_each=False)),
     ),
     InPlace(
         _C.NARROW_SUM,
         "rounds its sum after each step, one lane after the other",
-        (accesses.fold_in_order(rounding_each=True), vectors.fold_in_order(rounding_each=True)),
+        (groups.fold_in_order(rounding_each=True), vectors.fold_in_order(rounding_each=True)),
     ),
     InPlace(_C.ZERO_SIGN, "gives zeros of the wrong sign", (*operations.EXTREMES_OF_ZEROS, *floats.ZERO_SIGNS)),
     InPlace(_C.ZERO_SIGN, "tells zeros apart by their sign", operations.COMPARISONS_OF_ZEROS),
@@ -134,7 +134,7 @@ IN_PLACE: tuple[InPlace, ...] = (
             integers.other_sign("mul.hi", "phi.lt", "reduce.max", "reduce.min", "mov.cast"),
             integers.other_sign("reduce.vec.max", "reduce.vec.min"),
             integers.group_of_other_sign,
-            accesses.atomic_of_other_sign,
+            copies.atomic_of_other_sign,
             integers.mul_hi_of_mixed_signs,
             integers.result_as_other_sign,
         ),
@@ -167,27 +167,27 @@ IN_PLACE: tuple[InPlace, ...] = (
     InPlace(
         _C.LANE_ORDER, "takes one index for all lanes", (accesses.index_of_first_lane, accesses.same_index)
     ),
-    InPlace(_C.WAIT, "is read before it lands", (accesses.copy_never_lands, *map(accesses.copy_lands_late, (1, 2)))),
+    InPlace(_C.WAIT, "is read before it lands", (copies.copy_never_lands, *map(copies.copy_lands_late, (1, 2)))),
     InPlace(
         _C.COPY_LENGTH,
         "copies the wrong number of elements",
-        accesses.COPY_LENGTHS,
+        copies.COPY_LENGTHS,
     ),
-    InPlace(_C.UNALIGNED, "aligns where it copies from or to", accesses.ALIGNED_COPIES),
+    InPlace(_C.UNALIGNED, "aligns where it copies from or to", copies.ALIGNED_COPIES),
     InPlace(
-        _C.OFFSET, "ignores an offset", (accesses.copy_from_the_beginning, accesses.copy_to_the_beginning)
+        _C.OFFSET, "ignores an offset", (copies.copy_from_the_beginning, copies.copy_to_the_beginning)
     ),
-    InPlace(_C.MISSING, "is done by one lane only", (accesses.copy_of_first_lane,)),
+    InPlace(_C.MISSING, "is done by one lane only", (copies.copy_of_first_lane,)),
     InPlace(
         _C.ATOMIC,
         "loses updates of other lanes",
         (
-            accesses.atomic_loses_updates,
-            accesses.atomic_is_a_store,
-            *map(accesses.atomic_of_one_lane, (0, -1)),
+            copies.atomic_loses_updates,
+            copies.atomic_is_a_store,
+            *map(copies.atomic_of_one_lane, (0, -1)),
         ),
     ),
-    InPlace(_C.GROUP_FOLD, "folds some of the group's lanes only", accesses.GROUP_FOLDS),
+    InPlace(_C.GROUP_FOLD, "folds some of the group's lanes only", groups.GROUP_FOLDS),
     # operations
     InPlace(
         _C.OPERAND_ORDER,
