@@ -11,12 +11,14 @@ from portkit.conformance.case import Case, Tier
 from portkit.conformance.cases.collect import collect
 from portkit.conformance.judge import judge_case
 from portkit.conformance.mutants.model import ModelDevice
-from portkit.conformance.mutants.table import MUTANTS, Mutant, find_mutant
+from portkit.conformance.mutants.mutant import Mutant
+from portkit.conformance.mutants.table import MUTANTS, ROWS, find_mutant
 from portkit.conformance.verdict import Verdict
 from portkit.contract import Capabilities, find_backend
 from portkit.errors import InvalidKernelError, UsageError
 from portkit.reference.checks import check
 from portkit.runtime.client import DeviceClient
+from portkit.spec.verify import verify
 
 KILLED = [m for m in MUTANTS.values() if not m.equivalent]
 EQUIVALENT = [m for m in MUTANTS.values() if m.equivalent]
@@ -42,13 +44,37 @@ def named(mutant: Mutant) -> str:
     return mutant.name
 
 
-def test_there_are_at_least_twenty_mutants_to_kill() -> None:
-    assert len(KILLED) >= 20
+def test_there_are_at_least_120_mutants_to_kill() -> None:
+    assert len(KILLED) >= 120
+
+
+def test_names_differ() -> None:
+    assert len(MUTANTS) == len(ROWS)
+
+
+@pytest.mark.parametrize("mutant", KILLED, ids=named)
+def test_a_mutant_says_what_it_does_and_what_a_hint_should_name(mutant: Mutant) -> None:
+    assert mutant.summary
+    assert mutant.cause is not None
 
 
 @pytest.mark.parametrize("mutant", KILLED, ids=named)
 def test_the_witness_is_run_by_the_standard_tier(mutant: Mutant, cases: dict[str, Case]) -> None:
     assert cases[mutant.witness].tier in (Tier.SMOKE, Tier.STANDARD)
+
+
+@pytest.mark.parametrize("mutant", [m for m in KILLED if m.level == "kernel"], ids=named)
+def test_a_rewriting_changes_its_witness_into_a_kernel_that_the_spec_admits(
+    mutant: Mutant, cases: dict[str, Case]
+) -> None:
+    make = cases[mutant.witness].trial
+    assert make is not None
+    assert not isinstance(mutant.fault, type)
+    kernel = make().kernel
+    changed = mutant.fault(kernel)
+    verify(changed)
+    assert mutant.rewrites(kernel)
+    assert changed != kernel
 
 
 @pytest.mark.parametrize("mutant", KILLED, ids=named)

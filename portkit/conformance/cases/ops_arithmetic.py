@@ -10,7 +10,7 @@ import numpy as np
 from portkit.conformance.case import Case, Cell
 from portkit.conformance.cases import inputs, ties
 from portkit.conformance.cases.cells import available, form_cells
-from portkit.conformance.cases.draws import Draws, Patterns, u64
+from portkit.conformance.cases.draws import Draws, u64
 from portkit.conformance.cases.inputs import Operands
 from portkit.conformance.cases.plan import InputSet, Plan, dtype_of, plan_cases, random_or_all, type_text
 from portkit.conformance.cases.specials import finite_specials, nonfinite_specials, shift_counts
@@ -147,9 +147,14 @@ def _mixed_select(capabilities: Capabilities) -> Iterator[Plan]:
 
 
 def _select_set(maker: InputSet, case_id: str, dtypes: Sequence[DType]) -> Operands:
-    """Comparisons over special pairs; what is chosen are other special values, so that its bits show."""
+    """Comparisons over special pairs; what is chosen are other special values, so that its bits show.
+
+    Beside NaNs these are NaNs too, whose payloads a select copies (Spec: select_c3).
+    """
     a, b = maker(case_id, dtypes[:2])
-    return a, b, *_chosen(Draws(f"{case_id}:chosen"), dtypes[2:], len(a))
+    tables = [finite_specials(d) + (nonfinite_specials(d) if maker is inputs.nonfinite else ()) for d in dtypes[2:]]
+    draws = Draws(f"{case_id}:chosen")
+    return a, b, *(draws.one_of(table, len(a)) for table in tables)
 
 
 def _select_random(case_id: str, dtypes: Sequence[DType]) -> Operands:
@@ -157,11 +162,7 @@ def _select_random(case_id: str, dtypes: Sequence[DType]) -> Operands:
     draws, count = Draws(case_id), inputs.RANDOM_COUNT
     a, b = (inputs.random_values(draws, d, count) for d in dtypes[:2])
     b = np.where(np.arange(count) % 3 == 0, a, b)
-    return a, b, *_chosen(draws, dtypes[2:], count)
-
-
-def _chosen(draws: Draws, dtypes: Sequence[DType], count: int) -> list[Patterns]:
-    return [draws.one_of(finite_specials(d), count) for d in dtypes]
+    return a, b, *(draws.one_of(finite_specials(d), count) for d in dtypes[2:])
 
 
 # --- native math --------------------------------------------------------------------------------------------------

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 
 from portkit.conformance.case import Case, Cell, Tier
 from portkit.conformance.cases.cells import available, form_cells
-from portkit.conformance.cases.draws import Patterns, as_array
+from portkit.conformance.cases.draws import Draws, Patterns, as_array
+from portkit.conformance.cases.inputs import Operands
 from portkit.conformance.cases.kernelcase import Arrays, KernelCase, Scalars, rows_to_cases
 from portkit.conformance.cases.mapping import (
     affine,
@@ -26,7 +27,7 @@ from portkit.contract import Capabilities
 from portkit.spec.builder import Builder
 from portkit.spec.forms import FORMS
 from portkit.spec.kernel import Kernel, Numeric
-from portkit.spec.types import DTYPES, Type, parse_type
+from portkit.spec.types import DTYPES, DType, Type, encode, parse_type
 
 LANES = 32
 GROUPS = 6
@@ -48,9 +49,42 @@ def _rows(cell: Cell) -> Iterator[KernelCase]:
     yield from _set_rows(cell, type_, LANES, sets, f"ops/{cell.form}/{type_}")
     if cell.lanes == 1 and cell.dtype in SIZED_TYPES:
         for size in SIZES:
-            name = "small" if "small" in sets else "special"
-            chosen = {name: fold_sets(kind, type_.dtype, size)[name]}
+            chosen = _sized_sets(kind, type_.dtype, size)
             yield from _set_rows(cell, type_, size, chosen, f"ops/{cell.form}.{size}/{type_}")
+
+
+def _sized_sets(kind: str, dtype: DType, size: int) -> dict[str, InputSet]:
+    """Sums of floats get small numbers; where one value decides the fold, each lane holds it in turn."""
+    if kind in _DECIDING:
+        return {"deciding": partial(_deciding, kind, size)}
+    name = "special" if dtype.is_int else "small"
+    return {name: fold_sets(kind, dtype, size)[name]}
+
+
+def _deciding(kind: str, size: int, case_id: str, dtypes: Sequence[DType]) -> Operands:
+    """One value in each work-group decides the fold: in the last lane, the first, then others.
+
+    Random values hide a lane that is left out, for an extreme one is there many times.
+    """
+    draws, dtype = Draws(case_id), dtypes[0]
+    others, decisive = _DECIDING[kind]
+    lanes = np.array([size - 1, 0, size // 2, size - 2, *draws.integers(0, size - 1, GROUPS)]) % size
+    values = draws.one_of([_pattern(dtype, v) for v in others], len(lanes) * size).reshape(len(lanes), size)
+    values[np.arange(len(lanes)), lanes] = _pattern(dtype, decisive)
+    return (values.reshape(-1),)
+
+
+def _pattern(dtype: DType, value: int) -> int:
+    return encode(dtype, value) if dtype.is_float else value & ((1 << dtype.bits) - 1)
+
+
+_DECIDING: dict[str, tuple[tuple[int, ...], int]] = {
+    "max": ((2, 3, 5, 7), 100),
+    "min": ((100, 101, 107), 3),
+    "and": ((-1,), ~0x10),
+    "or": ((0,), 0x10),
+}
+"""By kind: the values of the other lanes, and the one that decides."""
 
 
 def _set_rows(cell: Cell, type_: Type, lanes: int, sets: dict[str, InputSet], path: str) -> Iterator[KernelCase]:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from portkit.contract import Capabilities, DeviceInfo
-from portkit.errors import InvalidHandle, OutOfMemory
+from portkit.errors import DeviceLost, InvalidHandle, InvalidKernelError, OutOfMemory
 from portkit.reference.values import run
 from portkit.runtime.client import Bytes, DeviceClient, Executed, Guard
 from portkit.spec.kernel import Kernel
@@ -115,6 +115,10 @@ class ModelDevice:
         """Forget every buffer."""
         self._buffers.clear()
 
+    def leave(self) -> None:
+        """Close the device; the next use opens it anew."""
+        self._buffers.clear()
+
     def kill(self) -> None:
         """Forget every buffer."""
         self._buffers.clear()
@@ -130,7 +134,10 @@ def _run(kernel: Kernel, grid: Sequence[int], contents: Sequence[Bytes], scalars
         b.name: np.frombuffer(bytes(c)[: b.extent.evaluate(given) * b.dtype.bytes], b.dtype.numpy)
         for b, c in zip(kernel.buffers, contents, strict=True)
     }
-    results = run(_with_grid(kernel, grid), given, arrays) if all(grid) else arrays
+    try:
+        results = run(_with_grid(kernel, grid), given, arrays) if all(grid) else arrays
+    except InvalidKernelError as error:
+        raise DeviceLost(f"the model device faulted: {error}") from error
     return [results[b.name].tobytes() for b in kernel.buffers]
 
 

@@ -23,7 +23,11 @@ def on(name: str, dtype: DType | None = None) -> Callable[[Callable[[Instr, Emit
             hit = i.name == name and (dtype is None or (i.type is not None and i.type.dtype is dtype))
             return hit and fault(i, e)
 
-        return lambda kernel: rewrite(kernel, expand)
+        def rewriting(kernel: Kernel) -> Kernel:
+            return rewrite(kernel, expand)
+
+        rewriting.__doc__ = fault.__doc__
+        return rewriting
 
     return make
 
