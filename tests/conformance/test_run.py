@@ -216,8 +216,8 @@ def test_a_server_that_is_killed_in_mid_run_is_blamed_on_no_case(tmp_path: Path,
                 server.kill()
                 server.wait()
 
-        options: dict[str, object] = {"patterns": ("device", "ops"), "in_order": in_order, "workers": 1}
-        result = run(tmp_path, address, on_progress=kill, **options)
+        order = ("device", "ops")
+        result = run(tmp_path, address, patterns=order, in_order=in_order, workers=1, on_progress=kill)
     assert result.exit_code is ExitCode.CANNOT_RUN_HERE
     assert "the connection was lost at case ops/add/" in result.message
     assert "go on with --resume" in result.message
