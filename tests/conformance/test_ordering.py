@@ -182,6 +182,14 @@ def test_a_failing_case_leaves_no_history_behind() -> None:
     assert [e.verdict for e in entries] == [Verdict.PASS, Verdict.FAIL, Verdict.PASS]
 
 
+def test_of_cases_that_all_fail_each_takes_one_process() -> None:
+    history = History()
+    with DeviceClient(f"{FAKES}:FAULTY") as client:
+        entries = [judge_case(case, client, history=history).verdict for case in named("wrong_a", "wrong_b", "wrong_c")]
+        assert client.restarts == 2
+    assert entries == [Verdict.FAIL] * 3
+
+
 def test_a_case_that_fails_now_and_then_is_flaky_and_no_earlier_case_is_blamed() -> None:
     *_, entry = judged("EVERY_THIRD", named("other", "sums_a", "sums_b"))
     assert (entry.verdict, entry.after) == (Verdict.FLAKY, ())
