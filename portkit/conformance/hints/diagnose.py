@@ -16,7 +16,16 @@ import numpy as np
 from portkit.conformance.hints.causes import LOOK_AT
 from portkit.conformance.hints.failures import from_failure
 from portkit.conformance.hints.patterns import from_patterns
-from portkit.conformance.hints.scenario import Function, Place, Scenario, Twist, countable, places, simulate
+from portkit.conformance.hints.scenario import (
+    LITERAL_COUNT,
+    Function,
+    Place,
+    Scenario,
+    Twist,
+    countable,
+    places,
+    simulate,
+)
 from portkit.conformance.hints.symptoms import Evidence, Hint, Symptoms
 from portkit.conformance.hints.table import IN_PLACE, OF_LAUNCH, InPlace
 from portkit.spec.kernel import Kernel
@@ -110,7 +119,7 @@ def _hypotheses(evidence: Evidence, suspect: str) -> Iterator[tuple[Hint, Scenar
     for about in (True, False) if suspect else (False,):
         for fault, twist, kinds in faults:
             for kind, positions in kinds.items():
-                if (kind.partition("/")[0] == suspect) is about:
+                if kind.startswith((f"{suspect}/", f"{suspect} ")) is about:
                     yield _hint(fault, kind), _planted(given, twist, positions)
     for launch in OF_LAUNCH:
         hint = Hint(launch.cause, f"{launch.says}: {LOOK_AT[launch.cause]}")
@@ -145,6 +154,8 @@ def _kind(kernel: Kernel, position: int) -> str:
     if instr.mems:
         return f"{instr.name}/{kernel.memories[instr.mems[0]].dtype}"
     operand = kernel.types[instr.args[0]] if instr.args else instr.type
+    if instr.name == "loop.serial":
+        return f"{instr.name} of {'literal' if instr.args[0].startswith(LITERAL_COUNT) else 'computed'} count"
     if instr.name in ("mov.cast", "mov.bits"):
         return f"{instr.name}/{instr.type}<-{operand}"
     return f"{instr.name}/{operand}"

@@ -19,6 +19,7 @@ _BY_CHECK: dict[Check, tuple[Cause, str]] = {
     Check.HANG: (_C.HANG, "the launch did not end"),
 }
 
+_ABOUT_GRIDS = ("device/launch/grid", "device/launch/lanes", "device/launch/groups")
 _BY_CASE: tuple[tuple[str, str, Cause, str], ...] = (
     # calls that raise
     ("*", r"OutOfMemory", _C.LEAK, "memory ran out after many calls"),
@@ -59,6 +60,8 @@ def from_failure(symptoms: Symptoms) -> Iterator[Hint]:
     """Yield what the check that failed says by itself."""
     if symptoms.check is Check.INPUTS and symptoms.evidence and _outputs_untouched(symptoms.evidence):
         yield _hint(_C.ARGUMENTS, "an input changed and no output did, as where two buffers are exchanged")
+    if symptoms.check is Check.CRASH and symptoms.case_id.startswith(_ABOUT_GRIDS):
+        yield _hint(_C.GRID, "the device process died in a case about the shape of a launch")
     if symptoms.check in _BY_CHECK:
         yield _hint(*_BY_CHECK[symptoms.check])
     elif symptoms.check in (Check.DEVICE, Check.CALL):

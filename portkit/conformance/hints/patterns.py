@@ -114,7 +114,7 @@ def _toward_zero(w: Wrong) -> bool:
     if not w.is_float:
         return False
     one = w.accepted.distance_ulp(w.actual)[w.indices] <= 1.0
-    return bool((one & (np.abs(w.values) < np.abs(w.wanted))).all()) and len(w.indices) > 1
+    return bool((one & (np.abs(w.values) < np.abs(w.wanted))).all())
 
 
 def _nan_lost(w: Wrong) -> bool:
@@ -202,15 +202,17 @@ def _an_input(w: Wrong) -> bool:
 
 
 def _using(*forms: str) -> Rule:
-    return lambda w: w.uses(*forms) and len(w.indices) > 1
+    return lambda w: w.uses(*forms)
 
 
 _C = Cause
-_RULES: tuple[tuple[Rule, Cause, str], ...] = (
+_UNWRITTEN: tuple[tuple[Rule, Cause, str], ...] = (
     (_nothing_written, _C.NOTHING, "nothing was written"),
     (_tail_missing, _C.TAIL, "only the last elements were not written"),
     (_every_kth_missing, _C.MISSING, "elements at even distances were not written"),
     (_some_missing, _C.MISSING, "some elements were not written"),
+)
+_VALUES: tuple[tuple[Rule, Cause, str], ...] = (
     (_sign_of_zero, _C.ZERO_SIGN, "zeros have the wrong sign"),
     (_flushed, _C.FLUSH, "wrong only beside subnormals, and too small"),
     (_toward_zero, _C.TOWARD_ZERO, "each is one step too near to zero"),
@@ -236,8 +238,11 @@ _RULES: tuple[tuple[Rule, Cause, str], ...] = (
 
 
 def from_patterns(evidence: Evidence) -> Iterator[Hint]:
-    """Yield what fits the wrong elements of every buffer that has some, the most specific first."""
+    """Yield what fits the wrong elements of every buffer that has some, the most specific first.
+
+    One wrong value alone is no pattern: it may be anything.
+    """
     buffers = [Wrong(evidence, name, indices) for name, indices in evidence.wrong.items()]
-    for rule, cause, says in _RULES:
+    for rule, cause, says in (*_UNWRITTEN, *(_VALUES if evidence.count > 1 else ())):
         if all(rule(w) for w in buffers):
             yield Hint(cause, f"{says}: {LOOK_AT[cause]}")

@@ -73,6 +73,8 @@ class Place:
         return self.bind(Instr("load", "value", Type(self.kernel.memories[memory].dtype), ("index",), (memory,)))
 
 
+LITERAL_COUNT = "count."
+"""How the names of registers begin that hold what was a literal count of a loop."""
 Twist: TypeAlias = Callable[[Place, Function], Function | None]
 """Given an instruction and its right function, the function of a faulty device; None where the fault does not apply."""
 
@@ -208,7 +210,7 @@ def _no_binding(instr: Instr) -> Function:
 def countable(kernel: Kernel) -> Kernel:
     """Return the kernel with every literal count of a serial loop in a register, where a twist can reach it."""
     counts = sorted({i.imms[0] for i in kernel.body if i.name == "loop.serial" and i.imms})
-    names = {count: f"count.{count}" for count in counts}
+    names = {count: f"{LITERAL_COUNT}{count}" for count in counts}
     constants = tuple(Instr("mov.const", names[n], Type(I32), imms=(n,)) for n in counts)
     body = tuple(_count_from(i, names) for i in kernel.body)
     return replace(kernel, body=constants + body) if counts else kernel

@@ -151,8 +151,15 @@ def _repeated(x: Array) -> Array:
     return np.concatenate((x[..., :-1], x[..., :1]), axis=-1)
 
 
-def gate_of(order: Order) -> Twist:
-    """Return the twist of vector accesses whose lanes take each other's gates."""
+Join = Callable[[Array, Array], Array]
+
+
+def _other(own: Array, other: Array) -> Array:
+    return other
+
+
+def gate_of(order: Order, join: Join = _other) -> Twist:
+    """Return the twist of vector accesses whose lanes take each other's gates, joined with their own."""
 
     def twist(place: Place, right: Function) -> Function | None:
         instr = place.instr
@@ -161,14 +168,18 @@ def gate_of(order: Order) -> Twist:
         where, turned = (2 if instr.other else 3), order(place.kernel.types[instr.gate].lanes)
 
         def access(*xs: Array) -> Array:
-            return right(*xs[:where], xs[where][..., turned], *xs[where + 1 :])
+            return right(*xs[:where], join(xs[where], xs[where][..., turned]), *xs[where + 1 :])
 
         return access
 
     return twist
 
 
-VECTOR_GATES = tuple(map(gate_of, (first_everywhere, last_is_before, last_is_first, reversed_, swapped_pairs)))
+VECTOR_GATES = tuple(
+    gate_of(order, join)
+    for join in (_other, np.logical_and, np.logical_or)
+    for order in (first_everywhere, last_is_before, last_is_first, reversed_, swapped_pairs)
+)
 
 
 def fold_of_repeated(place: Place, right: Function) -> Function | None:
