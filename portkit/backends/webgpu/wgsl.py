@@ -186,7 +186,9 @@ class WgslCode(CCode):
         return self.define(f"select({self.like(x, y).text}, {x.text}, {condition.text})", x.element)
 
     def convert(self, name: str, x: Value, element: str) -> Value:
-        """Write a conversion; the bits of a float are what its register holds."""
+        """Write a conversion; the bits of a float are what its register holds, hidden where integers made them."""
+        if x.element != element == "float" and name == "bitcast":
+            return self.define(f"hidden({x.text})", element)
         if name == "bitcast" or x.element == element:
             return Value(x.text, element)
         return self.define(_CONVERSIONS[name].format(x=x.text), element)

@@ -17,6 +17,7 @@ from portkit.conformance.cases.mapping import Emit
 from portkit.conformance.cases.plan import Plan, plan_cases
 from portkit.contract import Capabilities
 from portkit.spec.builder import Builder, Reg
+from portkit.spec.types import DTYPES, Type
 
 DTYPE = "f32"
 LITERALS = {"zero": 0.0, "minus_zero": -0.0, "one": 1.0, "minus_one": -1.0, "infinity": inf}
@@ -87,6 +88,11 @@ def _products(b: Builder, x: Reg, y: Reg, z: Reg) -> Reg:
     return b.add(b.mul(x, y), b.mul(x, z))
 
 
+def _of_bits(form: str, bits: int, b: Builder, x: Reg) -> Reg:
+    """A form on a float that is given as the bits of an integer, which a compiler sees through."""
+    return b.op(form, x, b.op("mov.bits", b.const("u32", bits), type=Type(DTYPES[DTYPE])))
+
+
 _CHAINS: dict[str, tuple[int, Emit]] = {
     "add.then_subtract": (1, partial(_added, _ROUNDING, -_ROUNDING)),
     "add.then_add": (1, partial(_added, 1.0, 2.0**-24)),
@@ -96,5 +102,8 @@ _CHAINS: dict[str, tuple[int, Emit]] = {
     "mul.then_mul": (1, partial(_scaled, 0.1, 10.0)),
     "mul.multiples": (1, partial(_multiples, 3.0, 5.0)),
     "mul.common_factor": (3, _products),
+    "mul.bits_of_zero": (1, partial(_of_bits, "mul", 0)),
+    "mul.bits_of_minus_zero": (1, partial(_of_bits, "mul", 1 << 31)),
+    "add.bits_of_zero": (1, partial(_of_bits, "add", 0)),
 }
 """By path, how many operands a chain has, and the chain."""

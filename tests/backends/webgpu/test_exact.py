@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from portkit.contract import Device
 from portkit.spec.builder import Builder, Reg
 from portkit.spec.kernel import Kernel
-from portkit.spec.types import F32
+from portkit.spec.types import F32, Type
 from tests.backends.launching import LANES, execute, operands, padded
 
 Floats = NDArray[np.float32]
@@ -29,6 +29,8 @@ HAZARDS: dict[str, tuple[Callable[[Builder, Reg, Reg], Reg], Callable[[Floats, F
     "a sum less one of its terms": (
         lambda b, x, y: b.add(b.add(x, y), b.mul(x, constant(b, -1.0))), lambda x, y: (x + y) + x * np.float32(-1)),
     "a product with zero": (lambda b, x, y: b.mul(x, constant(b, 0.0)), lambda x, y: x * np.float32(0)),
+    "a product with the bits of zero": (
+        lambda b, x, y: b.mul(x, b.op("mov.bits", b.const("u32", 0), type=Type(F32))), lambda x, y: x * np.float32(0)),
     "a sum with zero": (lambda b, x, y: b.add(x, constant(b, 0.0)), lambda x, y: x + np.float32(0)),
     "a product with one": (lambda b, x, y: b.mul(x, constant(b, 1.0)), lambda x, y: x * np.float32(1)),
     "two constants added": (
