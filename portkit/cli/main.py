@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import typer
 
 from portkit import __version__
-from portkit.cli import backends, conform, explain, new, probe, publishing, run, serve, spec
+from portkit.cli import backends, conform, explain, new, probe, publishing, reduce, run, serve, spec
 from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, errors, exit_code, fail, warn
 from portkit.errors import PortkitError, near_names
 
@@ -48,6 +48,7 @@ app.command("backends")(backends.backends)
 app.command("conform")(conform.conform)
 app.command("probe")(probe.probe)
 app.command("run")(run.run)
+app.command("reduce", short_help="Shrink a failing launch to a minimal one, and save it.")(reduce.reduce)
 app.command("serve", short_help="Lend a device to portkit elsewhere.")(serve.serve)
 app.command("explain", short_help="Run a script and show every kernel that it computes.")(explain.explain)
 app.command("report")(publishing.report)

@@ -1,7 +1,8 @@
-"""`portkit run`: one kernel from a file, on a backend, alone or against the reference."""
+"""`portkit run`: one kernel or launch from a file, on a backend, alone or against the reference."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from portkit.cli.output import EXIT_FAIL, EXIT_PASS, print_json, say
 from portkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from portkit.conformance.case import Trial
     from portkit.conformance.journal import Entry
     from portkit.conformance.replay import Ran
 
@@ -25,7 +27,7 @@ class Judge(StrEnum):
 
 
 def run(
-    kernel: Path = typer.Argument(..., help="A kernel: text (.pk) or its JSON form."),
+    kernel: Path = typer.Argument(..., help="A kernel: text (.pk) or its JSON form; or a launch (.trial.json)."),
     backend: str = typer.Option("cpu", "--backend", "-b", help="An installed backend, or module:ATTRIBUTE."),
     against: Judge | None = typer.Option(None, "--against", help="Compare every element with the reference."),
     set_: list[str] = typer.Option(
@@ -36,32 +38,47 @@ def run(
     seed: str = typer.Option("0", "--seed", help="Fixes the random contents of buffers that are not given."),
     source: bool = typer.Option(False, "--source", help="Print the generated source too."),
     timeout: float = typer.Option(30.0, "--timeout", min=0.1, help="Time limit in seconds."),
+    mutant: str = typer.Option("", "--mutant", hidden=True, help="Plant this seeded fault in the backend."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Run a kernel from a file, alone or judged as the suite would.
 
-    A kernel run alone gets index checks, so that it cannot access memory outside its buffers.
+    A kernel run alone gets index checks, so that it cannot access memory outside its buffers. A launch from a
+    .trial.json file brings its own scalars and the contents of its buffers.
     """
     from portkit.conformance import replay
-    from portkit.runtime.client import DeviceClient
+    from portkit.conformance.worker import open_client
 
     if against is not None and save is not None:
         raise UsageError("--save keeps the buffers of a run alone; leave out --against")
-    found = replay.load_kernel(kernel)
-    scalars = replay.complete_scalars(found, dict(_pair(text) for text in set_))
-    given = replay.load_inputs(inputs) if inputs else {}
-    arrays = replay.make_inputs(found, scalars, given, seed)
-    with DeviceClient(backend, timeout=timeout) as client:
+    trial = read_launch(kernel, set_, inputs, seed)
+    with closing(open_client(backend, timeout, mutant)) as client:
         client.require()
         if against is None:
-            ran = replay.run_alone(found, scalars, arrays, client)
+            ran = replay.run_alone(trial.kernel, trial.scalars, trial.inputs, client)
             if save is not None:
                 replay.save_outputs(save, ran.outputs)
-            _show_outputs(found.name, ran, scalars, save, source=source, json=json)
+            _show_outputs(trial.kernel.name, ran, dict(trial.scalars), save, source=source, json=json)
             return
-        entry = replay.run_against_reference(found, scalars, arrays, client)
-    _show_verdict(entry, backend, scalars, source=source, json=json)
+        entry = replay.judge_trial(trial, client)
+    _show_verdict(entry, backend, dict(trial.scalars), source=source, json=json)
     raise typer.Exit(EXIT_PASS if entry.verdict.passes else EXIT_FAIL)
+
+
+def read_launch(file: Path, set_: list[str], inputs: Path | None, seed: str) -> Trial:
+    """Return the launch that a file and the options mean; a trial file takes no options, it says everything."""
+    from portkit.conformance import replay
+    from portkit.conformance.case import Trial
+    from portkit.spec.kernel import Kernel
+
+    found = replay.load(file)
+    if not isinstance(found, Kernel):
+        if set_ or inputs is not None:
+            raise UsageError(f"{file} holds its scalars and inputs; leave out --set and --inputs")
+        return found.trial
+    scalars = replay.complete_scalars(found, dict(_pair(text) for text in set_))
+    given = replay.load_inputs(inputs) if inputs else {}
+    return Trial(found, scalars, replay.make_inputs(found, scalars, given, seed))
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Run one kernel from a file on a backend, alone or against the reference.
+"""Run one kernel, or one launch, from a file on a backend, alone or against the reference.
 
 Kernels and inputs from outside are hostile: the text is verified, and what runs without the reference's checks gets
 index checks first, so that it cannot read or write beyond its buffers.
@@ -20,6 +20,7 @@ from portkit.conformance.journal import Entry
 from portkit.conformance.judge import judge_case
 from portkit.conformance.report.model import read_file
 from portkit.conformance.report.write import write_atomically, writing
+from portkit.conformance.trialfile import SavedTrial, decode_trial, is_trial
 from portkit.contract import unsupported
 from portkit.errors import InvalidKernelError, PortkitError, UsageError, near_names
 from portkit.reference.checks import check
@@ -57,7 +58,16 @@ def load_kernel(path: Path) -> Kernel:
     Raises `UsageError` for a file that cannot be read, `SchemaError` for one that is too large, `SpecError` for what is
     in it.
     """
+    return _kernel_in(read_file(path, MAX_FILE_BYTES))
+
+
+def load(path: Path) -> Kernel | SavedTrial:
+    """Read a kernel, or a launch from a trial file. Raises as `load_kernel` and `decode_trial`."""
     content = read_file(path, MAX_FILE_BYTES)
+    return decode_trial(content, str(path)) if is_trial(content) else _kernel_in(content)
+
+
+def _kernel_in(content: bytes) -> Kernel:
     if content.lstrip().startswith(b"{"):
         kernel = from_json(content)
     else:
@@ -173,14 +183,17 @@ def save_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
 
 
 def run_against_reference(kernel: Kernel, scalars: Scalars, inputs: Mapping[str, Array], client: DeviceClient) -> Entry:
-    """Run a kernel and judge it as the suite would; returns the outcome with its failure card.
+    """Run a kernel and judge it as the suite would. Returns and raises as `judge_trial`."""
+    return judge_trial(Trial(kernel, scalars, inputs), client)
+
+
+def judge_trial(trial: Trial, client: DeviceClient) -> Entry:
+    """Run a launch and judge it as the suite would; returns the outcome with its failure card.
 
     Raises `InvalidKernelError` where the kernel is not valid on these inputs: then no device owes it anything.
     """
-    _require_support(kernel, client)
-    check(kernel, scalars, _with_outputs(kernel, scalars, inputs))
-    trial = Trial(kernel, scalars, inputs)
-    case = Case(f"run/{kernel.name}", Level.KERNELS, Tier.FULL, trial=lambda: trial)
+    require_valid(trial, client)
+    case = Case(f"run/{trial.kernel.name}", Level.KERNELS, Tier.FULL, trial=lambda: trial)
     return judge_case(case, client)
 
 
@@ -202,6 +215,12 @@ def run_alone(kernel: Kernel, scalars: Scalars, inputs: Mapping[str, Array], cli
         _raise_violation(kernel, int.from_bytes(ran.outputs.pop(), "little"))
     outputs = {n: np.frombuffer(o, a.dtype) for (n, a), o in zip(before.items(), ran.outputs, strict=True)}
     return Ran(outputs, ran.compile_seconds, ran.launch_seconds, ran.source)
+
+
+def require_valid(trial: Trial, client: DeviceClient) -> None:
+    """Raise `UsageError` for a launch that the device need not support, `InvalidKernelError` for one that is wrong."""
+    _require_support(trial.kernel, client)
+    check(trial.kernel, trial.scalars, _with_outputs(trial.kernel, trial.scalars, trial.inputs))
 
 
 def _require_support(kernel: Kernel, client: DeviceClient) -> None:

@@ -33,6 +33,7 @@ COMMANDS = [
     "conform",
     "probe",
     "run",
+    "reduce",
     "serve",
     "explain",
     "report",

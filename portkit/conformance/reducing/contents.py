@@ -56,7 +56,7 @@ def simpler_numbers(trial: Trial, found: Finding) -> Steps:
 
 
 def _simpler(number: Array) -> Iterator[Array]:
-    """Give simpler numbers than one, simplest first: small ones, then those with its leading bits alone."""
+    """Give simpler numbers than one, simplest first: small ones, its leading bits alone, its fraction alone."""
     if not complexity(number)[0]:
         return
     bits = number.view(f"u{number.itemsize}")
@@ -69,3 +69,7 @@ def _simpler(number: Array) -> Iterator[Array]:
         yield (bits >> (width - kept) << (width - kept)).astype(bits.dtype).view(number.dtype)
     if number.dtype.kind in "iu":
         yield from (number >> k for k in (width // 2, width // 4, 1))
+        return
+    one = np.ones(1, number.dtype).view(bits.dtype)
+    fraction = (one & (~one + np.ones(1, bits.dtype))) - np.ones(1, bits.dtype)
+    yield (one | (bits & fraction)).view(number.dtype)

@@ -195,9 +195,25 @@ def _contents(kernel: Kernel, trial: Trial) -> float:
 
 
 def complexity(array: Array) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return for each number how far it is from simple: 0 for zero, 1 for one, else by its significant bits."""
-    one = np.ones(1, array.dtype).view(f"u{array.itemsize}")
+    """Return for each number how far it is from simple: 0 for zero, 1 for one, else by its significant bits.
+
+    Of equally many bits those near one, and positive ones, are simpler.
+    """
+    magnitude, negative, one = _magnitude(array)
+    lowest = magnitude & (~magnitude + np.ones(1, magnitude.dtype))
+    significant = np.log2(np.maximum(magnitude // np.maximum(lowest, 1), 1).astype(np.float64))
+    away = np.log2(1.0 + np.abs(magnitude.astype(np.float64) - float(one)))
+    simple = np.where(magnitude == one, 1.0, 2.0 + significant + 0.01 * away)
+    return (np.where(magnitude == 0, 0.0, simple) + 0.5 * negative).astype(np.float64)
+
+
+def _magnitude(array: Array) -> tuple[Array, np.ndarray[Any, np.dtype[np.bool_]], int]:
+    """Return the bits of each number without its sign, where it is negative, and the bits of one."""
     bits = np.ascontiguousarray(array).view(f"u{array.itemsize}")
-    lowest = bits & (~bits + np.array(1, bits.dtype))
-    significant = np.log2(np.maximum(bits // np.maximum(lowest, 1), 1).astype(np.float64))
-    return np.where(bits == 0, 0.0, np.where(bits == one, 1.0, 2.0 + significant))
+    top = np.array(1 << (8 * array.itemsize - 1), bits.dtype)
+    negative = (bits & top) != 0
+    if array.dtype.kind == "i":
+        return np.where(negative, ~bits + np.ones(1, bits.dtype), bits), negative, 1
+    if array.dtype.kind in "ub":
+        return bits, np.zeros(bits.shape, np.bool_), 1
+    return bits & ~top, negative, int(np.ones(1, array.dtype).view(bits.dtype)[0])
