@@ -14,7 +14,7 @@ import typer
 
 from portkit.cli.output import EXIT_CANNOT_RUN, EXIT_HARNESS, EXIT_INTERRUPTED, print_json, say, shown, warn
 from portkit.cli.overview import print_overview
-from portkit.cli.progress import progress
+from portkit.cli.progress import looking_closer, progress
 from portkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from portkit.conformance.run import RunOptions, RunResult
 
 _DEFAULT_SECONDS = 10.0
+_EXAMINED = 3
 
 
 class TierName(StrEnum):
@@ -49,6 +50,7 @@ class Request:
     repeat: int = 1
     shuffle: int | None = None
     in_order: bool = False
+    examine: int = _EXAMINED
 
     def options(self) -> RunOptions:
         """Return the same as the suite takes it."""
@@ -110,6 +112,9 @@ def conform(
     ),
     shuffle: int | None = typer.Option(None, "--shuffle", metavar="SEED", help="Shuffle the cases; SEED is a number."),
     in_order: bool = typer.Option(False, "--in-order", help="Run the cases in the order given, in one process."),
+    examine: int = typer.Option(
+        _EXAMINED, "--examine", min=0, help="Failures to trace and to reduce, the first of each suspect."
+    ),
     skip_missing: bool = typer.Option(False, "--skip-missing", help="Skip, and count, backends that cannot run here."),
     list_cases: bool = typer.Option(False, "--list", help="Print the ids of the selected cases and leave."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
@@ -121,7 +126,21 @@ def conform(
     names = _names(backend)
     folders = [out if out and len(names) == 1 else default_folder(name, out or Path("out")) for name in names]
     requests = [
-        Request(name, folder, profile, tier, tuple(case), resume, workers, waivers, seconds, repeat, shuffle, in_order)
+        Request(
+            name,
+            folder,
+            profile,
+            tier,
+            tuple(case),
+            resume,
+            workers,
+            waivers,
+            seconds,
+            repeat,
+            shuffle,
+            in_order,
+            examine,
+        )
         for name, folder in zip(names, folders, strict=True)
     ]
     if list_cases:
@@ -206,6 +225,7 @@ def _run(request: Request, *, json: bool) -> dict[str, Any]:
         if not (error.filename and Path(error.filename).is_relative_to(request.out.absolute())):
             raise
         raise UsageError(f"cannot write {request.out}: {error.strerror}; choose another folder with --out") from error
+    _examine(request, result, quiet=json)
     journal, report = _write_report(result, request.out)
     code = int(result.exit_code)
     if report is not None and report.uncovered and not code:
@@ -213,6 +233,19 @@ def _run(request: Request, *, json: bool) -> dict[str, Any]:
     if not json:
         _print_person(request, result, journal, report)
     return _record(request, result, report, code)
+
+
+def _examine(request: Request, result: RunResult, *, quiet: bool) -> None:
+    """Trace and reduce the first failures; an interruption ends only that."""
+    if result.journal is None or result.exit_code == EXIT_INTERRUPTED:
+        return
+    from portkit.conformance.examination import examine_failures
+
+    try:
+        with looking_closer(quiet=quiet) as step:
+            examine_failures(request.options(), result.journal, most=request.examine, on_failure=step)
+    except KeyboardInterrupt:
+        warn("portkit: interrupted; the verdicts are complete, not all failures were traced and reduced")
 
 
 def _write_report(result: RunResult, out: Path) -> tuple[Journal | None, Report | None]:
@@ -266,6 +299,15 @@ def _print_person(request: Request, result: RunResult, journal: Journal | None, 
         _print_next(request, report)
 
 
+def _print_reduced(request: Request) -> None:
+    """Say how to run the reduced launches again."""
+    from portkit.conformance.examination import FOLDER
+
+    for file in sorted((request.out / FOLDER).glob("*.json")):
+        words = ["portkit", "run", str(file), "--backend", request.backend, "--against", "reference"]
+        say(f"          {shlex.join(words)}")
+
+
 def _print_next(request: Request, report: Report) -> None:
     """Say what to type next."""
     wrong = [case for case in report.cases if not case.verdict.passes]
@@ -273,6 +315,7 @@ def _print_next(request: Request, report: Report) -> None:
         first = max(wrong, key=lambda case: case.verdict.severity)
         say(f"next      {request.command(case=(*first.after, first.id))}")
         say(f"          portkit report {shlex.quote(str(request.out))} --case {shlex.quote(first.id)} --source")
+        _print_reduced(request)
         return
     steps = [("start your own port", "portkit new mychip")] if report.subject.vendor == "portkit" else []
     if report.tier.value == TierName.SMOKE:

@@ -53,6 +53,16 @@ class Failures:
 
 
 @contextmanager
+def looking_closer(*, quiet: bool) -> Generator[Callable[[str], None]]:
+    """Give what is to be called with the id of each failure that is looked at; shown on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda case_id: None
+        return
+    with errors.status("") as status:
+        yield lambda case_id: status.update(f"looking closer at {shown(case_id)}")
+
+
+@contextmanager
 def _bar(backend: str) -> Generator[Callable[[Progress], None]]:
     """Show a bar below the lines of the failures."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn

@@ -154,9 +154,8 @@ def render(card: Card) -> str:
     given = ", ".join(f"{name} = {value}" for name, value in card.scalars.items())
     scalars = [f"scalars   {given}"] if given else []
     head = [f"suspect   {card.suspect}", *hint, *_mismatch_lines(card), *scalars]
-    return "\n".join(
-        [*head, *_divergence_lines(card), *_blocks(card), *_reduced_lines(card), f"replay    {card.replay}"]
-    )
+    closer = [*_divergence_lines(card), *_reduced_lines(card)]
+    return "\n".join([*head, *closer, *_blocks(card), f"replay    {card.replay}"])
 
 
 def _mismatch_lines(card: Card) -> Sequence[str]:
