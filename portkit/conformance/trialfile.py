@@ -130,7 +130,7 @@ def is_trial(content: bytes) -> bool:
     """Whether the content of a file claims to be a trial."""
     try:
         return msgspec.json.decode(content, type=_Head).format == "portkit-trial"
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 
 
@@ -146,7 +146,7 @@ def decode_trial(content: bytes, source: str = "the trial") -> SavedTrial:
     """
     try:
         record = msgspec.json.decode(content, type=TrialRecord)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SchemaError(f"{source}: not a trial file of version 1: {error}") from error
     kernel = parse("\n".join(record.kernel) + "\n")
     verify(kernel)
@@ -204,8 +204,6 @@ def _array(source: str, buffer: Buffer, extent: int, given: Contents) -> Array:
     data = _decoded(where, given.base64) if given.base64 else _spelt(where, buffer, given.bits)
     if len(data) != extent * buffer.dtype.bytes:
         raise SchemaError(f"{where}: {len(data)} bytes are not the {extent * buffer.dtype.bytes} of {extent} elements")
-    if buffer.dtype.name == "bool" and data.strip(b"\x00\x01"):
-        raise SchemaError(f"{where}: a bool is 00 or 01")
     bits = np.frombuffer(data, f"<u{buffer.dtype.bytes}").astype(f"u{buffer.dtype.bytes}")
     return bits.view(buffer.dtype.numpy)
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from portkit.conformance.case import Trial
+from portkit.conformance.trialfile import SavedTrial, save_trial
 from portkit.spec.jsonform import to_json
 from portkit.spec.text import parse
 from tests.cli.calls import Portkit, one_line
+from tests.conformance.suite import trial
 from tests.conformance.test_replay import AXPY, OUTSIDE, RACE
 
 WRONG = "tests.fakes.devices:FAULTY"
@@ -149,3 +152,32 @@ def test_the_seed_fixes_what_is_not_given(portkit: Portkit) -> None:
     first, again, other = (portkit("run", "axpy.pk", "--seed", seed, "--json").told["outputs"] for seed in "112")
     assert first == again
     assert first != other
+
+
+# --- trial files --------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_brings_its_scalars_and_inputs(portkit: Portkit) -> None:
+    inputs = {"x": np.array([1, 2], np.float32), "y": np.array([10, 20], np.float32)}
+    save_trial(Path("a.trial.json"), SavedTrial(Trial(parse(AXPY), {"n": 2, "a": 0.5}, inputs)))
+    told = portkit("run", "a.trial.json", "--json").told
+    assert told["scalars"] == {"n": 2, "a": 0.5}
+    assert told["outputs"]["y"] == ["10.5", "21.0"]
+    assert portkit("run", "a.trial.json", "--against", "reference").status == 0
+
+
+@pytest.mark.parametrize("option", [("--set", "n=3"), ("--inputs", "x.npz")])
+def test_a_trial_takes_no_scalars_and_inputs_besides(portkit: Portkit, option: tuple[str, str]) -> None:
+    save_trial(Path("a.trial.json"), SavedTrial(trial("sum")))
+    called = portkit("run", "a.trial.json", *option)
+    assert called.status == 2
+    assert "a.trial.json holds its scalars and inputs; leave out --set and --inputs" in one_line(called)
+
+
+def test_a_trial_that_does_not_fit_is_refused(portkit: Portkit) -> None:
+    save_trial(Path("a.trial.json"), SavedTrial(trial("sum")))
+    text = Path("a.trial.json").read_text()
+    Path("a.trial.json").write_text(text.replace('"extent": 64', '"extent": 63', 1))
+    called = portkit("run", "a.trial.json")
+    assert called.status == 2
+    assert "buffer x: the kernel declares 64 x f32, the file has 63 x f32" in one_line(called)

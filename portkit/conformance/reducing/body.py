@@ -44,7 +44,7 @@ def _is_buffer(trial: Trial, instr: Instr) -> bool:
 
 def removals(trial: Trial, found: Finding) -> Steps:
     """Runs of instructions removed, long ones first, from the end to the beginning (delta debugging)."""
-    size = len(trial.kernel.body) // 2
+    size = len(trial.kernel.body)
     while size:
         end = len(trial.kernel.body)
         while end > 0:

@@ -35,7 +35,10 @@ def _zero(kernel: Kernel, value: int = 0) -> Instr:
 
 
 def counts(trial: Trial, found: Finding) -> Steps:
-    """Fewer work-groups and fewer lanes."""
+    """One work-group of one lane, then fewer work-groups and fewer lanes."""
+    single = [replace(i, args=(), imms=(1,)) if i.name in HEADS else i for i in trial.kernel.body]
+    if (yield with_body(trial, single)) is not None:
+        return
     for at, instr in enumerate(trial.kernel.body):
         if instr.name not in HEADS:
             continue

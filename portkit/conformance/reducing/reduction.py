@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from portkit.conformance.card import Reduced, kernel_text
 from portkit.conformance.case import Trial
-from portkit.conformance.finding import Finding
+from portkit.conformance.finding import Check, Finding
 from portkit.conformance.reducing import body, contents, geometry, isolate
 from portkit.conformance.reducing.session import OutOfTime, Pass, Session
 from portkit.reference.bounds import NumericModel
@@ -43,6 +43,10 @@ PASSES: tuple[Pass, ...] = (
     contents.simpler_numbers,
 )
 """What is tried, in this order; after each round in which something was taken all of it again."""
+
+COSTLY = (Check.HANG, Check.CRASH)
+"""Where each step that is taken costs a time limit, or a new process: fewest steps first."""
+PASSES_WHERE_COSTLY: tuple[Pass, ...] = (body.removals, geometry.loops, geometry.counts, *PASSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,8 @@ def reduce_trial(
 def _exhaust(session: Session) -> bool:
     """Run the passes until none takes anything; returns False where the time was up before."""
     with contextlib.suppress(OutOfTime):
-        while sum(_repeated(session, made) for made in PASSES):
+        passes = PASSES_WHERE_COSTLY if session.finding.check in COSTLY else PASSES
+        while sum(_repeated(session, made) for made in passes):
             pass
         return True
     return False

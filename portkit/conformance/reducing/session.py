@@ -101,7 +101,7 @@ class Session:
         if self.finding.verdict is Verdict.PASS:
             return False
         tidy = clean(self.best)
-        self._cleans = tidy == self.best or self.offer(tidy)
+        self._cleans = tidy.kernel == self.best.kernel or self.offer(tidy)
         return True
 
     def _limit(self) -> float:
@@ -138,6 +138,8 @@ class Session:
         return True
 
     def _worth_a_launch(self, trial: Trial) -> bool:
+        if not trial.kernel.buffers:
+            return False  # a driver may fail of having no arguments, which is another fault
         try:
             if weight(trial) >= weight(self.best) or self._known(trial):
                 return False
