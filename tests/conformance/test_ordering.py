@@ -123,6 +123,7 @@ def test_a_seed_fixes_the_order_whatever_else_is_selected() -> None:
 def few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure with few runs: each costs a process at worst."""
     monkeypatch.setattr(confirming, "RUNS", 4)
+    monkeypatch.setattr(confirming, "_CONFIRMATIONS", 1)
 
 
 def judged(backend: str, cases: Sequence[Case]) -> list[Entry]:
