@@ -117,7 +117,7 @@ def layout(kernel: Kernel, watched: Sequence[Probe], shape: Shape) -> Layout:
 
 def _tests(kernel: Kernel, members: Sequence[Probe]) -> list[Probe]:
     """Return probes of a constant, one for each type among the probes."""
-    types = {kernel.types[p.register]: p for p in members}
+    types = {kernel.types[p.register]: p for p in members if kernel.types[p.register].dtype != BOOL}
     return [Probe(-1, p.register, (), kernel.nest.setup[-1]) for p in types.values()]
 
 
@@ -137,9 +137,11 @@ def _unused(kernel: Kernel, name: str) -> str:
 
 @dataclass(slots=True)
 class _Block:
-    """A place to write probes in: the number of its cell, and that number times the widths used so far."""
+    """A place to write probes in: the number of its cell, that number times the widths used so far, and the carry that
+    counts the trips of its loop."""
 
     base: str
+    counter: str = ""
     scaled: dict[int, str] = field(default_factory=dict[int, str])
 
 
@@ -191,19 +193,40 @@ class _Copy:
         return result
 
     def outermost(self, grid: Sequence[int]) -> _Block:
+        """Begin the body. Cells of groups and lanes that should not be fall into the last one."""
         nest, lanes = self.kernel.nest, power_of_two(self.shape.lanes)
         lane = self.linear(nest.lanes, self.kernel.lane_counts)
         group = self.linear(nest.grids, grid)
         if self.shape.group is None:
-            return _Block(self.plus(self.times(group, lanes), lane))
+            return _Block(self.within(self.plus(self.times(group, lanes), lane), self.shape.cells(())))
         chosen = self.const(Type(I32), self.shape.group)
         yes, no = (self.const(Type(BOOL), value) for value in (True, False))
         self.gate = self.e.op("phi.eq", group, chosen, yes, no)
-        return _Block(lane)
+        return _Block(self.within(lane, lanes))
+
+    def within(self, x: str, length: int) -> str:
+        """Return a number below a power of two: a loop that runs too often must not store elsewhere."""
+        form = "reduce.and" if self.by_shifts else "reduce.min"
+        return self.e.op(form, x, self.const(Type(I32), length - 1))
 
     def inner(self, block: _Block, path: Path) -> _Block:
-        index = self.kernel.body[path[-1]].result
-        return _Block(self.plus(block.base, self.times(index, self.shape.cells(path[:-1]))))
+        """Begin a loop. Its trips are numbered by its index, or by a carry of their own."""
+        counter = ""
+        if self.by_shifts:
+            counter = self.e.fresh()
+            zero = self.const(Type(I32), 0)
+            self.e.out.append(Instr("phi.carry", result=counter, type=Type(I32), args=(zero,)))
+            self.e.types[counter] = Type(I32)
+        index = counter or self.kernel.body[path[-1]].result
+        trip = self.within(index, self.shape.axes(path)[len(path) - 1])
+        return _Block(self.plus(block.base, self.times(trip, self.shape.cells(path[:-1]))), counter)
+
+    def close(self, block: _Block, end: Instr) -> None:
+        """End a loop, and let the carry that counts its trips count on."""
+        if block.counter:
+            following = self.e.op("add", block.counter, self.const(Type(I32), 1))
+            end = replace(end, carries=(*end.carries, (block.counter, following)))
+        self.e.out.append(end)
 
     def address(self, block: _Block, section: Section) -> str:
         if section.width not in block.scaled:
@@ -269,13 +292,14 @@ def instrument(kernel: Kernel, planned: Layout, shape: Shape, grid: Sequence[int
     for section in planned.sections:
         at.setdefault(section.probe.place, []).append(section)
     for position, instr in enumerate(kernel.body):
-        copy.e.out.append(instr)
+        if position in end:
+            copy.close(blocks.pop(), instr)
+        else:
+            copy.e.out.append(instr)
         if position == kernel.nest.setup[-1]:
             blocks.append(copy.outermost(grid))
         if position in begin:
             blocks.append(copy.inner(blocks[-1], begin[position]))
-        if position in end:
-            blocks.pop()
         for section in at.get(position, ()):
             copy.watch(blocks[-1], section)
     return replace(kernel, buffers=(*kernel.buffers, *planned.buffers.values()), body=(*copy.constants, *copy.e.out))

@@ -4,14 +4,13 @@ an output, look for the store; where nothing comes back, cut."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 
 from msgspec import structs
 
 from portkit.conformance.card import Divergence
 from portkit.conformance.case import Trial
-from portkit.conformance.divergence.copying import Shape
+from portkit.conformance.divergence.copying import WORD, Shape
 from portkit.conformance.divergence.cutting import beginning, first_to_fail, is_valid
 from portkit.conformance.divergence.probes import Probe, measure, probes
 from portkit.conformance.divergence.sight import MOST_CELL_BYTES, Gone, Observer, OutOfTime, Sight
@@ -60,32 +59,23 @@ class _Search:
         if found.verdict is Verdict.PASS:
             return None
         if not launch.after:
-            return self._before_the_end(first_to_fail(self.o, found))
-        shape = self._shape(found)
+            return self._before_the_end(first_to_fail(self.o, found), found)
+        shape = cells_to_have(self.o, self.probes, found)
         sight = self.o.look(self.probes, shape)
         named = self._named(sight, shape)
         if named is None and sight.hidden and not sight.outputs:
             return self._unhidden(shape)
         return named
 
-    def _shape(self, found: Finding) -> Shape:
-        """Return the cells to have: of every group if they are few, else of the one that writes what is wrong."""
-        wanted = {found.mismatch.buffer: found.mismatch.element} if found.mismatch else {}
-        trips, group = measure(self.o.trial, wanted)
-        shape = Shape(trips, prod(self.o.grid), self.kernel.lanes)
-        if sum(shape.cells(p.path) for p in self.probes) * 4 <= MOST_CELL_BYTES:
-            return shape
-        return Shape(trips, 1, self.kernel.lanes, group)
-
-    def _before_the_end(self, fatal: Divergence) -> Divergence:
+    def _before_the_end(self, fatal: Divergence, found: Finding) -> Divergence:
         """Return what is wrong in the kernel cut before the instruction that does not come back, else that one."""
         for last in range(fatal.instruction - 1, self.kernel.nest.setup[-1] - 1, -1):
             cut = beginning(self.kernel, last)
             if not is_valid(cut):
                 continue
-            shape = Shape(measure(replace(self.o.trial, kernel=cut), {})[0], 1, cut.lanes, 0)
-            inside = Observer(replace(self.o.trial, kernel=cut), self.o.client, self.o.model, self.o.left())
-            sight = inside.look(probes(cut), shape)
+            inside, watched = self.o.of(cut), probes(cut)
+            shape = cells_to_have(inside, watched, found)
+            sight = inside.look(watched, shape)
             first = sight.first()
             if first is None or first.probe.position < 0:
                 return fatal
@@ -100,6 +90,8 @@ class _Search:
         words = Words(self.o.trial, sight.cells, shape)
         if first is not None and first.probe.position >= 0:
             return words.register(first)
+        if first is not None and (index := words.not_run(first)) is not None:
+            return words.register(index)
         return wrong_store(words, sight) if sight.outputs else None
 
     # --- faults that watching hides -------------------------------------------------------------------------------
@@ -134,3 +126,14 @@ class _Search:
         watched = " and ".join(dict.fromkeys(f"`{format_instr(body[p.position])}`" for p in feeding))
         note = f"watching {watched} hides the fault: it shows where that and this are optimised together"
         return structs.replace(named, note="; ".join(filter(None, (note, named.note))))
+
+
+def cells_to_have(observer: Observer, watched: Sequence[Probe], found: Finding) -> Shape:
+    """Return the cells to have: of every group if they are few, else of the one that writes what is wrong."""
+    wanted = {found.mismatch.buffer: found.mismatch.element} if found.mismatch else {}
+    lanes = observer.kernel.lanes
+    trips, group = measure(observer.trial, wanted)
+    shape = Shape(trips, prod(observer.grid), lanes)
+    if sum(shape.cells(p.path) for p in watched) * WORD <= MOST_CELL_BYTES:
+        return shape
+    return Shape(trips, 1, lanes, group)

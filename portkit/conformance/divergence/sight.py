@@ -97,6 +97,10 @@ class Observer:
             raise OutOfTime
         return left
 
+    def of(self, kernel: Kernel) -> Observer:
+        """Return an observer of another kernel on the same contents, with the time that is left."""
+        return Observer(replace(self.trial, kernel=kernel), self.client, self.model, self.left())
+
     def launch(self, kernel: Kernel) -> Launch:
         """Return a launch of a kernel on the contents of the trial."""
         return Launch(replace(self.trial, kernel=kernel), self.client, self.model, self.left())

@@ -36,6 +36,7 @@ _NOTES = {
 }
 
 
+@np.errstate(all="ignore")  # a NaN may be a signalling one
 def wrong_store(words: Words, sight: Sight) -> Divergence | None:
     """Return the record of the store that leaves an output wrong, None if no output is."""
     for name, (actual, accepted) in sight.outputs.items():

@@ -38,6 +38,7 @@ class Words:
         self.cells = cells
         self.shape = shape
 
+    @np.errstate(invalid="ignore")  # a NaN may be a signalling one
     def register(self, cells: Cells) -> Divergence:
         """Return the record of the first wrong cell of a probe."""
         at = cells.first()
@@ -54,6 +55,20 @@ class Words:
             "" if unexpected else cells.accepted.describe(index),
             self._note(cells, instr, at, missing=unwritten, extra=unexpected),
         )
+
+    def not_run(self, test: Cells) -> Cells | None:
+        """Return the index of the grid or lane loop that left out lanes, if that is what a test of the watching shows.
+
+        That is so if cells were not written, and none was written wrongly.
+        """
+        at = test.first()
+        if at is None or not (test.actual[test.wrong] == test.poison).all():
+            return None
+        whole_group = test.wrong[at[0], : self.shape.lanes].all()
+        nest = self.kernel.nest
+        head = self.kernel.body[(nest.grids if whole_group else nest.lanes)[-1]]
+        cells = self.visible(head.result, ())
+        return cells if cells is not None and cells.wrong.any() else None
 
     def record(
         self,
