@@ -250,12 +250,11 @@ def _quiet(x: Array) -> Array:
 
 
 def _quieted(x: Array) -> Array:
-    """Return NaN with the quiet bit set."""
+    """Return NaN with the bits of the canonical one set, the quiet bit among them."""
     if x.dtype.kind in "iub":
         return x
     bits = f"u{x.itemsize}"
-    digits = {8: 52, 4: 23, 2: 10}.get(x.itemsize, 3)
-    quiet = (x.view(bits) | np.array(1 << (digits - 1), bits)).view(x.dtype)
+    quiet = (x.view(bits) | np.full_like(x, np.nan).view(bits)).view(x.dtype)
     return np.where(np.isnan(x), quiet, x)
 
 

@@ -38,7 +38,7 @@ def _once_at_least(n: Array) -> Array:
 
 
 def _one_less(n: Array) -> Array:
-    return n - 1
+    return np.maximum(n, 1) - 1
 
 
 def _one_more(n: Array) -> Array:
