@@ -121,6 +121,22 @@ def _dependent_launches(client: DeviceClient) -> None:
     expect_array(after, expected, "twenty dependent launches")
 
 
+def _copy_between_launches(client: DeviceClient) -> None:
+    """A copy takes effect after the launches before it, and before those after it, without a synchronise between."""
+    executable, start = client.compile(_affine(1)), np.arange(LANES, dtype=np.int32)
+    with buffers(client, [start.nbytes] * 2) as (first, second):
+        client.write(first, 0, start.tobytes())
+        client.write(second, 0, bytes(start.nbytes))
+        client.launch(executable, (1,), [first], [])
+        client.copy(second, 0, first, 0, start.nbytes)
+        client.launch(executable, (1,), [first], [])
+        client.launch(executable, (1,), [second], [])
+        client.synchronise(SYNCHRONISE_SECONDS)
+        for handle in (first, second):
+            after = np.frombuffer(client.read(handle, 0, start.nbytes), np.int32)
+            expect_array(after, start * np.int32(9) + np.int32(4), "a launch, a copy of its result, and one more")
+
+
 def _affine(constant: int) -> Kernel:
     b = Builder(f"affine_{constant}")
     data = b.buffer("data", "i32", LANES, "readwrite")
@@ -315,6 +331,7 @@ _TABLE: tuple[Row, ...] = (
     ("launch/one_buffer_twice", Tier.SMOKE, _FIRST, _one_buffer_twice),
     ("launch/many_times", Tier.STANDARD, _FIRST, _many_launches),
     ("launch/in_order", Tier.SMOKE, _FIRST, _dependent_launches),
+    ("copy/between_launches", Tier.SMOKE, ("launch/index", "copy/whole"), _copy_between_launches),
     ("executable/several_alive", Tier.STANDARD, _FIRST, _several_executables),
     ("executable/release", Tier.SMOKE, _FIRST, _release),
     ("executable/compiled_twice", Tier.SMOKE, _FIRST, _compile_twice),

@@ -19,6 +19,8 @@ from portkit.spec.builder import Builder, Reg
 from portkit.spec.forms import FORMS
 from portkit.spec.types import DType
 
+NARROW = 32
+"""Dtypes of fewer bits may be held in registers that are wider."""
 MANY = 5
 """Operands of the wider `reduce` case."""
 
@@ -70,6 +72,23 @@ def _arithmetic(arity: int, tie_set: InputSet, cell: Cell) -> Iterator[Plan]:
     yield _plan(cell, arity, sets, _ALL_SETS if dtype.is_float else ())
     if cell.form == "mul" and dtype.is_float and cell.lanes == 1:
         yield _uncontracted(cell)
+    if cell.form in ("add", "mul") and dtype.bits < NARROW and cell.lanes == 1:
+        yield _read_narrow(cell)
+
+
+def _read_narrow(cell: Cell) -> Plan:
+    """What is read of a narrow result, no store between: it has the width of its dtype, whatever the register has."""
+    dtype = dtype_of(cell)
+    wide = "f32" if dtype.is_float else "i32"
+    path, emit = f"ops/{cell.form}.then_read/{dtype.name}", partial(_compute_then_read, cell.form, wide)
+    sets = _sets([dtype] * 2, {})
+    return Plan(path, (dtype.name,) * 2, (wide, wide, dtype.name), emit, sets, (cell,))
+
+
+def _compute_then_read(form: str, wide: str, builder: Builder, a: Reg, b: Reg) -> list[Reg]:
+    result = builder.op(form, a, b)
+    less = builder.lt(result, a, builder.const(wide, 1), builder.const(wide, 0))
+    return [builder.cast(result, wide), less, builder.op(form, result, b)]
 
 
 def _uncontracted(cell: Cell) -> Plan:

@@ -61,6 +61,7 @@ class Cause(Enum):
     COPY_LENGTH = "copies-the-wrong-length"
     OFFSET = "ignores-an-offset"
     ERROR_SWALLOWED = "swallows-an-error"
+    REFUSED = "refuses-what-is-declared"
     OVERLAP = "lets-buffers-overlap"
     CRASH = "crashes"
     HANG = "hangs"
@@ -117,6 +118,7 @@ LOOK_AT: dict[Cause, str] = {
     _C.COPY_LENGTH: "look at the length in bytes, and at what does not fill a word or a line",
     _C.OFFSET: "add the offset on the right side, in the right unit",
     _C.ERROR_SWALLOWED: "check the handle, the range and the vendor's status, and raise the contract's error",
+    _C.REFUSED: "declare only what the device does, or look at the condition of this error",
     _C.OVERLAP: "look at the sizes and offsets in the allocator",
     _C.CRASH: "look at the device's own message in the detail, and at accesses outside of buffers",
     _C.HANG: "look for a loop without end, and for a barrier that not every lane reaches",

@@ -157,10 +157,12 @@ def rounded_carry(pairs: Pairs, e: Emitter) -> Pairs:
 
 
 def stale_by_one(kernel: Kernel) -> Kernel:
-    """Let the first carry of a serial loop read as the value of the trip before the last one given."""
-    head = next((k for k, i in enumerate(kernel.body) if i.name == "phi.carry" and i.type != Type(TOKEN)), None)
-    if head is None:
+    """Let the first carry of a kernel's last loop read as the value of the trip before the last one given."""
+    heads = [k + 1 for k, i in enumerate(kernel.body) if i.name == "loop.serial"]
+    carried = [k for k in heads if kernel.body[k].name == "phi.carry" and kernel.body[k].type != Type(TOKEN)]
+    if not carried:
         return kernel
+    head = carried[-1]
     carry = kernel.body[head]
     late = f"{carry.result}_late"
     end = next(k for k in range(head, len(kernel.body)) if carry.result in dict(kernel.body[k].carries))
@@ -207,10 +209,10 @@ def in_a_loop(kernel: Kernel, position: int) -> bool:
     return opened > sum(i.name == "endloop" for i in before)
 
 
-def last_of_kernel(kernel: Kernel, position: int) -> bool:
-    """Whether a barrier is the last of several."""
+def first_of_kernel(kernel: Kernel, position: int) -> bool:
+    """Whether a barrier is the first of several."""
     places = [k for k, i in enumerate(kernel.body) if i.name == "barrier"]
-    return len(places) > 1 and position == places[-1]
+    return len(places) > 1 and position == places[0]
 
 
 def copies_land_after_the_kernel(kernel: Kernel) -> Kernel:
@@ -231,13 +233,28 @@ def carried_copies_land_after_the_kernel(kernel: Kernel) -> Kernel:
 
 
 def second_array_is_first(kernel: Kernel) -> Kernel:
-    """Give two shared arrays of one dtype the same place."""
-    fits = [s for s in kernel.shared[1:] if s.dtype == kernel.shared[0].dtype and s.extent <= kernel.shared[0].extent]
-    if not fits:
+    """Give two shared arrays whose elements have one width the same place."""
+    first, *others = kernel.shared or (None,)
+    second = next((s for s in others if first and s.dtype.bits == first.dtype.bits and s.extent <= first.extent), None)
+    if first is None or second is None:
         return kernel
-    second, first = fits[0].name, kernel.shared[0].name
-    body = tuple(replace(i, mems=tuple(first if m == second else m for m in i.mems)) for i in kernel.body)
-    return replace(kernel, body=body)
+
+    def expand(i: Instr, e: Emitter) -> bool:
+        if i.mems != (second.name,):
+            return False
+        if i.name == "store":
+            index, value = i.args
+            e.out.append(replace(i, mems=(first.name,), args=(index, e.view(value, first.dtype.name))))
+            return True
+        if i.name != "load" or i.gate:
+            return False
+        loaded = e.fresh()
+        e.out.append(replace(i, mems=(first.name,), result=loaded, type=Type(first.dtype)))
+        e.types[loaded] = Type(first.dtype)
+        e.op("mov.bits", loaded, type=i.type, result=i.result)
+        return True
+
+    return rewrite(kernel, expand)
 
 
 def shared_wraps(bytes_: int) -> Rewrite:

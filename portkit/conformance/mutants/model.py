@@ -17,6 +17,7 @@ from portkit.errors import DeviceLost, InvalidHandle, InvalidKernelError, OutOfM
 from portkit.reference.values import run
 from portkit.runtime.client import Bytes, DeviceClient, Executed, Guard
 from portkit.spec.kernel import Kernel
+from portkit.spec.verify import verify
 
 
 @dataclass(slots=True)
@@ -24,6 +25,7 @@ class ModelExecutable:
     """A kernel; `source` is empty, nothing was generated."""
 
     kernel: Kernel
+    life: int
     source: str = ""
 
     def release(self) -> None:
@@ -40,8 +42,9 @@ class ModelDevice:
     def __init__(self, capabilities: Capabilities) -> None:
         self.capabilities = capabilities
         self.info = DeviceInfo(device="reference interpreter")
-        self._buffers: dict[int, bytearray] = {}
+        self._buffers: dict[int, memoryview] = {}
         self._next = 1
+        self._life = 0
 
     def as_client(self) -> DeviceClient:
         """Return itself as what the judge takes: it has the functions of a client that the judge and the checks use."""
@@ -53,13 +56,13 @@ class ModelDevice:
         if not 0 <= size <= self.capabilities.limits.buffer_bytes:
             raise OutOfMemory(f"no room for {size} bytes")
         self._next += 1
-        self._buffers[self._next] = bytearray(size)
+        self._buffers[self._next] = np.zeros(size, np.uint8).data
         return self._next
 
     def _range(self, handle: int, offset: int, size: int) -> memoryview:
         if handle not in self._buffers or offset < 0 or size < 0 or offset + size > len(self._buffers[handle]):
             raise InvalidHandle(f"{size} bytes at {offset} of buffer {handle} are not there")
-        return memoryview(self._buffers[handle])[offset : offset + size]
+        return self._buffers[handle][offset : offset + size]
 
     def free(self, handle: int) -> None:
         """Forget a buffer."""
@@ -81,13 +84,16 @@ class ModelDevice:
         self._range(target, target_offset, size)[:] = data
 
     def compile(self, kernel: Kernel) -> ModelExecutable:
-        """Return the kernel as it is."""
-        return ModelExecutable(kernel)
+        """Return the kernel as it is. Raises `VerifyError`."""
+        verify(kernel)
+        return ModelExecutable(kernel, self._life)
 
     def launch(
         self, executable: ModelExecutable, grid: Sequence[int], buffers: Sequence[int], scalars: Sequence[int | float]
     ) -> None:
         """Run the kernel on buffers."""
+        if executable.life != self._life:
+            raise InvalidHandle("the executable is from before a reset")
         contents = [self._range(h, 0, len(self._buffers.get(h, b""))) for h in buffers]
         for view, result in zip(contents, _run(executable.kernel, grid, contents, scalars), strict=True):
             view[: len(result)] = result
@@ -112,8 +118,9 @@ class ModelDevice:
         """Do nothing: every launch has ended."""
 
     def reset(self) -> None:
-        """Forget every buffer."""
+        """Forget every buffer and executable."""
         self._buffers.clear()
+        self._life += 1
 
     def leave(self) -> None:
         """Close the device; the next use opens it anew."""

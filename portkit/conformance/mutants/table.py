@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portkit.conformance.hints.causes import Cause
-from portkit.conformance.mutants import device, generated, printer
+from portkit.conformance.mutants import device, drivers, generated, printer, written
 from portkit.conformance.mutants.mutant import Mutant
 from portkit.errors import UsageError, near_names
 
@@ -196,7 +196,7 @@ _WRITTEN: tuple[Mutant, ...] = (
     Mutant("last-bit-varies", "launch", d.LastBitVaries, "kernels/loops/triangle", cause=Cause.VARIES),
 )
 
-ROWS: tuple[Mutant, ...] = (*_WRITTEN, *generated.MUTANTS)
+ROWS: tuple[Mutant, ...] = (*_WRITTEN, *written.KERNELS, *drivers.DRIVERS, *generated.MUTANTS)
 MUTANTS: dict[str, Mutant] = {mutant.name: mutant for mutant in ROWS}
 
 

@@ -17,16 +17,30 @@ from portkit.conformance.judge import judge_case
 from portkit.conformance.mutants.device import rewriting
 from portkit.conformance.mutants.model import ModelDevice
 from portkit.conformance.mutants.printer import Rewrite, mul_and_add_contract
+from portkit.conformance.mutants.simplifying import (
+    MINUS_ZERO,
+    ZERO,
+    becomes_literal,
+    becomes_operand,
+    factor_taken_out,
+    first_cancelled,
+    folded,
+    literal_is_an_integer,
+    multiples_collected,
+    negated_by_zero,
+    opposites_cancelled,
+    sign_of_literal_lost,
+    simplifying,
+)
 from portkit.conformance.rewriting import Emitter, rewrite
 from portkit.conformance.verdict import Verdict
 from portkit.contract import find_backend
 from portkit.runtime.client import DeviceClient
 from portkit.spec.kernel import Instr, Kernel
-from portkit.spec.types import F32, I32, Type, decode, encode
+from portkit.spec.types import F32, I32, Type, encode
 
 CAPABILITIES = find_backend("cpu").capabilities
 CASES = {case.id: case for case in collect(CAPABILITIES)}
-SCALAR = Type(F32)
 
 
 def verdict(case_id: str, fault: Rewrite) -> Verdict:
@@ -38,121 +52,6 @@ def verdict(case_id: str, fault: Rewrite) -> Verdict:
 # --- float algebra ------------------------------------------------------------------------------------------------
 
 
-class Terms:
-    """What the registers of a kernel are made of, as a simplifier sees it."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self.made = {i.result: i for i in kernel.body if i.result}
-
-    def operands(self, register: str, form: str) -> tuple[str, ...]:
-        """Return the operands of a register that this form made, else none."""
-        made = self.made.get(register)
-        return made.args if made is not None and made.name == form else ()
-
-    def bits(self, register: str) -> int:
-        """Return the bits of a register that is a literal f32, else -1."""
-        made = self.made.get(register)
-        literal = made is not None and made.name == "mov.const" and made.type == SCALAR
-        return made.imms[0] if made is not None and literal else -1
-
-    def number(self, register: str) -> float | None:
-        """Return the number of a register that is a literal f32."""
-        bits = self.bits(register)
-        return None if bits < 0 else float(decode(F32, bits))
-
-    def scaled(self, register: str) -> tuple[str, float]:
-        """Split a register into x and c where it is x c, else into itself and 1."""
-        operands = self.operands(register, "mul")
-        factor = self.number(operands[1]) if operands else None
-        return (register, 1.0) if factor is None else (operands[0], factor)
-
-
-Rule = Callable[[Terms, str, str, Emitter], str]
-"""Given the two operands of a form, gives the register that stands for the result, or "" to leave it as it is."""
-
-
-def simplifying(form: str, rule: Rule) -> Rewrite:
-    """Make a rewriting of kernels by a rule for one form on f32; literals are on the right."""
-
-    def change(kernel: Kernel) -> Kernel:
-        terms = Terms(kernel)
-
-        def expand(i: Instr, e: Emitter) -> bool:
-            if i.name != form or i.type != SCALAR:
-                return False
-            a, b = i.args if terms.number(i.args[0]) is None else i.args[::-1]
-            if becomes := rule(terms, a, b, e):
-                e.op("mov.bits", becomes, type=i.type, result=i.result)
-            return bool(becomes)
-
-        return rewrite(kernel, expand)
-
-    return change
-
-
-def becomes_operand(bits: int) -> Rule:
-    """x op c is x."""
-    return lambda t, a, b, e: a if t.bits(b) == bits else ""
-
-
-def becomes_literal(value: float, result: float) -> Rule:
-    """x op c is a number."""
-    return lambda t, a, b, e: e.const(SCALAR, result) if t.bits(b) == encode(F32, value) else ""
-
-
-def negated_by_zero(terms: Terms, a: str, b: str, e: Emitter) -> str:
-    """x * -1 is 0 - x."""
-    if terms.number(b) != -1.0:
-        return ""
-    return e.op("add", e.const(SCALAR, 0.0), e.op("mul", a, b))
-
-
-def sign_of_literal_lost(terms: Terms, a: str, b: str, e: Emitter) -> str:
-    """x + -c is x + c."""
-    bits = terms.bits(b)
-    return e.op("add", a, e.bits(SCALAR, bits & 0x7FFFFFFF)) if bits >> 31 == 1 else ""
-
-
-def literal_is_an_integer(form: str) -> Rule:
-    """1.0 is printed as the bits of the integer 1."""
-    return lambda t, a, b, e: e.op(form, a, e.bits(SCALAR, 1)) if t.number(b) == 1.0 else ""
-
-
-def folded(form: str, fold: Callable[[float, float], float]) -> Rule:
-    """(x op c) op d is x op (c op d)."""
-
-    def rule(terms: Terms, a: str, b: str, e: Emitter) -> str:
-        inner, second = terms.operands(a, form), terms.number(b)
-        first = terms.number(inner[1]) if inner else None
-        return "" if first is None or second is None else e.op(form, inner[0], e.const(SCALAR, fold(first, second)))
-
-    return rule
-
-
-def multiples_collected(terms: Terms, a: str, b: str, e: Emitter) -> str:
-    """x c + x d is x (c + d)."""
-    (x, c), (y, d) = terms.scaled(a), terms.scaled(b)
-    return e.op("mul", x, e.const(SCALAR, c + d)) if x == y else ""
-
-
-def opposites_cancelled(terms: Terms, a: str, b: str, e: Emitter) -> str:
-    """x + -x is 0."""
-    return e.const(SCALAR, 0.0) if terms.scaled(b) == (a, -1.0) else ""
-
-
-def first_cancelled(terms: Terms, a: str, b: str, e: Emitter) -> str:
-    """(x + y) - x is y."""
-    total, (x, factor) = terms.operands(a, "add"), terms.scaled(b)
-    return total[1] if total and total[0] == x and factor == -1.0 else ""
-
-
-def factor_taken_out(terms: Terms, a: str, b: str, e: Emitter) -> str:
-    """x y + x z is x (y + z)."""
-    p, q = terms.operands(a, "mul"), terms.operands(b, "mul")
-    return e.op("mul", p[0], e.op("add", p[1], q[1])) if p and q and p[0] == q[0] else ""
-
-
-ZERO, MINUS_ZERO = 0, 1 << 31
 ALGEBRA = [
     ("add.literal_zero", "special", simplifying("add", becomes_operand(ZERO))),
     ("add.literal_minus_zero", "special", simplifying("add", sign_of_literal_lost)),
