@@ -135,6 +135,16 @@ def _unused(kernel: Kernel, name: str) -> str:
 # --- emission -----------------------------------------------------------------------------------------------------
 
 
+class _Names(Emitter):
+    """An emitter whose names are not those that other rewriting takes."""
+
+    def fresh(self) -> str:
+        number = len(self.types)
+        while f"watch{number}" in self.types:
+            number += 1
+        return f"watch{number}"
+
+
 @dataclass(slots=True)
 class _Block:
     """A place to write probes in: the number of its cell, that number times the widths used so far, and the carry that
@@ -153,7 +163,7 @@ class _Copy:
         self.shape = shape
         self.by_shifts = by_shifts
         self.planned = planned
-        self.e = Emitter(kernel)
+        self.e = _Names(kernel)
         self.e.types.update({m.name: Type(m.dtype) for m in kernel.memories.values()})  # names that are taken
         self.constants: list[Instr] = []
         self._known: dict[tuple[Type, float, bool], str] = {}

@@ -13,7 +13,7 @@ from portkit.conformance.case import Trial
 from portkit.conformance.divergence.copying import WORD, Shape
 from portkit.conformance.divergence.cutting import beginning, first_to_fail, is_valid
 from portkit.conformance.divergence.probes import Probe, measure, probes
-from portkit.conformance.divergence.sight import MOST_CELL_BYTES, Gone, Observer, OutOfTime, Sight
+from portkit.conformance.divergence.sight import MOST_CELL_BYTES, Observer, OutOfTime, Sight
 from portkit.conformance.divergence.stores import wrong_store
 from portkit.conformance.divergence.words import Words
 from portkit.conformance.finding import Finding
@@ -40,7 +40,7 @@ def first_divergence(trial: Trial, client: DeviceClient, model: NumericModel, *,
     search = _Search(Observer(trial, client, model, seconds))
     try:
         return search.run(seconds)
-    except (OutOfTime, Gone):
+    except OutOfTime:
         return None
 
 

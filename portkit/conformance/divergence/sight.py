@@ -24,6 +24,10 @@ from portkit.spec.kernel import Kernel
 Array: TypeAlias = np.ndarray[Any, Any]
 MOST_CELL_BYTES = 1 << 22
 """The cells of one copy, in bytes, above which it is split, or one group only is watched."""
+MOST_SPLITS = 6
+"""How often copies are split that do not come back."""
+_SHARE = 0.25
+"""Of the time left, what one copy may take."""
 
 
 class OutOfTime(Exception):
@@ -106,10 +110,17 @@ class Observer:
         return Launch(replace(self.trial, kernel=kernel), self.client, self.model, self.left())
 
     def look(self, watched: Sequence[Probe], shape: Shape) -> Sight:
-        """Watch registers, in as many copies as it takes. Raises `Gone` and `OutOfTime`."""
+        """Watch registers, in as many copies as it takes: one that does not come back is split. Raises `OutOfTime`."""
         sight = Sight()
-        for part in self.parts(watched, shape):
-            self._look(part, shape, sight)
+        parts, splits = list(self.parts(watched, shape)), MOST_SPLITS
+        while parts:
+            part = parts.pop(0)
+            try:
+                self._look(part, shape, sight)
+            except Gone:
+                if len(part) > 1 and splits:
+                    splits -= 1
+                    parts += [part[: len(part) // 2], part[len(part) // 2 :]]
         return sight
 
     def parts(self, watched: Sequence[Probe], shape: Shape) -> Iterator[tuple[Probe, ...]]:
@@ -138,24 +149,29 @@ class Observer:
             return
         launch = self.launch(copies[0])
         made: dict[str, _Made] = {}
-        for number, copy in enumerate(copies):
-            after = self._run(launch, copy)
+        for copy in copies:
+            try:
+                after = self._run(launch, copy)
+            except Gone:
+                if not made and copy is copies[-1]:
+                    raise
+                continue
             if not self._still_fails(launch, after):
                 sight.hidden.append(part)
             elif not sight.outputs:
                 sight.outputs = self._outputs(launch, after)
             for name in planned.buffers:
                 _add(made, name, after[name], launch.expected(0)[name])
-            if not number and not any(m.wrong.any() for m in made.values()):
+            if not any(m.wrong.any() for m in made.values()):
                 break
         for section in planned.sections:
             cells = made[section.buffer].cells(section, launch.before(0)[section.buffer][0])
-            known = sight.cells.get(section.probe)
+            known = sight.cells.get(section.probe)  # a test is in several copies
             if known is None or cells.wrong.any():
                 sight.cells[section.probe] = cells
 
     def _run(self, launch: Launch, copy: Kernel) -> Mapping[str, Array]:
-        launch.seconds = self.left()
+        launch.seconds = self.left() * _SHARE
         launch.after = {}
         found = launch.repeat(copy)
         if found.verdict is not Verdict.PASS and not launch.after:
