@@ -81,12 +81,15 @@ def _reduce(
     from portkit.conformance.replay import require_valid
 
     model = model_of(client.capabilities)
-    trial = given or trial_of(find_case(case, client.capabilities), client, model, timeout)
+    found = find_case(case, client.capabilities) if case else None
+    trial = trial_of(found, client, model, timeout) if found else given
     if trial is None:
         return None, None
     require_valid(trial, client)
     with _progress(len(trial.kernel.body), quiet=quiet) as step:
-        return trial, reduce_trial(trial, client, model, seconds=timeout, budget=budget, on_progress=step)
+        form = found.cells[0].form if found and found.cells else ""
+        made = reduce_trial(trial, client, model, seconds=timeout, budget=budget, prefer=form, on_progress=step)
+    return trial, made
 
 
 @contextmanager

@@ -253,6 +253,27 @@ def test_a_step_that_fails_only_once_is_taken_back(good: DeviceClient) -> None:
     assert "load" in names(made)
 
 
+def test_of_two_wrong_instructions_the_suspected_one_is_left(good: DeviceClient) -> None:
+    def both_wrong(i: Instr, e: Emitter) -> bool:
+        if i.name not in ("add", "mul") or i.type is None or not i.type.dtype.is_float:
+            return False
+        e.op("reduce.min", *i.args, result=i.result)
+        return True
+
+    b = Builder("both")
+    x, y = b.buffer("x", "f32", 64, "read"), b.buffer("y", "f32", 64, "read")
+    out = b.buffer("out", "f32", 64, "write")
+    i = b.add(b.mul(b.grid(8), b.const("i32", 8)), b.lane(8))
+    v = b.load(x, i)
+    b.store(out, i, b.mul(b.add(v, b.load(y, i)), v))
+    numbers = np.arange(3, 67, dtype=np.float32)
+    trial = Trial(b.build(), {}, {"x": numbers, "y": numbers[::-1].copy()})
+    for form in ("add", "mul"):
+        made = reduce_trial(trial, with_fault(good, both_wrong), MODEL, seconds=5.0, prefer=form)
+        assert made is not None
+        assert form in names(made)
+
+
 # --- crashes and hangs in a real process --------------------------------------------------------------------------
 
 

@@ -19,8 +19,8 @@ _MOST_RUNS = 4096
 """Sets of operands that one instruction is tried on."""
 
 
-def isolated(trial: Trial, found: Finding) -> Steps:
-    """Each sort of instruction alone: a lane for each set of operands that the kernel gave it."""
+def isolated(trial: Trial, found: Finding, prefer: str = "") -> Steps:
+    """Each sort of instruction alone, on each set of operands that the kernel gave it; those of one form first."""
     if found.check is not Check.VALUES:
         return
     seen = watch(trial).seen
@@ -29,12 +29,9 @@ def isolated(trial: Trial, found: Finding) -> Steps:
         if _stands_alone(instr):
             types = tuple(trial.kernel.types[a] for a in instr.args)
             sorts.setdefault((instr.name, instr.type, types, instr.imms), []).append(at)
-    for places in sorts.values():
+    for _, places in sorted(sorts.items(), key=lambda sort: sort[0][0] != prefer):
         made = _alone(trial, trial.kernel.body[places[0]], [seen[at] for at in places if at in seen])
-        if made is None:
-            continue
-        taken = yield made
-        if taken is not None:
+        if (yield made) is not None:
             return
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from portkit.conformance.card import Reduced, kernel_text
 from portkit.conformance.case import Trial
@@ -23,16 +24,15 @@ from portkit.runtime.client import DeviceClient
 BUDGET_SECONDS = 10.0
 
 PASSES: tuple[Pass, ...] = (
-    isolate.isolated,
     isolate.one_run,
     geometry.failing_place,
     body.one_output,
     geometry.counts,
     geometry.one_nest,
+    body.values,
     geometry.scalars,
     geometry.loops,
     body.removals,
-    body.values,
     body.carries,
     body.gates,
     body.operands,
@@ -42,11 +42,11 @@ PASSES: tuple[Pass, ...] = (
     contents.runs_of_zeros,
     contents.simpler_numbers,
 )
-"""What is tried, in this order; after each round in which something was taken all of it again."""
+"""What is tried after single instructions, in this order; all of it again while something is taken."""
 
 COSTLY = (Check.HANG, Check.CRASH)
 """Where each step that is taken costs a time limit, or a new process: fewest steps first."""
-PASSES_WHERE_COSTLY: tuple[Pass, ...] = (body.removals, geometry.loops, geometry.counts, *PASSES)
+LARGE_STEPS: tuple[Pass, ...] = (body.removals, geometry.loops, geometry.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +73,22 @@ def reduce_trial(
     *,
     seconds: float,
     budget: float = BUDGET_SECONDS,
+    prefer: str = "",
     on_progress: Callable[[Trial, int], None] | None = None,
 ) -> Reduction | None:
     """Shrink a launch that fails to a minimal one that fails in the same way; None if it does not fail.
 
     The same way is the same verdict, found by the same check, and for calls the same exception class. Every step is a
     verified kernel without races or accesses outside, which uses what the device declares. `seconds` is the time limit
-    of one launch, `budget` that of all; the smallest launch so far is returned when it is used up. `on_progress` gets
-    each launch that is taken, and the number of attempts. Raises `InvalidKernelError` for a launch that is not valid.
+    of one launch, `budget` that of all; the smallest launch so far is returned when it is used up. `prefer` is the form
+    that is suspected: where several instructions of the kernel are wrong, one of it is left. `on_progress` gets each
+    launch that is taken, and the number of attempts. Raises `InvalidKernelError` for a launch that is not valid.
     """
     session = Session(trial, client, model, seconds, budget, on_progress)
     if not session.begin():
         return None
-    complete = _exhaust(session)
+    costly = session.finding.check in COSTLY
+    complete = _exhaust(session, (*(LARGE_STEPS if costly else ()), partial(isolate.isolated, prefer=prefer), *PASSES))
     session.confirm()
     return Reduction(
         trial=session.best,
@@ -98,10 +101,9 @@ def reduce_trial(
     )
 
 
-def _exhaust(session: Session) -> bool:
+def _exhaust(session: Session, passes: Sequence[Pass]) -> bool:
     """Run the passes until none takes anything; returns False where the time was up before."""
     with contextlib.suppress(OutOfTime):
-        passes = PASSES_WHERE_COSTLY if session.finding.check in COSTLY else PASSES
         while sum(_repeated(session, made) for made in passes):
             pass
         return True

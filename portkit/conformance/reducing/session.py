@@ -22,7 +22,7 @@ from portkit.reference.bounds import NumericModel
 from portkit.reference.checks import check
 from portkit.runtime.client import DeviceClient
 from portkit.spec.geometry import grid_counts
-from portkit.spec.kernel import Kernel
+from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.verify import verify
 
 Steps: TypeAlias = Generator[Trial | None, Trial | None, None]
@@ -177,7 +177,7 @@ _LEAST_SECONDS = 0.5
 def weight(trial: Trial) -> tuple[float, float]:
     """Return how large a launch is, and then how complicated its contents are; less is better."""
     kernel = trial.kernel
-    trips = sum(log2(1 + (i.imms[0] if i.imms else _UNKNOWN_TRIPS)) for i in kernel.body if i.name == "loop.serial")
+    trips = sum(log2(1 + max(0, _trips(i))) for i in kernel.body if i.name == "loop.serial")
     groups = sum(log2(1 + n) for n in grid_counts(kernel, trial.scalars))
     elements = sum(log2(2 + b.extent.evaluate(trial.scalars)) for b in kernel.buffers)
     parts = (
@@ -189,6 +189,10 @@ def weight(trial: Trial) -> tuple[float, float]:
         0.1 * sum(t.lanes - 1 for t in kernel.types.values()),
     )
     return round(sum(parts), 6), _contents(kernel, trial)
+
+
+def _trips(loop: Instr) -> int:
+    return loop.imms[0] if loop.imms else _UNKNOWN_TRIPS
 
 
 def _contents(kernel: Kernel, trial: Trial) -> float:
