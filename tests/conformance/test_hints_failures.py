@@ -44,6 +44,14 @@ endloop g
         (Check.DEVICE, "device/reset/forgets_buffers", "but it succeeded", Cause.STATE),
         (Check.DEVICE, "device/launch/argument_order", "3 of 12 wrong", Cause.ARGUMENTS),
         (Check.DEVICE, "device/executable/several_alive", "64 of 128 wrong", Cause.STALE_KERNEL),
+        (Check.CALL, "ops/add/f32/random", "CompileError: unknown instruction", Cause.REFUSED),
+        (Check.DEVICE, "device/copy/whole", "copy of a whole buffer: byte 0 of 1000 is 0x00", Cause.WAIT),
+        (
+            Check.DEVICE,
+            "device/launch/scalar_extremes",
+            "scalars 7 and 1e-45: 1 of 2 wrong; [1] is 0, exp",
+            Cause.FLUSH,
+        ),
         (Check.CALL, "device/allocate/memory_is_given_back", "OutOfMemory: no room", Cause.LEAK),
     ],
 )
@@ -58,5 +66,5 @@ def test_an_input_that_changed_while_no_output_did_means_exchanged_arguments() -
     assert diagnose(Symptoms(Check.INPUTS, evidence=evidence))[0].cause is Cause.ARGUMENTS
 
 
-def test_a_call_that_fails_for_no_known_reason_gets_no_hint() -> None:
-    assert diagnose(Symptoms(Check.CALL, "ops/add/f32/random", "CompileError: unknown instruction")) == []
+def test_a_check_of_the_device_that_no_rule_knows_gets_no_hint() -> None:
+    assert diagnose(Symptoms(Check.DEVICE, "device/other/case", "it is not so")) == []

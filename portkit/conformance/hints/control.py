@@ -153,6 +153,18 @@ def _assigned_in_turn(end: Instr, step: int) -> Instr:
     return replace(end, carries=tuple((carry, now[carry]) for carry, _ in end.carries))
 
 
+def carries_from_zero(given: Scenario) -> Iterator[Scenario]:
+    """Begin every carry at zero."""
+    types = {i.type for i in given.kernel.body if i.name == "phi.carry" and i.type and i.type.lanes == 1}
+    zeros = {t: Instr("mov.const", f"zero.{t}", t, imms=(0,)) for t in types if t.dtype.bits}
+    body = tuple(
+        replace(i, args=(zeros[i.type].result,)) if i.name == "phi.carry" and i.type in zeros else i
+        for i in given.kernel.body
+    )
+    if zeros:
+        yield replace(given, kernel=replace(given.kernel, body=(*zeros.values(), *body)))
+
+
 def carries_kept(given: Scenario) -> Iterator[Scenario]:
     """Never give a carry its next value."""
     yield from _each_carry(given, lambda end, carry: _with_next(end, carry, carry))
@@ -313,6 +325,21 @@ def _regrouped(given: Scenario, position: int, inner: Mapping[str, Instr]) -> It
             yield replace(given, kernel=replace(given.kernel, body=body))
 
 
+def cancelled(given: Scenario) -> Iterator[Scenario]:
+    """Give a in place of (a + b) + c, or of (a * b) * c."""
+    for form in ("add", "mul"):
+        inner = {i.result: i for i in given.kernel.body if i.name == form and i.type and i.type.dtype.is_float}
+        names = {o.result: first for o in inner.values() for first in _innermost(o, inner)}
+        if names:
+            body = tuple(_reading(i, names) for i in given.kernel.body)
+            yield replace(given, kernel=replace(given.kernel, body=body))
+
+
+def _innermost(outer: Instr, inner: Mapping[str, Instr]) -> list[str]:
+    """Return the first operand of the operation that feeds another."""
+    return [inner[a].args[0] for a in outer.args if a in inner][:1]
+
+
 # --- launches -----------------------------------------------------------------------------------------------------
 
 
@@ -408,6 +435,12 @@ def buffers_exchanged(given: Scenario) -> Iterator[Scenario]:
         x, y = given.before[a.name], given.before[b.name]
         if a.dtype == b.dtype and len(x) == len(y) and x.tobytes() != y.tobytes():
             yield replace(given, before={**given.before, a.name: y, b.name: x})
+
+
+def launched_twice(given: Scenario) -> Iterator[Scenario]:
+    """Run the kernel again on what it wrote."""
+    if any(b.access == "readwrite" for b in given.kernel.buffers):
+        yield replace(given, times=2)
 
 
 def nothing_launched(given: Scenario) -> Iterator[Scenario]:

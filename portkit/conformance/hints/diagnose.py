@@ -27,7 +27,8 @@ from portkit.conformance.hints.scenario import (
     simulate,
 )
 from portkit.conformance.hints.symptoms import Evidence, Hint, Symptoms
-from portkit.conformance.hints.table import IN_PLACE, OF_LAUNCH, InPlace
+from portkit.conformance.hints.table import IN_PLACE, OF_LAUNCH, InPlace, OfLaunch
+from portkit.spec.forms import FORMS
 from portkit.spec.kernel import Kernel
 
 MOST_HINTS: Final = 3
@@ -104,7 +105,10 @@ def _simulated(evidence: Evidence, suspect: str, seconds: float) -> Iterator[Hin
 def _form_of(case_id: str) -> str:
     """Return the form that a case is about, by its id, empty for other cases."""
     level, _, rest = case_id.partition("/")
-    return rest.partition("/")[0] if level == "ops" else ""
+    name = rest.partition("/")[0] if level == "ops" else ""
+    while name and name not in FORMS:
+        name = name.rpartition(".")[0]  # of `add.then_mul`, the form is `add`
+    return name
 
 
 def _hypotheses(evidence: Evidence, suspect: str) -> Iterator[tuple[Hint, Scenario]]:
@@ -117,13 +121,13 @@ def _hypotheses(evidence: Evidence, suspect: str) -> Iterator[tuple[Hint, Scenar
     known = places(kernel)
     faults = [(fault, twist, _kinds(kernel, known, twist)) for fault in IN_PLACE for twist in fault.twists]
     for about in (True, False) if suspect else (False,):
+        if about:
+            yield from _of_launch(given, [launch for launch in OF_LAUNCH if suspect in launch.forms])
         for fault, twist, kinds in faults:
             for kind, positions in kinds.items():
                 if kind.startswith((f"{suspect}/", f"{suspect} ")) is about:
                     yield _hint(fault, kind), _planted(given, twist, positions)
-    for launch in OF_LAUNCH:
-        hint = Hint(launch.cause, f"{launch.says}: {LOOK_AT[launch.cause]}")
-        yield from ((hint, scenario) for scenario in launch.change(given))
+    yield from _of_launch(given, [launch for launch in OF_LAUNCH if not suspect or suspect not in launch.forms])
     for fault, twist, kinds in faults:
         if len(kinds) > 1:
             yield _hint(fault, "the device"), _planted(given, twist, [p for ps in kinds.values() for p in ps])
@@ -131,6 +135,12 @@ def _hypotheses(evidence: Evidence, suspect: str) -> Iterator[tuple[Hint, Scenar
         for kind, positions in kinds.items():
             for position in positions if len(positions) > 1 else ():
                 yield _hint(fault, f"one {kind}"), _planted(given, twist, [position])
+
+
+def _of_launch(given: Scenario, launches: Sequence[OfLaunch]) -> Iterator[tuple[Hint, Scenario]]:
+    for launch in launches:
+        hint = Hint(launch.cause, f"{launch.says}: {LOOK_AT[launch.cause]}")
+        yield from ((hint, scenario) for scenario in launch.change(given))
 
 
 def _hint(fault: InPlace, what: str) -> Hint:

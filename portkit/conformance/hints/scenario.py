@@ -81,7 +81,10 @@ Twist: TypeAlias = Callable[[Place, Function], Function | None]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One run of a simulated device. `shared_once` is a device whose groups have one shared memory among them."""
+    """One run of a simulated device, of as many `times` in a row as it launches.
+
+    `shared_once` is a device whose groups have one shared memory among them.
+    """
 
     kernel: Kernel
     scalars: Mapping[str, int | float]
@@ -89,6 +92,7 @@ class Scenario:
     twists: Mapping[int, Twist] = field(default_factory=dict[int, Twist])
     shared_once: bool = False
     guard: bytes = b""
+    times: int = 1
 
 
 def simulate(scenario: Scenario, deadline: float = inf) -> dict[str, Array] | None:
@@ -102,7 +106,8 @@ def simulate(scenario: Scenario, deadline: float = inf) -> dict[str, Array] | No
         extents = {name: memory.extent for name, memory in memories.items()}
         for memory in memories.values():
             _append_guard(memory, scenario.guard)
-        engine.run(scenario.kernel, _Faulty(scenario, memories, extents, deadline), scenario.scalars)
+        for _ in range(scenario.times):
+            engine.run(scenario.kernel, _Faulty(scenario, memories, extents, deadline), scenario.scalars)
     except PortkitError:
         return None
     return {name: memories[name].data[:extent] for name, extent in extents.items()}

@@ -27,6 +27,8 @@ class OfLaunch:
     cause: Cause
     says: str
     change: Change
+    forms: tuple[str, ...] = ()
+    """The forms that it is about: in a case of one of them it comes first."""
 
 
 def among(*forms: str) -> _Among:
@@ -213,17 +215,30 @@ IN_PLACE: tuple[InPlace, ...] = (
     InPlace(_C.OFFSET, "accesses the neighbouring element", accesses.NEIGHBOURING_INDICES),
 )  # fmt: skip
 
+_CARRY = ("phi.carry",)
 OF_LAUNCH: tuple[OfLaunch, ...] = (
     OfLaunch(_C.NOTHING, "every buffer is as it was before the launch", control.nothing_launched),
-    OfLaunch(_C.CONTRACTION, "a multiplication and an addition are fused into one rounding", control.contracted),
-    OfLaunch(_C.CARRY, "the carries of a loop are assigned one after the other", control.carries_in_turn),
-    OfLaunch(_C.CARRY, "a carry lags one trip behind", control.carries_stale),
-    OfLaunch(_C.CARRY, "a carry keeps its first value", control.carries_kept),
-    OfLaunch(_C.CARRY, "two carries are exchanged", control.carries_exchanged),
+    OfLaunch(
+        _C.CONTRACTION,
+        "a multiplication and an addition are fused into one rounding",
+        control.contracted,
+        ("add", "mul"),
+    ),
+    OfLaunch(_C.CARRY, "the carries of a loop are assigned one after the other", control.carries_in_turn, _CARRY),
+    OfLaunch(_C.CARRY, "a carry lags one trip behind", control.carries_stale, _CARRY),
+    OfLaunch(_C.CARRY, "a carry keeps its first value", control.carries_kept, _CARRY),
+    OfLaunch(_C.CARRY, "carries begin at zero", control.carries_from_zero, _CARRY),
+    OfLaunch(_C.CARRY, "two carries are exchanged", control.carries_exchanged, _CARRY),
     OfLaunch(_C.LOOP_COUNT, "the index of a loop counts otherwise", control.index_from_one),
-    OfLaunch(_C.BARRIER, "lanes do not wait for each other", control.barriers_missing),
+    OfLaunch(_C.BARRIER, "lanes do not wait for each other", control.barriers_missing, ("barrier",)),
     OfLaunch(_C.SHARED, "all groups use the same shared memory", control.shared_by_groups),
-    OfLaunch(_C.REASSOCIATION, "terms are added, or multiplied, in another order", control.reassociated),
+    OfLaunch(
+        _C.REASSOCIATION, "terms are added, or multiplied, in another order", control.reassociated, ("add", "mul")
+    ),
+    OfLaunch(
+        _C.REASSOCIATION, "an operation and the one that undoes it are dropped", control.cancelled, ("add", "mul")
+    ),
+    OfLaunch(_C.STATE, "the kernel runs twice", control.launched_twice),
     OfLaunch(_C.GRID, "the grid loops are taken in the wrong order", control.grid_turned),
     OfLaunch(_C.GRID, "lane loops are taken in the wrong order", control.lanes_turned),
     OfLaunch(_C.GRID, "groups have the wrong numbers", control.groups_numbered_alike),
