@@ -22,6 +22,8 @@ _BY_CHECK: dict[Check, tuple[Cause, str]] = {
 _RAISED: tuple[tuple[str, str, Cause, str], ...] = (
     ("device/reset", "", _C.STATE, "a call fails after a reset"),
     ("device/allocate/zero_bytes", "", _C.REFUSED, "a buffer of no bytes is refused"),
+    ("device/launch/many_times", "", _C.LEAK, "a call fails after many launches"),
+    ("device/executable/release", "", _C.STATE, "releasing an executable touches another"),
     ("device", "OutOfMemory", _C.LEAK, "memory ran out after many calls"),
     ("", "", _C.REFUSED, "a call raises where it must not"),
 )
