@@ -202,6 +202,45 @@ def last_element_wrong(i: Instr, e: Emitter) -> bool:
     return True
 
 
+def full(outputs: int, wrong: int) -> tuple[Trial, Callable[[Kernel], Kernel]]:
+    """Return a launch with eight buffers, and a fault in what is stored to one of its outputs."""
+    b = Builder("full")
+    inputs = [b.buffer(f"a{k}", "i32", LANES, "read") for k in range(8 - outputs)]
+    stored = [b.buffer(f"out{k}", "f32" if k % 2 else "i32", LANES, "write") for k in range(outputs)]
+    b.grid(1)
+    place = b.lane(LANES)
+    total = b.op("reduce.xor", *(b.load(a, place) for a in inputs))
+    for k, out in enumerate(stored):
+        own = b.op("reduce.max", total, b.const("i32", k))
+        b.store(out, place, b.cast(own, "f32") if k % 2 else own)
+    kernel = b.build()
+
+    def expand(i: Instr, e: Emitter) -> bool:
+        return i.result == maxima[wrong] and off_by_one(i, e)
+
+    maxima = [i.result for i in kernel.body if i.name == "reduce.max"]
+    trial = Trial(kernel, {}, {a.name: numbers("i4", LANES) * (k + 1) for k, a in enumerate(inputs)})
+    return trial, lambda k: rewrite(k, expand)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_outputs_are_left_out_where_the_device_takes_no_more_buffers(wrong: int) -> None:
+    trial, fault = full(3, wrong)
+    divergence = found(trial, fault)
+    maxima = [n for n, i in enumerate(trial.kernel.body) if i.name == "reduce.max"]
+    assert divergence.instruction == maxima[wrong]
+
+
+def test_registers_are_watched_without_the_only_output_where_it_takes_the_last_buffer() -> None:
+    trial, fault = full(1, 0)
+    assert "reduce.max" in found(trial, fault).text
+
+
+def test_a_store_to_the_last_buffer_cannot_be_told_from_others() -> None:
+    trial, _ = full(1, 0)
+    assert seen(trial, at("store", lambda i, e: i.mems == ("out0",))) is None
+
+
 # --- control and memory -------------------------------------------------------------------------------------------
 
 

@@ -60,10 +60,12 @@ class _Search:
             return None
         if not launch.after:
             return self._before_the_end(first_to_fail(self.o, found), found)
+        needed = found.mismatch.buffer if found.mismatch else ""
+        self.o.make_room(needed)
         shape = cells_to_have(self.o, self.probes, found)
         sight = self.o.look(self.probes, shape)
         named = self._named(sight, shape)
-        if named is None and sight.hidden and not sight.outputs:
+        if named is None and sight.hidden and not sight.outputs and needed not in self.o.left_out:
             return self._unhidden(shape)
         return named
 

@@ -26,6 +26,8 @@ MOST_CELL_BYTES = 1 << 22
 """The cells of one copy, in bytes, above which it is split, or one group only is watched."""
 MOST_SPLITS = 6
 """How often copies are split that do not come back."""
+MOST_LEFT_OUT = 3
+"""Outputs that copies may lack to make room."""
 _SHARE = 0.25
 """Of the time left, what one copy may take."""
 
@@ -93,6 +95,17 @@ class Observer:
         self.model = model
         self.deadline = time.perf_counter() + seconds
         self.grid = grid_counts(self.kernel, trial.scalars)
+        self.left_out: tuple[str, ...] = ()
+
+    def make_room(self, needed: str) -> None:
+        """Where the device takes no more buffers, choose outputs that copies lack, if any but the one needed."""
+        if self.client.capabilities.limits.buffers > len(self.kernel.buffers):
+            return
+        stored = {i.mems[0] for i in self.kernel.body if i.form.effect == "write"}
+        others = {m for i in self.kernel.body if i.form.effect != "write" for m in i.mems}
+        outputs = [b.name for b in self.kernel.buffers if b.access == "write" and b.name in stored - others]
+        spare = [name for name in outputs if name != needed] or outputs
+        self.left_out = tuple(spare[:MOST_LEFT_OUT])
 
     def left(self) -> float:
         """Return the seconds left. Raises `OutOfTime` where there are none."""
@@ -125,7 +138,7 @@ class Observer:
 
     def parts(self, watched: Sequence[Probe], shape: Shape) -> Iterator[tuple[Probe, ...]]:
         """Return the probes by copy: no more buffers than the device takes, no more cells than are worth it."""
-        free = self.client.capabilities.limits.buffers - len(self.kernel.buffers)
+        free = self.client.capabilities.limits.buffers - len(self.kernel.buffers) + len(self.left_out)
         most = min(MOST_CELL_BYTES, self.client.capabilities.limits.buffer_bytes // 2)
         groups = list(kinds(self.kernel, watched).items())
         for start in range(0, len(groups) if free > 0 else 0, max(free, 1)):
@@ -144,6 +157,7 @@ class Observer:
     def _look(self, part: tuple[Probe, ...], shape: Shape, sight: Sight) -> None:
         planned = layout(self.kernel, part, shape)
         copies = [instrument(self.kernel, planned, shape, self.grid, by_shifts=shifts) for shifts in (False, True)]
+        copies = [without(copy, self.left_out) for copy in copies]
         copies = [copy for copy in copies if not undeclared(copy, self.client.capabilities)]
         if not copies:
             return
@@ -179,7 +193,7 @@ class Observer:
         return launch.after
 
     def _outputs(self, launch: Launch, after: Mapping[str, Array]) -> dict[str, tuple[Array, Acceptance]]:
-        names = [b.name for b in self.kernel.buffers if b.access != "read"]
+        names = [b.name for b in self.kernel.buffers if b.access != "read" and b.name not in self.left_out]
         return {name: (after[name], launch.expected(0)[name]) for name in names}
 
     def _still_fails(self, launch: Launch, after: Mapping[str, Array]) -> bool:
@@ -211,6 +225,13 @@ def _add(made: dict[str, _Made], name: str, actual: Array, accepted: Acceptance)
         made[name].wrong = made[name].wrong & wrong
     else:
         made[name] = _Made(actual, accepted, wrong)
+
+
+def without(kernel: Kernel, names: Sequence[str]) -> Kernel:
+    """Return a kernel without some of its outputs, and what it stores to them."""
+    buffers = tuple(b for b in kernel.buffers if b.name not in names)
+    body = tuple(i for i in kernel.body if not (i.mems and i.mems[0] in names))
+    return replace(kernel, buffers=buffers, body=body)
 
 
 def _sized(kernel: Kernel, groups: Sequence[tuple[Kind, list[Probe]]], shape: Shape) -> Iterator[tuple[Probe, int]]:
