@@ -69,6 +69,9 @@ def _hints(symptoms: Symptoms, seconds: float) -> Iterator[Hint]:
     evidence = symptoms.evidence
     if evidence is None or not evidence.wrong:
         return
+    if all(mask.all() for mask in evidence.poisoned.values()):
+        yield from from_patterns(evidence)  # nothing was written: whatever else would explain it is less likely
+        return
     simulated = next(_simulated(evidence, _form_of(symptoms.case_id), seconds), None)
     yield from [simulated] if simulated is not None else from_patterns(evidence)
 
