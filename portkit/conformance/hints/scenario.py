@@ -73,6 +73,8 @@ class Place:
         return self.bind(Instr("load", "value", Type(self.kernel.memories[memory].dtype), ("index",), (memory,)))
 
 
+MOST_GUARDED = 1 << 18
+"""Elements of a buffer above which what lies behind it is left out: it would have to be copied for each run."""
 LITERAL_COUNT = "count."
 """How the names of registers begin that hold what was a literal count of a loop."""
 Twist: TypeAlias = Callable[[Place, Function], Function | None]
@@ -115,7 +117,7 @@ def simulate(scenario: Scenario, deadline: float = inf) -> dict[str, Array] | No
 
 def _append_guard(memory: Memory, guard: bytes) -> None:
     usable = len(guard) // memory.data.itemsize * memory.data.itemsize
-    if usable and memory.extent:
+    if usable and 0 < memory.extent <= MOST_GUARDED:
         behind = np.frombuffer(guard[:usable], memory.data.dtype)
         memory.data = np.concatenate((memory.data, behind))
         memory.extent += len(behind)
@@ -216,7 +218,7 @@ def countable(kernel: Kernel) -> Kernel:
     """Return the kernel with every literal count of a serial loop in a register, where a twist can reach it."""
     counts = sorted({i.imms[0] for i in kernel.body if i.name == "loop.serial" and i.imms})
     names = {count: f"{LITERAL_COUNT}{count}" for count in counts}
-    constants = tuple(Instr("mov.const", names[n], Type(I32), imms=(n,)) for n in counts)
+    constants = tuple(Instr("mov.const", names[n], Type(I32), imms=(n & 0xFFFFFFFF,)) for n in counts)
     body = tuple(_count_from(i, names) for i in kernel.body)
     return replace(kernel, body=constants + body) if counts else kernel
 
