@@ -57,7 +57,7 @@ def uses(kernel: Kernel) -> Uses:
         key = (instr.name, args, mems, instr.type)
         if key not in forms:
             binding = bind(instr.form, args, mems, written_type(instr))
-            forms[key] = _use(instr.name, binding.types, instr.type)
+            forms[key] = use_of(instr.name, binding.types, instr.type)
     dtypes = {t.dtype for t in types.values()} | {m.dtype for m in kernel.memories.values()}
     return Uses(
         forms=frozenset(forms.values()),
@@ -71,7 +71,8 @@ def uses(kernel: Kernel) -> Uses:
     )
 
 
-def _use(name: str, bound: dict[str, Type], result: Type | None) -> Use:
+def use_of(name: str, bound: dict[str, Type], result: Type | None) -> Use:
+    """Return what one instruction counts as, from the types that its signature's variables are bound to."""
     subject = next((bound[v] for v in _SUBJECTS if v in bound), None)
     if subject is None:
         return Use(name)

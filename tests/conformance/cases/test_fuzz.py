@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from portkit.conformance.cases.fuzz import fuzz_kernel, fuzz_trial
-from portkit.conformance.cases.fuzz_writer import Dice, Palette
+from portkit.conformance.cases.fuzz_coverage import Coverage, declared_cells
+from portkit.conformance.cases.fuzz_goals import goals_of, seeds_of_a_pass
+from portkit.conformance.cases.fuzz_palette import Dice, Palette
+from portkit.conformance.cases.fuzz_results import WORDS
 from portkit.conformance.support import undeclared
+from portkit.conformance.worker import MOST_ILL_CONDITIONED
 from portkit.contract import Limits
 from portkit.reference.bounds import NumericModel, bounds
 from portkit.reference.checks import check
@@ -19,9 +23,9 @@ from portkit.spec.verify import verify
 from tests.conformance.cases.host_device import BASE, MAXIMAL
 
 PALETTES = {"base": Palette.base(), "declared": Palette.declared(MAXIMAL)}
-SEEDS = range(2000, 2125)
+SEEDS = range(2000, 2060)
 """Not those that the suite ships, which run in `portkit conform`."""
-BLOCK = 25
+BLOCK = 20
 
 
 def ids(palette: str, seeds: range) -> list[str]:
@@ -36,7 +40,8 @@ def test_random_kernels_verify_are_valid_and_have_determined_results(palette: st
         verify(trial.kernel)
         check(trial.kernel, trial.scalars, trial.inputs)
         accepted = bounds(trial.kernel, trial.scalars, trial.inputs, NumericModel(frozenset()))
-        assert not any(a.ill_conditioned.any() for a in accepted.values()), case_id
+        unclaimed = sum(int(a.ill_conditioned.sum()) for a in accepted.values())
+        assert unclaimed <= MOST_ILL_CONDITIONED * sum(a.lo.size for a in accepted.values()), case_id
 
 
 @pytest.mark.parametrize(("palette", "capabilities"), [("base", BASE), ("declared", MAXIMAL)])
@@ -51,11 +56,22 @@ def test_the_same_id_gives_the_same_kernel_and_another_id_another() -> None:
     assert to_text(fuzz_kernel.__wrapped__("kernels/fuzz/base/0008", Palette.base())) != first
 
 
-def test_random_kernels_use_every_pure_form_and_what_synchronises() -> None:
-    used = Counter(i.name for c in ids("declared", SEEDS) for i in fuzz_kernel(c, PALETTES["declared"]).body)
-    wanted = {"barrier", "wait.token", "load.async", "loop.serial", "phi.carry", "mul.hi", "mul.add", "mov.bits"}
-    wanted |= {"reduce.group.add", "reduce.vec.max", "load.gather", "load.vec", "mov.pack", "store.atomic.add"}
-    assert wanted <= used.keys()
+def test_the_goals_of_a_seed_are_in_its_kernel_and_reach_an_output() -> None:
+    palette = PALETTES["declared"]
+    for seed in range(3000, 3020):
+        coverage = Coverage(declared_cells(palette.cells))
+        coverage.add(fuzz_kernel(f"kernels/fuzz/declared/{seed}", palette))
+        missing = {goal.cell for goal in goals_of(palette, seed)} - coverage.cells.keys()
+        assert not missing, (seed, missing)
+
+
+def test_one_pass_over_the_seeds_covers_every_form_on_every_dtype() -> None:
+    palette = PALETTES["base"]
+    coverage = Coverage(declared_cells(palette.cells))
+    for seed in range(seeds_of_a_pass(palette)):
+        coverage.add(fuzz_kernel(f"kernels/fuzz/base/{seed:04}", palette))
+    covered, declared = coverage.forms()
+    assert covered == declared
 
 
 def test_random_kernels_need_no_more_buffers_and_lanes_than_every_device_has() -> None:
@@ -67,11 +83,11 @@ def test_random_kernels_need_no_more_buffers_and_lanes_than_every_device_has() -
 def test_random_kernels_compute_something() -> None:
     """Few kernels store one and the same number everywhere."""
     constant = 0
-    for case_id in ids("declared", SEEDS)[:50]:
+    for case_id in ids("declared", SEEDS)[:25]:
         trial = fuzz_trial(case_id, PALETTES["declared"])
-        digest = run(trial.kernel, trial.scalars, trial.inputs)["digest"]
+        digest = run(trial.kernel, trial.scalars, trial.inputs)["words"][::WORDS]
         constant += len(np.unique(digest)) == 1
-    assert constant <= 25
+    assert constant <= 12
 
 
 def test_dice_are_fair_enough_to_reach_every_choice() -> None:
