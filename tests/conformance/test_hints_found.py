@@ -35,9 +35,9 @@ def cause_named(mutant: Mutant) -> str | None:
     return entry.card.cause
 
 
-def test_the_first_hint_is_the_planted_fault_for_three_quarters_of_every_third_mutant() -> None:
+def test_the_first_hint_is_the_planted_fault_for_three_quarters_of_every_fourth_mutant() -> None:
     known = [m for m in MUTANTS.values() if m.cause is not None and m.witness]
-    planted = {m.name: m.cause.value for m in known[::3] if m.cause is not None}
+    planted = {m.name: m.cause.value for m in known[::4] if m.cause is not None}
     named = {name: cause_named(MUTANTS[name]) for name in planted}
     shown = {name: cause for name, cause in named.items() if cause is not None}
     hits = [name for name, cause in shown.items() if cause == planted[name]]
@@ -48,7 +48,7 @@ def test_the_first_hint_is_the_planted_fault_for_three_quarters_of_every_third_m
 def smoke_launches() -> Iterator[tuple[Case, Launch]]:
     """Yield some launches of each kind of case, on a device without a fault."""
     cases = [c for c in CASES.values() if c.trial is not None and c.tier is Tier.SMOKE]
-    for case in cases[:: max(1, len(cases) // 30)]:
+    for case in cases[:: max(1, len(cases) // 16)]:
         assert case.trial is not None
         trial = case.trial()
         if not trial.device_check_only:
@@ -76,7 +76,7 @@ def test_one_flipped_bit_gets_no_hint() -> None:
         if evidence is not None:
             tried += 1
             assert diagnose(Symptoms(Check.VALUES, case.id, evidence=evidence)) == [], case.id
-    assert tried >= 20
+    assert tried >= 10
 
 
 def test_a_case_that_passes_has_no_hint() -> None:
