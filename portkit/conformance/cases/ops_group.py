@@ -46,6 +46,8 @@ def cases(capabilities: Capabilities) -> Iterator[Case]:
 def _rows(cell: Cell) -> Iterator[KernelCase]:
     type_, kind = parse_type(type_text(cell.dtype, cell.lanes)), FORMS[cell.form].kind
     sets = fold_sets(kind, type_.dtype, LANES, type_.lanes)
+    if cell.lanes == 1:
+        sets |= _telling_sets(kind, type_.dtype, LANES)
     yield from _set_rows(cell, type_, LANES, sets, f"ops/{cell.form}/{type_}")
     if cell.lanes == 1 and cell.dtype in SIZED_TYPES:
         for size in SIZES:
@@ -54,18 +56,26 @@ def _rows(cell: Cell) -> Iterator[KernelCase]:
 
 
 def _sized_sets(kind: str, dtype: DType, size: int) -> dict[str, InputSet]:
-    """Sums of floats get small numbers; where one value decides the fold, each lane holds it in turn."""
+    """Sums of floats get small numbers; in others each value tells, where such values are to be had."""
+    name = "special" if dtype.is_int else "small"
+    return _telling_sets(kind, dtype, size) or {name: fold_sets(kind, dtype, size)[name]}
+
+
+def _telling_sets(kind: str, dtype: DType, size: int) -> dict[str, InputSet]:
+    """Return a set in which a lane that is left out shows: random extremes occur many times, and products wrap to 0."""
     if kind in _DECIDING:
         return {"deciding": partial(_deciding, kind, size)}
-    name = "special" if dtype.is_int else "small"
-    return {name: fold_sets(kind, dtype, size)[name]}
+    return {"odd": partial(_odd, size)} if kind == "mul" and dtype.is_int else {}
+
+
+def _odd(size: int, case_id: str, dtypes: Sequence[DType]) -> Operands:
+    """Odd numbers above 1: no product of them is 0, and without one of them it is another."""
+    dtype = dtypes[0]
+    return (Draws(case_id).one_of([3, 5, 7, 11, 13, 101, dtype.max_int], GROUPS * size),)
 
 
 def _deciding(kind: str, size: int, case_id: str, dtypes: Sequence[DType]) -> Operands:
-    """One value in each work-group decides the fold: in the last lane, the first, then others.
-
-    Random values hide a lane that is left out, for an extreme one is there many times.
-    """
+    """One value in each work-group decides the fold: in the last lane, the first, then others."""
     draws, dtype = Draws(case_id), dtypes[0]
     others, decisive = _DECIDING[kind]
     lanes = np.array([size - 1, 0, size // 2, size - 2, *draws.integers(0, size - 1, GROUPS)]) % size
@@ -75,6 +85,8 @@ def _deciding(kind: str, size: int, case_id: str, dtypes: Sequence[DType]) -> Op
 
 
 def _pattern(dtype: DType, value: int) -> int:
+    if dtype.name == "bool":
+        return int(value in _TRUE)
     return encode(dtype, value) if dtype.is_float else value & ((1 << dtype.bits) - 1)
 
 
@@ -85,6 +97,8 @@ _DECIDING: dict[str, tuple[tuple[int, ...], int]] = {
     "or": ((0,), 0x10),
 }
 """By kind: the values of the other lanes, and the one that decides."""
+_TRUE = (-1, 0x10)
+"""Which of them are true as bool."""
 
 
 def _set_rows(cell: Cell, type_: Type, lanes: int, sets: dict[str, InputSet], path: str) -> Iterator[KernelCase]:

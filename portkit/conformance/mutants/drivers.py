@@ -61,6 +61,19 @@ _ROWS: tuple[tuple[str, type[Wrapped], str, Cause], ...] = (
 
 _ON_KERNELS: tuple[Mutant, ...] = (
     Mutant(
+        "computed-grid-is-short", "loop.grid", u.ComputedGridIsShort, "ops/loop.grid/i32/count_1000", cause=Cause.GRID
+    ),
+    *(
+        Mutant(
+            f"crashes-on-{form.replace('.', '-')}",
+            form,
+            u.crashing_on(form),
+            f"ops/{form}/i32/exchange",
+            cause=Cause.CRASH,
+        )
+        for form in ("fence.group", "fence.device")
+    ),
+    Mutant(
         "groups-share-memory",
         "kernels/shared",
         u.GroupsShareMemory,

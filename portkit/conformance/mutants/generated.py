@@ -26,6 +26,7 @@ from portkit.conformance.mutants.forms import (
 )
 from portkit.conformance.mutants.mutant import Mutant
 from portkit.conformance.rewriting import Expand
+from portkit.spec.types import DTYPES
 
 Row = tuple[str, str, str, Wrong, str, Cause]
 """Form, dtypes apart by blanks, what the mutant's name says, the fault, the input set that shows it, the cause."""
@@ -180,6 +181,9 @@ _CASTS: tuple[tuple[str, str, Wrong, str, Cause], ...] = (
 )
 """As `Row`, with the dtypes before and after the cast in place of form and dtypes."""
 
+_BITS = (("u32x4", "f64x2"), ("i8x4", "u32"), ("f64", "u32x2"), ("f16x8", "u8x16"))
+"""Types before and after a reinterpretation of bits that numbers its lanes from the other end."""
+
 _BOUND: tuple[tuple[str, str, str, str, Wrong, Cause], ...] = (
     ("mov.lane", "f64x2", "special", "is-the-other-one", n.lane_of_pair, Cause.LANE_ORDER),
     ("mov.lane", "i8x16", "special", "is-the-other-one", n.lane_of_pair, Cause.LANE_ORDER),
@@ -248,19 +252,20 @@ _ACCESSES: tuple[tuple[str, str, str, str, Expand, Cause], ...] = (
     ("store.atomic.min", "i16", "contended", "is-max", a.becomes("store.atomic.max"), Cause.WRONG_OPERATION),
 )
 
-_GROUPS: tuple[tuple[str, int, str, str], ...] = (
-    ("add", 33, "i32", "special"),
-    ("mul", 7, "f32", "small"),
-    ("max", 255, "f32", "deciding"),
-    ("min", 100, "u32", "deciding"),
-    ("and", 3, "u32", "deciding"),
-    ("or", 31, "i32", "deciding"),
-    ("xor", 256, "u32", "special"),
-    ("add", 2, "f32", "small"),
-    ("max", 64, "i32", "deciding"),
-    ("min", 128, "f32", "deciding"),
-)
-"""Kind, work-group size, dtype and input set: the last lane is left out of the reduction."""
+_GROUPS: dict[str, tuple[str, str, str]] = {
+    "add": ("f32", "small", "f16"),
+    "mul": ("i32", "odd", "f64"),
+    "max": ("f32", "deciding", "i8"),
+    "min": ("u32", "deciding", "bf16"),
+    "and": ("i32", "deciding", "u16"),
+    "or": ("u32", "deciding", "bool"),
+    "xor": ("i32", "special", "u64"),
+}
+"""By kind: the dtype and the input set of the cases of each work-group size, and the dtype of one at `USUAL_SIZE`."""
+
+_SIZES = (2, 3, 7, 31, 33, 64, 100, 128, 255, 256)
+"""Work-group sizes of which the last lane is left out of a reduction."""
+USUAL_SIZE = 32
 
 
 def generated() -> Iterator[Mutant]:
@@ -268,9 +273,13 @@ def generated() -> Iterator[Mutant]:
     for row in (*_FLOATS, *_INTEGERS, *_FOLDS, *_COMPARISONS, *_LITERALS):
         yield from _by_form(row)
     yield from map(_cast, _CASTS)
+    yield from map(_bits, _BITS)
     yield from map(_bound, _BOUND)
     yield from map(_access, _ACCESSES)
-    yield from map(_group, _GROUPS)
+    for kind, (dtype, shown_by, other) in _GROUPS.items():
+        for size in _SIZES:
+            yield _group(kind, size, dtype, f"{kind}.{size}/{dtype}/{shown_by}")
+        yield _group(kind, USUAL_SIZE, other, f"{kind}/{other}/{_USUAL_SETS.get(kind, 'deciding')}")
 
 
 def _spoken(form: str) -> str:
@@ -302,13 +311,22 @@ def _cast(row: tuple[str, str, Wrong, str, Cause]) -> Mutant:
     return Mutant(f"cast-{source}-to-{target}-{what}", f"mov.cast/{target}<-{source}", fault, witness, cause=cause)
 
 
+def _bits(pair: tuple[str, str]) -> Mutant:
+    source, target = pair
+    (dtype, lanes), (before, _) = _split(target), _split(source)
+    fault = FormFault("mov.bits", n.halves_swapped, dtype, lanes, before)
+    witness = f"ops/mov.bits/{source}-to-{DTYPES[dtype].bits}-bit/special"
+    name = f"bits-of-{source}-reverse-lanes-of-{target}"
+    return Mutant(name, "mov.bits", fault, witness, cause=Cause.LANE_ORDER)
+
+
 def _bound(row: tuple[str, str, str, str, Wrong, Cause]) -> Mutant:
     form, type_, shown_by, what, wrong, cause = row
     dtype, lanes = _split(type_)
     suffix, _, shown = shown_by.rpartition("/")
-    path = f"{form}.{suffix}" if suffix else form
+    path = f"{form}.{suffix}/{type_}" if suffix else f"{form}/{type_}"
     fault = FormFault(form, wrong, dtype, lanes)
-    name, witness = f"{_spoken(form)}-{type_}-{what}", f"ops/{path}/{type_}/{shown}"
+    name, witness = f"{_spoken(form)}-{type_}-{what}", f"ops/{path}/{shown}"
     return Mutant(name, f"{form}/{dtype}", fault, witness, cause=cause)
 
 
@@ -320,12 +338,14 @@ def _access(row: tuple[str, str, str, str, Expand, Cause]) -> Mutant:
     return Mutant(name, f"{form}/{dtype}", fault, witness, cause=cause)
 
 
-def _group(row: tuple[str, int, str, str]) -> Mutant:
-    kind, size, dtype, shown_by = row
-    form = f"reduce.group.{kind}"
+_USUAL_SETS = {"add": "small", "mul": "small", "xor": "special"}
+
+
+def _group(kind: str, size: int, dtype: str, path: str) -> Mutant:
     fault = c.FoldFault(kind, lambda lanes: lanes - 1, size, dtype)
     name = f"group-{kind}-{dtype}-leaves-out-lane-{size - 1}"
-    return Mutant(name, f"{form}/{dtype}", fault, f"ops/{form}.{size}/{dtype}/{shown_by}", cause=Cause.GROUP_FOLD)
+    suspect = f"reduce.group.{kind}/{dtype}"
+    return Mutant(name, suspect, fault, f"ops/reduce.group.{path}", cause=Cause.GROUP_FOLD)
 
 
 MUTANTS: Sequence[Mutant] = tuple(generated())

@@ -164,6 +164,16 @@ class FourthDimensionIgnored(_Gridded):
         return (1, *grid[1:]) if len(grid) > 3 else tuple(grid)
 
 
+class ComputedGridIsShort(Wrapped):
+    """Starts one work-group less where the count is computed from scalars."""
+
+    def execute(self, kernel: Kernel, grid: Sequence[int], *args: Any, **options: Any) -> Executed:
+        names = {s.name for s in kernel.scalars}
+        heads = [kernel.body[k] for k in kernel.nest.grids]
+        short = [max(n - 1, 0) if i.args and i.args[0] not in names else n for i, n in zip(heads, grid, strict=True)]
+        return self.inner.execute(kernel, short, *args, **options)
+
+
 class GroupsShareMemory(Wrapped):
     """Gives all work-groups one copy of shared memory: they run as the lanes of one group, where a group holds them."""
 
@@ -343,6 +353,19 @@ class CrashesOnRsqrt(Wrapped):
         if any(i.name == "mov.rsqrt" and i.type is not None and i.type.dtype.name == "f64" for i in kernel.body):
             raise DeviceLost("the device process ended with signal 4 (illegal instruction)")
         return self.inner.execute(kernel, *args, **options)
+
+
+def crashing_on(form: str) -> type[Wrapped]:
+    """Make the fault of a device that dies of a form."""
+
+    class Crashing(Wrapped):
+        def execute(self, kernel: Kernel, *args: Any, **options: Any) -> Executed:
+            if any(i.name == form for i in kernel.body):
+                raise DeviceLost("the device process ended with signal 4 (illegal instruction)")
+            return self.inner.execute(kernel, *args, **options)
+
+    Crashing.__doc__ = f"Dies of {form}."
+    return Crashing
 
 
 class HangsOnXor(Wrapped):

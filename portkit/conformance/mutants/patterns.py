@@ -9,9 +9,10 @@ from portkit.conformance.mutants.control import in_a_loop
 from portkit.conformance.mutants.forms import again
 from portkit.conformance.rewriting import Emitter, rewrite
 from portkit.spec.kernel import Instr, Kernel
-from portkit.spec.types import F16, F32, I32, U32, DType, Type
+from portkit.spec.types import BOOL, F16, F32, I32, U32, DType, Type
 
 NARROW = 32
+CROWDED = 5
 
 
 def rotate_turns_the_other_way(kernel: Kernel) -> Kernel:
@@ -49,14 +50,14 @@ def contracts_into_carries(kernel: Kernel) -> Kernel:
     return rewrite(kernel, expand)
 
 
-def unwrapped(wide: DType, wanted: Callable[[DType], bool], summary: str) -> Callable[[Kernel], Kernel]:
+def unwrapped(form: str, wide: DType, wanted: Callable[[DType], bool], summary: str) -> Callable[[Kernel], Kernel]:
     """Make the fault of keeping a narrow sum or product in a wider register where the next instruction reads it."""
 
     def fault(kernel: Kernel) -> Kernel:
         made = {
             i.result: i
             for i in kernel.body
-            if i.name in ("add", "mul") and i.type is not None and wanted(i.type.dtype) and i.type.lanes == 1
+            if i.name == form and i.type is not None and wanted(i.type.dtype) and i.type.lanes == 1
         }
 
         def widened(e: Emitter, register: str) -> str:
@@ -138,6 +139,22 @@ def chained_gates_lose_else(kernel: Kernel) -> Kernel:
         if i.name != "load" or not i.gate or i.args[0] not in gated or i.type is None:
             return False
         e.out.append(replace(i, other=e.bits(i.type, 0)))
+        return True
+
+    return rewrite(kernel, expand)
+
+
+def spilled_selects_swap(kernel: Kernel) -> Kernel:
+    """Run out of registers in kernels with loops and values of five dtypes: selects of wide or float values swap."""
+    dtypes = {t.dtype for t in kernel.types.values()}
+    if len(dtypes) < CROWDED or not any(i.name == "loop.serial" for i in kernel.body):
+        return kernel
+
+    def expand(i: Instr, e: Emitter) -> bool:
+        if i.name not in ("phi.lt", "phi.eq") or i.type is None or i.type.dtype in (I32, U32, BOOL):
+            return False
+        a, b, x, y = i.args
+        e.out.append(replace(i, args=(a, b, y, x)))
         return True
 
     return rewrite(kernel, expand)

@@ -288,17 +288,32 @@ _PATTERNS: tuple[Mutant, ...] = (
     Mutant(
         "narrow-integers-stay-wide",
         "add/u8",
-        patterns.unwrapped(I32, patterns.narrow_integer, "Keep narrow sums in 32 bits where they are read."),
+        patterns.unwrapped("add", I32, patterns.narrow_integer, "Keep narrow sums in 32 bits where they are read."),
         "ops/add.then_read/u8/special",
+        cause=Cause.NARROW_INTEGERS,
+    ),
+    Mutant(
+        "narrow-products-stay-wide",
+        "mul/i16",
+        patterns.unwrapped("mul", I32, patterns.narrow_integer, "Keep narrow products in 32 bits where they are read."),
+        "ops/mul.then_read/i16/special",
         cause=Cause.NARROW_INTEGERS,
     ),
     Mutant(
         "f16-sums-stay-wide",
         "add/f16",
-        patterns.unwrapped(F32, patterns.is_f16, "Keep f16 sums in f32 where they are read."),
+        patterns.unwrapped("add", F32, patterns.is_f16, "Keep f16 sums in f32 where they are read."),
         "ops/add.then_read/f16/special",
         cause=Cause.TWO_ROUNDINGS,
     ),
+)
+
+_CROWDED = Mutant(
+    "spilled-selects-swap",
+    "kernels/fuzz",
+    patterns.spilled_selects_swap,
+    "kernels/fuzz/declared/0000",
+    cause=Cause.OPERAND_ORDER,
 )
 
 _ALGEBRA: tuple[tuple[str, str, str, s.Rule, str, Cause], ...] = (
@@ -389,4 +404,4 @@ _EQUIVALENT: tuple[Mutant, ...] = (
     ),
 )
 
-KERNELS: tuple[Mutant, ...] = (*_LOOPS, *_GROUPS, *_PATTERNS, *map(_simplification, _ALGEBRA), *_EQUIVALENT)
+KERNELS: tuple[Mutant, ...] = (*_LOOPS, *_GROUPS, *_PATTERNS, _CROWDED, *map(_simplification, _ALGEBRA), *_EQUIVALENT)
