@@ -364,6 +364,16 @@ def test_a_fault_that_watching_hides_is_named_by_its_consumer() -> None:
     assert " = mul " in divergence.note
 
 
+def test_a_fault_that_no_copy_shows_is_laid_to_the_store_and_said_to_be_rare() -> None:
+    def unless_watched(kernel: Kernel) -> Kernel:
+        spoilt = at("store", lambda i, e: i.mems == ("out",))
+        return spoilt(kernel) if len(kernel.buffers) == 2 else kernel
+
+    divergence = found(straight(), unless_watched)
+    assert divergence.text.startswith("store out ")
+    assert divergence.note.startswith("no copy that watches registers fails")
+
+
 # --- what does not come back --------------------------------------------------------------------------------------
 
 

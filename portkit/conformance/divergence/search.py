@@ -4,6 +4,7 @@ an output, look for the store; where nothing comes back, cut."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from msgspec import structs
@@ -17,6 +18,7 @@ from portkit.conformance.divergence.sight import MOST_CELL_BYTES, Observer, OutO
 from portkit.conformance.divergence.stores import wrong_store
 from portkit.conformance.divergence.words import Words
 from portkit.conformance.finding import Finding
+from portkit.conformance.launching import Launch
 from portkit.conformance.verdict import Verdict
 from portkit.reference.bounds import NumericModel
 from portkit.runtime.client import DeviceClient
@@ -26,6 +28,7 @@ _MOST_HIDING = 4
 """Probes that are left out, one after another, because they hide the fault."""
 _FIRST_SHARE = 0.25
 """Of the budget, what the launch as it is may take: it may hang."""
+_NEVER_AGAIN = "no copy that watches registers fails: the fault may not show every time"
 
 
 def first_divergence(trial: Trial, client: DeviceClient, model: NumericModel, *, seconds: float) -> Divergence | None:
@@ -66,7 +69,7 @@ class _Search:
         sight = self.o.look(self.probes, shape)
         named = self._named(sight, shape)
         if named is None and sight.hidden and not sight.outputs and needed not in self.o.left_out:
-            return self._unhidden(shape)
+            return self._unhidden(shape) or self._suspected(sight, launch, shape)
         return named
 
     def _before_the_end(self, fatal: Divergence, found: Finding) -> Divergence:
@@ -110,6 +113,12 @@ class _Search:
             if named is not None:
                 return self._with_note(named, left_out)
         return None
+
+    def _suspected(self, sight: Sight, launch: Launch, shape: Shape) -> Divergence | None:
+        """Return the store of what was wrong at first, where no copy fails whatever it watches."""
+        outputs = {name: (after, launch.expected(0)[name]) for name, after in launch.written().items()}
+        named = wrong_store(Words(self.o.trial, sight.cells, shape), replace(sight, outputs=outputs))
+        return None if named is None else structs.replace(named, note=f"{_NEVER_AGAIN}; {named.note}")
 
     def _hiding(self, watched: Sequence[Probe], shape: Shape) -> list[Probe]:
         """Return a few probes, mostly one, in whose company the fault does not show."""
