@@ -1,9 +1,10 @@
 """Trial files: one launch, with everything that it takes to run it again, bit for bit.
 
 A `.trial.json` file holds the kernel's text as a list of lines, the scalars, and the contents of each buffer that is
-not only written. A buffer's contents are its elements' bit patterns in hexadecimal, apart by blanks; beyond 256
-elements they are base64 of the elements in little-endian order. f32 scalars are bit patterns too. Files come from
-outside: sizes are limited, unknown fields refused, and every extent is held against the kernel.
+read; a buffer that is written and has none starts as poison when it is judged, as zeros when it is run alone. Contents
+are the elements' bit patterns in hexadecimal, apart by blanks; beyond 256 elements they are base64 of the elements in
+little-endian order. f32 scalars are bit patterns too. Files come from outside: sizes are limited, unknown fields
+refused, and every extent is held against the kernel.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def decode_trial(content: bytes, source: str = "the trial") -> SavedTrial:
     _same_names(source, "scalars", {s.name for s in kernel.scalars}, set(record.scalars))
     scalars = {s.name: _scalar(source, s, record.scalars[s.name]) for s in kernel.scalars}
     _check_sizes(source, kernel, scalars)
-    read = {b.name for b in kernel.buffers if b.access != "write"}
+    read = {b.name for b in kernel.buffers if b.access == "read"}
     written = {b.name for b in kernel.buffers} - read
     _same_names(source, "buffers", read, set(record.buffers) - written)
     inputs = {

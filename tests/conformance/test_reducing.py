@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from portkit.conformance.case import Trial
+from portkit.conformance.case import Case, Trial
 from portkit.conformance.cases.collect import collect
 from portkit.conformance.finding import Check
 from portkit.conformance.judge import model_of
@@ -28,6 +28,7 @@ from portkit.reference.checks import check
 from portkit.runtime.client import DeviceClient, Executed
 from portkit.spec.builder import Builder
 from portkit.spec.kernel import Instr, Kernel
+from portkit.spec.text import parse
 from portkit.spec.verify import verify
 from tests.conformance.suite import trial as sum_of_64
 
@@ -154,15 +155,53 @@ MUTANTS_SHOWN = {
 }
 
 
+@pytest.fixture(scope="module")
+def cases(capabilities: Capabilities) -> dict[str, Case]:
+    return {case.id: case for case in collect(capabilities)}
+
+
 @pytest.mark.parametrize(("mutant", "most"), MUTANTS_SHOWN.items(), ids=MUTANTS_SHOWN.keys())
-def test_the_witness_of_a_fault_shrinks(mutant: str, most: int, capabilities: Capabilities) -> None:
+def test_the_witness_of_a_fault_shrinks(
+    mutant: str, most: int, capabilities: Capabilities, cases: dict[str, Case]
+) -> None:
     fault = MUTANTS[mutant]
-    case = next(c for c in collect(capabilities) if c.id == fault.witness)
+    case = cases[fault.witness]
     assert case.trial is not None
     client = fault.plant(ModelDevice(capabilities).as_client())
     made = reduce_trial(case.trial(), client, model_of(capabilities), seconds=5.0, budget=20.0)
     assert made is not None
     assert made.instructions <= most
+
+
+@pytest.mark.parametrize("fault", [LaunchSkipped, WritesPastTheEnd])
+def test_a_large_kernel_shrinks_to_a_store(
+    fault: type[Wrapped], capabilities: Capabilities, cases: dict[str, Case]
+) -> None:
+    case = cases["kernels/fuzz/base/0163"]
+    assert case.trial is not None
+    client = cast("DeviceClient", fault(ModelDevice(capabilities).as_client()))
+    made = reduce_trial(case.trial(), client, model_of(capabilities), seconds=5.0, budget=20.0)
+    assert made is not None
+    assert made.instructions <= 6
+
+
+def test_a_buffer_that_is_read_and_written_needs_no_contents(good: DeviceClient) -> None:
+    text = """portkit 1.0-draft
+kernel counts
+buffer bins i32[4] readwrite
+begin
+one = mov.const i32 1
+zero = mov.const i32 0
+g = loop.grid 1
+l = loop.lane 4
+store.atomic.add bins zero one
+endloop l
+endloop g
+"""
+    trial = Trial(parse(text), {}, {})
+    made = reduced(trial, cast("DeviceClient", LaunchSkipped(good)))
+    assert made.instructions < len(trial.kernel.body)
+    assert made.trial.kernel.lanes == 1
 
 
 # --- every step ---------------------------------------------------------------------------------------------------

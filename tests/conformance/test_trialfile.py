@@ -103,6 +103,11 @@ def test_a_launch_for_the_guards_alone_stays_one() -> None:
     assert decode_trial(encode_trial(SavedTrial(given))).trial.device_check_only
 
 
+def test_a_buffer_that_is_written_may_have_no_contents() -> None:
+    kernel = parse(f"portkit 1.0-draft\nkernel k\nbuffer x i32[4] readwrite\nbegin\n{NEST}")
+    assert decode_trial(encode_trial(SavedTrial(Trial(kernel, {}, {})))).trial.inputs == {}
+
+
 def test_a_file_is_written_into_a_new_folder_and_nothing_else_is_left_there(tmp_path: Path) -> None:
     path = save_trial(tmp_path / "new" / "a.trial.json", SavedTrial(trial()))
     assert [p.name for p in path.parent.iterdir()] == ["a.trial.json"]

@@ -42,10 +42,20 @@ def _is_buffer(trial: Trial, instr: Instr) -> bool:
     return isinstance(trial.kernel.memories[instr.mems[0]], Buffer)
 
 
+def coarse_removals(trial: Trial, found: Finding) -> Steps:
+    """Long runs of instructions removed, down to a sixteenth of the kernel."""
+    yield from _removals(trial, len(trial.kernel.body) // 16)
+
+
 def removals(trial: Trial, found: Finding) -> Steps:
-    """Runs of instructions removed, long ones first, from the end to the beginning (delta debugging)."""
+    """Runs of instructions removed, down to single ones."""
+    yield from _removals(trial, 1)
+
+
+def _removals(trial: Trial, least: int) -> Steps:
+    """Remove runs, long ones first, from the end to the beginning (delta debugging)."""
     size = len(trial.kernel.body)
-    while size:
+    while size >= max(1, least):
         end = len(trial.kernel.body)
         while end > 0:
             gone = {k for k in range(max(0, end - size), end) if _removable(trial.kernel.body[k])}

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from portkit.conformance.case import Trial
-from portkit.spec.kernel import Instr, Kernel
+from portkit.spec.kernel import Buffer, Instr, Kernel
 from portkit.spec.types import TOKEN, Type
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -154,3 +154,13 @@ def fitted(trial: Trial) -> Trial | None:
     if any(not 0 <= extents[n] <= len(a) for n, a in trial.inputs.items() if n in extents):
         return None
     return replace(trial, inputs={n: a[: extents[n]] for n, a in trial.inputs.items() if n in extents})
+
+
+def before(trial: Trial) -> dict[str, Array]:
+    """Return the contents of every buffer before the launch; what is not given is some number, as for the judge."""
+    return {b.name: trial.inputs[b.name] if b.name in trial.inputs else _filled(trial, b) for b in trial.kernel.buffers}
+
+
+def _filled(trial: Trial, buffer: Buffer) -> Array:
+    size = buffer.extent.evaluate(trial.scalars) * buffer.dtype.bytes
+    return np.frombuffer(b"\xa5" * size, buffer.dtype.numpy)

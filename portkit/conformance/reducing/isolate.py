@@ -1,4 +1,4 @@
-"""The first pass: single instructions of the kernel, in a kernel of their own, on the operands that they had."""
+"""The first passes: single instructions of the kernel, in kernels of their own."""
 
 from __future__ import annotations
 
@@ -33,6 +33,36 @@ def isolated(trial: Trial, found: Finding, prefer: str = "") -> Steps:
         made = _alone(trial, trial.kernel.body[places[0]], [seen[at] for at in places if at in seen])
         if (yield made) is not None:
             return
+
+
+def one_store(trial: Trial, found: Finding) -> Steps:
+    """Where the fault is not in the values: each sort of store alone, of a number that is loaded."""
+    if found.check is Check.VALUES:
+        return
+    stores = [i for i in trial.kernel.body if i.name in ("store", "store.vec") and not i.gate]
+    for memory, type_ in dict.fromkeys((i.mems[0], trial.kernel.types[i.args[1]]) for i in stores):
+        target = trial.kernel.memories[memory]
+        if isinstance(target, Buffer) and (yield _copy(trial, target, type_)) is not None:
+            return
+
+
+def _copy(trial: Trial, target: Buffer, type_: Type) -> Trial:
+    """Return a launch that copies one value to a buffer of the kernel."""
+    source = Buffer("x" if target.name != "x" else "x0", type_.dtype, Extent((type_.lanes,)), "read")
+    body = (
+        Instr("loop.grid", "g", Type(I32), imms=(1,)),
+        Instr("loop.lane", "l", Type(I32), imms=(1,)),
+        _access("load", type_, source.name, ("g",), "v"),
+        _access("store", type_, target.name, ("g", "v"), ""),
+        Instr("endloop", args=("l",)),
+        Instr("endloop", args=("g",)),
+    )
+    out = replace(target, extent=Extent((type_.lanes,)))
+    kernel = Kernel(trial.kernel.name, (source, out), (), (), body, trial.kernel.numeric)
+    inputs = {source.name: np.ones(type_.lanes, type_.dtype.numpy)}
+    if target.name in trial.inputs:
+        inputs[target.name] = np.zeros(type_.lanes, target.dtype.numpy)
+    return Trial(kernel, {}, inputs, trial.device_check_only)
 
 
 def one_run(trial: Trial, found: Finding) -> Steps:

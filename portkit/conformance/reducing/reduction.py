@@ -24,9 +24,11 @@ from portkit.runtime.client import DeviceClient
 BUDGET_SECONDS = 10.0
 
 PASSES: tuple[Pass, ...] = (
+    isolate.one_store,
     isolate.one_run,
     geometry.failing_place,
     body.one_output,
+    body.coarse_removals,
     geometry.counts,
     geometry.one_nest,
     body.values,
@@ -46,7 +48,7 @@ PASSES: tuple[Pass, ...] = (
 
 COSTLY = (Check.HANG, Check.CRASH)
 """Where each step that is taken costs a time limit, or a new process: fewest steps first."""
-LARGE_STEPS: tuple[Pass, ...] = (body.removals, geometry.loops, geometry.counts)
+LARGE_STEPS: tuple[Pass, ...] = (isolate.one_store, body.removals, geometry.loops, geometry.counts)
 
 
 @dataclass(frozen=True, slots=True)

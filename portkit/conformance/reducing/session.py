@@ -14,7 +14,7 @@ import numpy as np
 from portkit.conformance.case import Trial
 from portkit.conformance.finding import Check, Finding
 from portkit.conformance.launching import Launch
-from portkit.conformance.reducing.edit import Array, clean
+from portkit.conformance.reducing.edit import Array, before, clean
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
 from portkit.errors import PortkitError
@@ -93,7 +93,7 @@ class Session:
 
     def begin(self) -> bool:
         """Launch what is to be reduced; returns whether it fails at all. Raises what the reference raises."""
-        check(self.best.kernel, self.best.scalars, self.best.inputs)
+        check(self.best.kernel, self.best.scalars, before(self.best))
         self.finding = self.launch(self.best, self.seconds)
         self._way = Way.of(self.finding)
         self.accepted = [(self.best, self.finding)]
@@ -146,7 +146,7 @@ class Session:
             verify(trial.kernel)
             if undeclared(trial.kernel, self.client.capabilities) or not any(grid_counts(trial.kernel, trial.scalars)):
                 return False
-            check(trial.kernel, trial.scalars, trial.inputs)
+            check(trial.kernel, trial.scalars, before(trial))
         except (PortkitError, KeyError):
             return False
         return True

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from portkit.conformance.case import Trial
+from portkit.conformance.reducing.edit import before
 from portkit.reference import engine
 from portkit.reference.engine import Mask
 from portkit.reference.faults import Site
@@ -87,6 +88,6 @@ class Watch(Values):
 def watch(trial: Trial) -> Watch:
     """Run a valid launch on the reference and return what was seen. Raises what a reference run raises."""
     kernel = trial.kernel
-    watched = Watch(kernel, allocate(kernel, trial.scalars, trial.inputs))
+    watched = Watch(kernel, allocate(kernel, trial.scalars, before(trial)))
     engine.run(kernel, watched, trial.scalars)
     return watched
