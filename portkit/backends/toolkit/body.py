@@ -96,7 +96,12 @@ class Body(ABC, Generic[C]):
         instr = self.kernel.body[position]
         value = self._result(instr)
         if value is not None:
-            scope[instr.result] = self.code.named(value, instr.result)
+            scope[instr.result] = value if self._is_operand(value, instr) else self.code.named(value, instr.result)
+
+    def _is_operand(self, value: Value, instr: Instr) -> bool:
+        """Whether the result is an operand as it is, such as a cast to the same bits: then it has its name already."""
+        known = [self.lane.get(name) or self.group.get(name) for name in instr.reads]
+        return any(x is not None and x.text == value.text for x in known)
 
     def _result(self, instr: Instr) -> Value | None:
         if instr.name == "mov.const" and instr.type is not None:

@@ -17,6 +17,7 @@ from portkit.spec.kernel import Kernel, Numeric
 from portkit.spec.types import DTYPES
 
 GROUPS = 5
+KEPT_LANES = 33
 NEEDS = (*KERNEL_NEEDS, "ops/barrier/i32/exchange")
 
 
@@ -358,6 +359,7 @@ def _rows() -> Iterator[KernelCase]:
     for lanes, meetings in ((96, 1), (96, 2), (256, 1), (256, 2)):
         build, data = partial(uniform_carry_kernel, lanes, meetings), partial(group_numbers, "i32", lanes, GROUPS)
         yield row(f"uniform_carry/{lanes}_lanes_{meetings}_meetings", build, data)
+    yield row(f"kept/{KEPT_LANES}", kept_kernel, partial(group_numbers, "i32", KEPT_LANES, GROUPS))
     yield row("private/64", private_kernel, partial(_groups, 40))
     yield row("several_arrays/32", two_arrays_kernel, partial(_groups, 7))
     for lanes in (2, 16, 64):
@@ -403,6 +405,23 @@ def whole_memory_kernel(words: int, numeric: Numeric = "fast") -> Kernel:
         value = w.load(stage, w.index(loop.index, lanes, mirror))
         loop.next(total=w.add(w.times(loop["total"], 5), value))
     w.store(out, w.index(group, lanes, lane), loop["total"])
+    return w.build()
+
+
+def kept_kernel(numeric: Numeric = "fast") -> Kernel:
+    """A register that is kept across a barrier is read after it as it is, cast to its own type, and as other bits."""
+    w = Writer("kept", numeric)
+    extent = ("groups", KEPT_LANES)
+    a, out, same, bits = (
+        w.buffer(n, "i32", extent, "read" if n == "a" else "write") for n in ("a", "out", "same", "bits")
+    )
+    group, lane = w.grid(w.scalar("groups", "i32")), w.lane(KEPT_LANES)
+    item = w.index(group, KEPT_LANES, lane)
+    kept = w.load(a, item)
+    w.barrier()
+    w.store(same, item, w.cast(kept, "i32"))
+    w.store(bits, item, w.bits(w.bits(kept, "u32"), "i32"))
+    w.store(out, item, kept)
     return w.build()
 
 

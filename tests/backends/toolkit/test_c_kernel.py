@@ -95,3 +95,19 @@ def test_what_a_lane_needs_beyond_a_barrier_has_room_in_the_scratch_memory() -> 
     printed = print_c_kernel(meeting())
     assert printed.scratch >= 32 * 4 * 2
     assert re.search(r"\w+_slot0\[\w+\] = ", printed.text)
+
+
+@needs_compiler
+def test_a_register_that_is_cast_to_its_own_type_keeps_its_name(tmp_path: Path) -> None:
+    b = Builder("kept")
+    a, out, same = (b.buffer(n, "i32", 32, "read" if n == "a" else "write") for n in ("a", "out", "same"))
+    b.grid(1)
+    lane = b.lane(32)
+    kept = b.load(a, lane)
+    b.barrier()
+    b.store(same, lane, b.cast(kept, "i32"))
+    b.store(out, lane, kept)
+    source = tmp_path / "kept.c"
+    source.write_text(print_c_kernel(b.build()).text)
+    done = subprocess.run([COMPILER, "-c", source, "-w", "-o", tmp_path / "kept.o"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
