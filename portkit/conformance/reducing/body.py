@@ -28,14 +28,16 @@ _MOST_OPERANDS = 3
 
 
 def one_output(trial: Trial, found: Finding) -> Steps:
-    """No stores but those to the buffer with the first wrong element."""
+    """The one store that writes the first wrong element, or those to its buffer."""
     if found.mismatch is None:
         return
-    keep = found.mismatch.buffer
-    body = trial.kernel.body
-    gone = {k for k, i in enumerate(body) if i.form.effect == "write" and i.mems[0] != keep and _is_buffer(trial, i)}
-    if gone:
-        yield removed(trial, gone)
+    wrong, body, seen = found.mismatch, trial.kernel.body, watch(trial).seen
+    stores = [k for k, i in enumerate(body) if i.form.effect == "write" and _is_buffer(trial, i)]
+    beside = [k for k in stores if body[k].mems[0] == wrong.buffer]
+    writers = [k for k in beside if any((places == wrong.element).any() for _, places in seen[k].places)]
+    for kept in (writers[-1:], beside):
+        if kept and kept != stores and (yield removed(trial, set(stores) - set(kept))) is not None:
+            return
 
 
 def _is_buffer(trial: Trial, instr: Instr) -> bool:
