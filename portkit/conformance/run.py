@@ -26,6 +26,7 @@ from portkit import __version__
 from portkit.conformance import journal as journals
 from portkit.conformance.case import SUITE_VERSION, Case, Tier
 from portkit.conformance.cases.collect import PROFILES, collect
+from portkit.conformance.cases.fuzz import unlisted
 from portkit.conformance.digest import suite_digest
 from portkit.conformance.journal import Entry, Follower, Header
 from portkit.conformance.judge import CASE_SECONDS
@@ -203,7 +204,8 @@ class _Run:
 
     def _select(self, capabilities: Capabilities) -> list[Case]:
         options = self.options
-        suite = suite_of(options.suite)(capabilities, options.profile)
+        asked: list[Case] = [] if options.suite else list(unlisted(capabilities, options.patterns))
+        suite = [*suite_of(options.suite)(capabilities, options.profile), *asked]
         self._check_waivers(suite, capabilities)
         self.tier_ids = [case.id for case in select(suite, options.tier, ())]
         cases = select(suite, options.tier, options.patterns)

@@ -11,6 +11,7 @@ import msgspec
 
 from portkit.conformance.case import Case
 from portkit.conformance.cases.collect import collect
+from portkit.conformance.cases.fuzz import unlisted
 from portkit.conformance.journal import Entry, JournalWriter
 from portkit.conformance.judge import CASE_SECONDS, judge_case, model_of
 from portkit.conformance.mutants.table import find_mutant
@@ -60,11 +61,18 @@ def read_plan(path: Path) -> Plan:
 
 
 def suite_of(reference: str) -> Collect:
-    """Return the function that collects a suite; portkit's own for an empty reference."""
+    """Return the function that collects a suite; portkit's own for an empty reference.
+
+    What follows a slash, as in `module:FUNCTION/ARGUMENT`, is given to the function as its third argument.
+    """
     if not reference:
         return collect
     module, _, name = reference.partition(":")
-    return getattr(__import__(module, fromlist=[name]), name)
+    name, slash, argument = name.partition("/")
+    function: Callable[..., Sequence[Case]] = getattr(__import__(module, fromlist=[name]), name)
+    if not slash:
+        return function
+    return lambda capabilities, profile: function(capabilities, profile, argument)
 
 
 def open_client(
@@ -132,7 +140,8 @@ class PlannedWorker:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         """Collect the cases; in `folder` each case is named before it begins, lest this process dies of it."""
-        self.cases = {case.id: case for case in suite_of(plan.suite)(plan.capabilities, plan.profile)}
+        asked = unlisted(plan.capabilities, (case_id for group in plan.groups for case_id in group))
+        self.cases = {case.id: case for case in (*suite_of(plan.suite)(plan.capabilities, plan.profile), *asked)}
         client = open_client(plan.backend, plan.seconds, plan.mutant)
         self.worker = Worker(client, Path(plan.journal), plan.waivers, plan.seconds, plan.repeat)
         self._mark = folder / f"{_MARK}{os.getpid()}"
