@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
 from portkit.conformance.case import Case, Cell, Tier
 from portkit.conformance.cases.cells import available, form_cells
-from portkit.conformance.cases.draws import Draws, Patterns, as_array
-from portkit.conformance.cases.inputs import Operands
+from portkit.conformance.cases.draws import Patterns, as_array
 from portkit.conformance.cases.kernelcase import Arrays, KernelCase, Scalars, rows_to_cases
 from portkit.conformance.cases.mapping import (
     affine,
@@ -21,13 +20,13 @@ from portkit.conformance.cases.mapping import (
     start_of,
     truth,
 )
-from portkit.conformance.cases.ops_vector import fold_sets
+from portkit.conformance.cases.ops_vector import fold_sets, telling_sets
 from portkit.conformance.cases.plan import InputSet, type_text
 from portkit.contract import Capabilities
 from portkit.spec.builder import Builder
 from portkit.spec.forms import FORMS
 from portkit.spec.kernel import Kernel, Numeric
-from portkit.spec.types import DTYPES, DType, Type, encode, parse_type
+from portkit.spec.types import DTYPES, DType, Type, parse_type
 
 LANES = 32
 GROUPS = 6
@@ -47,7 +46,7 @@ def _rows(cell: Cell) -> Iterator[KernelCase]:
     type_, kind = parse_type(type_text(cell.dtype, cell.lanes)), FORMS[cell.form].kind
     sets = fold_sets(kind, type_.dtype, LANES, type_.lanes)
     if cell.lanes == 1:
-        sets |= _telling_sets(kind, type_.dtype, LANES)
+        sets |= telling_sets(kind, type_.dtype, LANES)
     yield from _set_rows(cell, type_, LANES, sets, f"ops/{cell.form}/{type_}")
     if cell.lanes == 1 and cell.dtype in SIZED_TYPES:
         for size in SIZES:
@@ -58,47 +57,7 @@ def _rows(cell: Cell) -> Iterator[KernelCase]:
 def _sized_sets(kind: str, dtype: DType, size: int) -> dict[str, InputSet]:
     """Sums of floats get small numbers; in others each value tells, where such values are to be had."""
     name = "special" if dtype.is_int else "small"
-    return _telling_sets(kind, dtype, size) or {name: fold_sets(kind, dtype, size)[name]}
-
-
-def _telling_sets(kind: str, dtype: DType, size: int) -> dict[str, InputSet]:
-    """Return a set in which a lane that is left out shows: random extremes occur many times, and products wrap to 0."""
-    if kind in _DECIDING:
-        return {"deciding": partial(_deciding, kind, size)}
-    return {"odd": partial(_odd, size)} if kind == "mul" and dtype.is_int else {}
-
-
-def _odd(size: int, case_id: str, dtypes: Sequence[DType]) -> Operands:
-    """Odd numbers above 1: no product of them is 0, and without one of them it is another."""
-    dtype = dtypes[0]
-    return (Draws(case_id).one_of([3, 5, 7, 11, 13, 101, dtype.max_int], GROUPS * size),)
-
-
-def _deciding(kind: str, size: int, case_id: str, dtypes: Sequence[DType]) -> Operands:
-    """One value in each work-group decides the fold: in the last lane, the first, then others."""
-    draws, dtype = Draws(case_id), dtypes[0]
-    others, decisive = _DECIDING[kind]
-    lanes = np.array([size - 1, 0, size // 2, size - 2, *draws.integers(0, size - 1, GROUPS)]) % size
-    values = draws.one_of([_pattern(dtype, v) for v in others], len(lanes) * size).reshape(len(lanes), size)
-    values[np.arange(len(lanes)), lanes] = _pattern(dtype, decisive)
-    return (values.reshape(-1),)
-
-
-def _pattern(dtype: DType, value: int) -> int:
-    if dtype.name == "bool":
-        return int(value in _TRUE)
-    return encode(dtype, value) if dtype.is_float else value & ((1 << dtype.bits) - 1)
-
-
-_DECIDING: dict[str, tuple[tuple[int, ...], int]] = {
-    "max": ((2, 3, 5, 7), 100),
-    "min": ((100, 101, 107), 3),
-    "and": ((-1,), ~0x10),
-    "or": ((0,), 0x10),
-}
-"""By kind: the values of the other lanes, and the one that decides."""
-_TRUE = (-1, 0x10)
-"""Which of them are true as bool."""
+    return telling_sets(kind, dtype, size) or {name: fold_sets(kind, dtype, size)[name]}
 
 
 def _set_rows(cell: Cell, type_: Type, lanes: int, sets: dict[str, InputSet], path: str) -> Iterator[KernelCase]:

@@ -26,9 +26,13 @@ from portkit.contract import Capabilities
 from portkit.spec.builder import Builder, Reg
 from portkit.spec.forms import FORMS
 from portkit.spec.kernel import Kernel, Numeric
-from portkit.spec.types import DType, Type, parse_type
+from portkit.spec.types import DType, Type, encode, parse_type
 
 FOLD_COUNT = 2048
+TELLING_FOLDS = 6
+"""How many folds an operand at a random place decides."""
+DROWNING = 8
+"""Operands of a fold of special integers from which on the result is often the same without one of them."""
 ORDERED = ("max", "min", "and", "or", "xor")
 """Folds whose result does not depend on the order; the others free it for floats (Spec: numeric_c2)."""
 
@@ -105,6 +109,8 @@ def _shuffle_frame(plan: Plan, numeric: Numeric) -> tuple[Frame, Type, int]:
 def _fold(cell: Cell) -> Plan:
     vector, kind = type_text(cell.dtype, cell.lanes), FORMS[cell.form].kind
     sets = fold_sets(kind, dtype_of(cell), cell.lanes)
+    if cell.lanes >= DROWNING and kind in ("and", "or", "mul"):
+        sets |= telling_sets(kind, dtype_of(cell), cell.lanes)
     emit = partial(_emit_fold, cell.form)
     strict = tuple(sets) if dtype_of(cell).is_float else ()
     return Plan(f"ops/{cell.form}/{vector}", (vector,), (cell.dtype,), emit, sets, (cell,), strict)
@@ -176,3 +182,49 @@ _PLANNERS: dict[str, Callable[[Cell], Plan]] = {
     "mov.pack": partial(_shuffle, pack_kernel),
     **{f"reduce.vec.{kind}": _fold for kind in ("add", "mul", "max", "min", "and", "or", "xor")},
 }
+
+
+# --- folds in which each operand tells ------------------------------------------------------------------------------
+
+
+def telling_sets(kind: str, dtype: DType, size: int) -> dict[str, InputSet]:
+    """Return a set in which an operand that is left out shows, where random ones hide it.
+
+    Random extremes are there many times, and products of random integers are 0.
+    """
+    if kind in _DECIDING:
+        return {"deciding": partial(_deciding, kind, size)}
+    return {"odd": partial(_odd, size)} if kind == "mul" and dtype.is_int else {}
+
+
+def _odd(size: int, case_id: str, dtypes: Sequence[DType]) -> Operands:
+    """Odd numbers above 1: no product of them is 0, and without one of them it is another."""
+    dtype = dtypes[0]
+    return (Draws(case_id).one_of([3, 5, 7, 11, 13, 101, dtype.max_int], TELLING_FOLDS * size),)
+
+
+def _deciding(kind: str, size: int, case_id: str, dtypes: Sequence[DType]) -> Operands:
+    """One value in each fold decides it: in the last lane, the first, then others."""
+    draws, dtype = Draws(case_id), dtypes[0]
+    others, decisive = _DECIDING[kind]
+    places = np.array([size - 1, 0, size // 2, size - 2, *draws.integers(0, size - 1, TELLING_FOLDS)]) % size
+    values = draws.one_of([_pattern(dtype, v) for v in others], len(places) * size).reshape(len(places), size)
+    values[np.arange(len(places)), places] = _pattern(dtype, decisive)
+    return (values.reshape(-1),)
+
+
+def _pattern(dtype: DType, value: int) -> int:
+    if dtype.name == "bool":
+        return int(value in _TRUE)
+    return encode(dtype, value) if dtype.is_float else value & ((1 << dtype.bits) - 1)
+
+
+_DECIDING: dict[str, tuple[tuple[int, ...], int]] = {
+    "max": ((2, 3, 5, 7), 100),
+    "min": ((100, 101, 107), 3),
+    "and": ((-1,), ~0x10),
+    "or": ((0,), 0x10),
+}
+"""By kind: the values of the other operands, and the one that decides."""
+_TRUE = (-1, 0x10)
+"""Which of them are true as bool."""

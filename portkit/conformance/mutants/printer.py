@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from portkit.conformance.rewriting import Emitter, Expand, rewrite
+from portkit.conformance.rewriting import Emitter, rewrite
 from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.types import F32, I32, U32, DType, Type
 
@@ -30,11 +30,6 @@ def on(name: str, dtype: DType | None = None) -> Callable[[Callable[[Instr, Emit
         return rewriting
 
     return make
-
-
-def everywhere(expand: Expand) -> Rewrite:
-    """Make a kernel rewriting of a fault that looks at every instruction."""
-    return lambda kernel: rewrite(kernel, expand)
 
 
 # --- rounding -----------------------------------------------------------------------------------------------------
