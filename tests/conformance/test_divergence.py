@@ -268,6 +268,28 @@ def test_a_loop_that_runs_wrongly_often_is_named_with_the_trip(change: int, trip
     assert divergence.note.startswith(note)
 
 
+def test_loops_in_loops_whose_counts_differ_between_lanes_are_watched_trip_by_trip() -> None:
+    b, place, x = line()
+    own, few = b.op("reduce.and", place, b.const("i32", 3)), b.load(b.buffer("n", "i32", 1, "read"), b.const("i32", 0))
+    with b.serial(own, v=x) as outer:
+        with b.serial(few, w=outer["v"]) as inner:
+            inner.next(w=b.op("reduce.xor", inner["w"], inner.index, outer.index))
+        outer.next(v=inner["w"])
+    b.store(b.buffer("out", "i32", 2 * LANES, "write"), place, outer["v"])
+    trial = Trial(b.build(), {}, {"a": numbers("i4", 2 * LANES), "n": np.array([3], "i4")})
+
+    def wrong_at_two_one(i: Instr, e: Emitter) -> bool:
+        e.out.append(replace(i, result=(right := e.fresh())))
+        e.types[right] = Type(I32)
+        wrong = e.op("add", right, e.const(Type(I32), 8))
+        inside = e.op("phi.eq", i.args[1], e.const(Type(I32), 1), wrong, right)
+        e.op("phi.eq", i.args[2], e.const(Type(I32), 2), inside, right, result=i.result)
+        return True
+
+    divergence = found(trial, at("reduce.xor", wrong_at_two_one))
+    assert (divergence.group, divergence.lane, divergence.iteration) == (0, 3, (2, 1))
+
+
 def test_a_loop_that_runs_far_too_often_stores_to_no_other_cells() -> None:
     divergence = found(looped(), count_plus(1000))
     assert "loop.serial" in divergence.text

@@ -93,7 +93,10 @@ class _Counting(Values):
         self._wanted = wanted
 
     def count(self, position: int, mask: Mask, value: Any) -> Integers:
-        seen = value if mask is None else value[np.broadcast_to(mask, value.shape)] if value.size > 1 else value
+        seen = value
+        if mask is not None:
+            seen, active = np.broadcast_arrays(value, mask)
+            seen = seen[active]
         self.trips[position] = max(self.trips.get(position, 0), int(seen.max(initial=0)))
         return super().count(position, mask, value)
 
