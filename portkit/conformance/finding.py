@@ -81,6 +81,8 @@ class Finding:
     verdict: Verdict
     reason: str = ""
     check: Check | None = None
+    checks: tuple[Check, ...] = ()
+    """Every check that found something, where several may; `check` is the first."""
     suspect: str = ""
     """What the finding itself accuses, where that is more than the case is about."""
     detail: str = ""
@@ -102,6 +104,11 @@ class Finding:
     """How many of these runs did not pass."""
     after: tuple[str, ...] = ()
     """The ids of the cases that must run before it in the same process, for it to fail."""
+
+    @property
+    def found_by(self) -> tuple[Check, ...]:
+        """The checks that found something."""
+        return self.checks or ((self.check,) if self.check else ())
 
 
 def failed_call(error: DeviceError | ContractError, client: DeviceClient) -> Finding:

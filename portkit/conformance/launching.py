@@ -50,10 +50,12 @@ class Tally:
     reasons: list[str] = field(default_factory=list[str])
     suspect: str = ""
     check: Check | None = None
+    fired: set[Check] = field(default_factory=set[Check])
 
     def accuse(self, check: Check, suspect: str, reason: str) -> None:
         """Add a reason; the first one names the check and the suspect."""
         self.check = self.check or check
+        self.fired.add(check)
         self.suspect = self.suspect or suspect
         self.reasons.append(reason)
 
@@ -179,10 +181,13 @@ class Launch:
         if not len(wrong):
             return
         tally.ulp = max(tally.ulp, finite(np.max(accepted.distance_ulp(actual)[wrong])))
+        unwritten = self._poisoned(name, actual, poison)
+        tally.fired |= {_value_check(bool(held), poison) for held in np.unique(unwritten[wrong])}
         if tally.mismatch is None:
             first = int(wrong[0])
-            unwritten = bool(self._poisoned(name, actual, poison)[first])
-            tally.mismatch = mismatch(name, first, actual, accepted, self.trial.inputs, unwritten=unwritten)
+            tally.mismatch = mismatch(
+                name, first, actual, accepted, self.trial.inputs, unwritten=bool(unwritten[first])
+            )
 
     def _poisoned(self, name: str, actual: Array, poison: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Return which elements of a buffer still hold the poison that it began with."""
@@ -201,7 +206,7 @@ class Launch:
             what = "was not written" if tally.mismatch.unwritten else "is wrong"
             place = f"{tally.mismatch.buffer}[{tally.mismatch.element}]"
             reason = f"{place} {what}, and with it {tally.wrong} of {tally.elements} elements"
-            tally.accuse(_value_check(tally.mismatch, poison), "", reason)
+            tally.accuse(_value_check(tally.mismatch.unwritten, poison), "", reason)
         digests = ("", "")
         if self.kernel.strict and not self.trial.device_check_only:
             written = {n: a for n, a in after.items() if n not in self._read_only()}
@@ -211,6 +216,7 @@ class Launch:
             verdict=Verdict.FAIL if tally.reasons else Verdict.PASS,
             reason="; ".join(tally.reasons),
             check=tally.check,
+            checks=tuple(check for check in Check if check in tally.fired),
             suspect=tally.suspect,
             wrong=tally.wrong,
             elements=tally.elements,
@@ -229,9 +235,9 @@ def _guard(poison: int) -> bytes:
     return bytes([_GUARDS[poison]]) * GUARD_BYTES
 
 
-def _value_check(found: Mismatch, poison: int) -> Check:
+def _value_check(unwritten: bool, poison: int) -> Check:
     """Return which check a wrong element falls to."""
-    if not found.unwritten:
+    if not unwritten:
         return Check.VALUES
     return Check.SECOND_POISON if poison else Check.POISON
 
