@@ -31,6 +31,7 @@ COMMANDS = [
     "new",
     "backends",
     "conform",
+    "fuzz",
     "probe",
     "run",
     "reduce",

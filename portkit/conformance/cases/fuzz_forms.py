@@ -24,6 +24,8 @@ BINS = 16
 """Elements of a buffer of atomic stores; a power of two."""
 ROW = 8
 """A lane's own part of a shared array has a multiple of so many elements: whole words of any dtype."""
+_TAME = {"add": (-16.0, 8.0), "mul": (0.875, 1.25)}
+"""Operands of sums and products in free order; a group has at most 64 lanes."""
 Maker = Callable[["KernelWriter", Cell], Reg | None]
 
 
@@ -74,10 +76,19 @@ def _elementwise(writer: KernelWriter, cell: Cell) -> Reg:
     form, type_ = FORMS[cell.form], Type(DTYPES[cell.dtype], cell.lanes)
     if form.extension == "math" and form.kind == "sin":
         return writer.w.op(cell.form, _angle(writer, type_))
+    if form.kind in _TAME and is_free(cell, writer.strict):
+        return writer.w.op(cell.form, _tame(writer, type_, *_TAME[form.kind]))
     count = len(form.operands)
     if form.kind and not form.extension:
         count = 2 + writer.dice.below(2)
     return writer.w.op(cell.form, *(writer.value(type_) for _ in range(count)))
+
+
+def _tame(writer: KernelWriter, type_: Type, low: float, high: float) -> Reg:
+    """A value where it lies between two bounds, else the middle: where a free sum can overflow, nothing is claimed."""
+    w, value = writer.w, writer.value(type_)
+    middle = w.like(value, (low + high) / 2)
+    return w.lt(value, w.like(value, high), w.lt(w.like(value, low), value, value, middle), middle)
 
 
 def _angle(writer: KernelWriter, type_: Type) -> Reg:
@@ -222,11 +233,12 @@ def _issue(writer: KernelWriter, pad: Mem, place: Reg, count: int) -> Reg:
 
 
 def _atomic(writer: KernelWriter, cell: Cell) -> None:
+    type_, kind = Type(DTYPES[cell.dtype]), FORMS[cell.form].kind
     place = writer.w.band(writer.value(Type(I32)), BINS - 1)
     gate = writer.w.both(writer.inside, writer.value(Type(BOOL)))
-    writer.w.op(
-        cell.form, place, writer.value(Type(DTYPES[cell.dtype])), mems=(writer.bins(cell.form, cell.dtype),), gate=gate
-    )
+    tame = type_.dtype.is_float and kind in _TAME
+    value = _tame(writer, type_, *_TAME[kind]) if tame else writer.value(type_)
+    writer.w.op(cell.form, place, value, mems=(writer.bins(cell.form, cell.dtype),), gate=gate)
 
 
 # --- control ------------------------------------------------------------------------------------------------------
