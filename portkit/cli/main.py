@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import typer
 
 from portkit import __version__
-from portkit.cli import backends, conform, explain, fuzz, new, probe, publishing, reduce, run, serve, spec
+from portkit.cli import backends, conform, explain, fuzz, mutants, new, probe, publishing, reduce, run, serve, spec
 from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, errors, exit_code, fail, warn
 from portkit.errors import PortkitError, near_names
 
@@ -47,6 +47,7 @@ app.command("new", short_help="Scaffold an installable port that passes on a sta
 app.command("backends")(backends.backends)
 app.command("conform")(conform.conform)
 app.command("fuzz")(fuzz.fuzz)
+app.command("mutants", short_help="Measure the suite: which seeded faults it finds.")(mutants.mutants)
 app.command("probe")(probe.probe)
 app.command("run")(run.run)
 app.command("reduce", short_help="Shrink a failing launch to a minimal one, and save it.")(reduce.reduce)

@@ -32,6 +32,7 @@ COMMANDS = [
     "backends",
     "conform",
     "fuzz",
+    "mutants",
     "probe",
     "run",
     "reduce",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from portkit.conformance.digest import suite_digest
 from portkit.conformance.hints.causes import Cause
 from portkit.conformance.mutants import device, drivers, generated, printer, written
 from portkit.conformance.mutants.mutant import Mutant
+from portkit.conformance.mutants.record import Record
 from portkit.errors import UsageError, near_names
+from portkit.spec import forms
 
 p, d = printer, device
 _WRITTEN: tuple[Mutant, ...] = (
@@ -205,3 +208,19 @@ def find_mutant(name: str) -> Mutant:
     if name not in MUTANTS:
         raise UsageError(f"unknown mutant {name!r}{near_names(name, MUTANTS)}")
     return MUTANTS[name]
+
+
+def distinguishable() -> list[Mutant]:
+    """Return the mutants that some case can find."""
+    return [mutant for mutant in MUTANTS.values() if not mutant.equivalent]
+
+
+def equivalent() -> list[Mutant]:
+    """Return the mutants that no case can find on a device of the stated model, each with its reason."""
+    return [mutant for mutant in MUTANTS.values() if mutant.equivalent]
+
+
+def fits(record: Record) -> bool:
+    """Whether a record is that of this suite, this spec and these mutants."""
+    same = record.suite_digest == suite_digest() and record.spec_digest == forms.digest()
+    return same and set(record.mutants) == {mutant.name for mutant in distinguishable()}

@@ -23,6 +23,7 @@ from portkit.conformance.report.model import (
     Subject,
     Versions,
 )
+from portkit.conformance.report.sensitivity import mutation_score
 from portkit.conformance.report.stability import determinism
 from portkit.conformance.report.statement import limits, statement
 from portkit.conformance.report.text import publishable, publishable_name
@@ -89,6 +90,7 @@ def from_journal(journal: Journal, *, seconds: float = 0.0) -> Report:
         failures=_failures(entries),
         mutant=_mutant(header),
         determinism=determinism(header, entries),
+        mutation_score=mutation_score(header.suite_digest, header.spec_digest, tier),
     )
     return validated(report)
 

@@ -9,6 +9,7 @@ from portkit.conformance.case import Cell
 from portkit.conformance.cases.cells import cells as declared_cells
 from portkit.conformance.report.build import count, count_levels, holds, missing_cells
 from portkit.conformance.report.model import Report
+from portkit.conformance.report.sensitivity import mutation_score
 from portkit.conformance.report.stability import is_identical, is_measured
 from portkit.conformance.report.statement import limits, statement
 from portkit.conformance.verdict import Verdict
@@ -91,6 +92,14 @@ def _determinism(report: Report) -> bool:
     return sums and all(form.identical + form.beyond <= form.cases <= said.cases for form in said.forms)
 
 
+def _mutation_score(report: Report) -> bool:
+    said = report.mutation_score
+    if said is None:
+        return True
+    known = mutation_score(report.versions.suite_digest, report.versions.spec_digest, report.tier)
+    return said.killed <= said.mutants and known in (None, said)
+
+
 _RULES: tuple[tuple[str, Callable[[Report], bool]], ...] = (
     ("list of cases", _unique_cases),
     ("digests", _strict_digests),
@@ -102,4 +111,5 @@ _RULES: tuple[tuple[str, Callable[[Report], bool]], ...] = (
     ("subject", _subject),
     ("failures", _failures),
     ("determinism", _determinism),
+    ("mutation score", _mutation_score),
 )

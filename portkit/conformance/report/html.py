@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from portkit.conformance.report import stability
+from portkit.conformance.report import sensitivity, stability
 from portkit.conformance.report.model import CellResult, Report
 from portkit.conformance.report.statement import EVIDENCE_MEANING
 from portkit.conformance.verdict import Verdict
@@ -118,6 +118,7 @@ def render(report: Report) -> str:
             errors=error_bars(report.cells),
             shown_errors=SHOWN_ERRORS,
             determinism=stability.sentence(report.determinism),
+            mutants=sensitivity.sentence(report.mutation_score),
             stability_of=stability.verdict,
             more=sum(not c.verdict.passes for c in report.cases) - sum(not f.verdict.passes for f in report.failures),
         )

@@ -114,6 +114,13 @@ class Determinism(Record, frozen=True):
     forms: tuple[FormStability, ...]
 
 
+class MutationScore(Record, frozen=True):
+    """How many seeded faults the suite finds in the run's tier, of those that some case can find."""
+
+    killed: Count
+    mutants: Count
+
+
 class CellResult(Record, frozen=True):
     """One cell of the coverage table: form x dtype x lane count."""
 
@@ -141,7 +148,7 @@ class Report(Record, frozen=True):
 
     `planned` is how many cases the run consists of: one that was cut off has fewer in `cases`. `mutant` names the fault
     that was planted in the device, if any. `started` is in UTC, `seconds` the run's wall time, 0 where it is not known.
-    `determinism` is null where launches were not repeated.
+    `determinism` is null where launches were not repeated, `mutation_score` where it was not measured for this suite.
     """
 
     report: str
@@ -166,6 +173,7 @@ class Report(Record, frozen=True):
     failures: tuple[Failure, ...] = ()
     mutant: Text = ""
     determinism: Determinism | None = None
+    mutation_score: MutationScore | None = None
 
     @property
     def date(self) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from portkit.conformance.card import render as render_card
 from portkit.conformance.case import Level
 from portkit.conformance.journal import Entry, Journal
-from portkit.conformance.report import stability
+from portkit.conformance.report import sensitivity, stability
 from portkit.conformance.report.model import Report
 from portkit.conformance.report.statement import EVIDENCE_MEANING
 from portkit.conformance.verdict import Verdict
@@ -109,6 +109,7 @@ def _head(report: Report) -> str:
         ("evidence", f"{subject.evidence}, {EVIDENCE_MEANING[subject.evidence]}"),
         *report.limits.items(),
         ("determinism", stability.sentence(report.determinism)),
+        ("mutants", sensitivity.sentence(report.mutation_score)),
         ("versions", f"spec {versions.spec}, suite {versions.suite}, portkit {versions.portkit}"),
     )
     return "\n".join(wrapped(f"{name:<{_LABEL}}{value}", _LABEL) for name, value in facts)
