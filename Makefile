@@ -11,9 +11,12 @@ JOBS   ?= 2
 # Every backend but cpu, which has targets of its own.
 PORTS  ?= amd,c,cuda,metal,opencl,riscv,webgpu
 
+# How many seeded faults are planted in each backend but cpu.
+SAMPLE ?= 60
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev conform test lint types unit conform-standard conform-base conform-ports conform-lengths compute-ports scaffold docs lines matrix bench clean
+.PHONY: help setup setup-dev conform test lint types unit conform-standard conform-base conform-ports conform-lengths compute-ports mutants mutants-ports scaffold docs lines matrix bench clean
 
 help:  ## list these targets
 	@echo "portkit: port an accelerator by implementing twelve operations, and prove that the port conforms."
@@ -25,7 +28,7 @@ conform: setup  ## set up, conform the cpu backend (tier smoke), say where the r
 	@[ "$(BIN)" != .venv/bin ] || [ -n "$$VIRTUAL_ENV" ] || \
 		echo "To type portkit as above, activate its environment first:  . .venv/bin/activate"
 
-test: lint types unit docs conform-standard conform-base conform-ports conform-lengths compute-ports scaffold  ## run every check of this project
+test: lint types unit docs conform-standard conform-base conform-ports conform-lengths compute-ports mutants mutants-ports scaffold  ## run every check of this project
 
 setup:  ## make the environment that `portkit` needs
 	@sh ci/setup-env run
@@ -59,6 +62,14 @@ conform-lengths: setup-dev  ## conform riscv with vector registers of 128 and 51
 
 compute-ports: setup-dev  ## the same, their tensors, tier smoke
 	$(BIN)/portkit conform --backend $(PORTS) --skip-missing --profile compute --case tensors --tier smoke --out $(OUT)/compute
+
+mutants: setup-dev  ## plant every seeded fault in the cpu backend; its recorded killers must find it
+	$(BIN)/portkit mutants --backend cpu --replay
+
+mutants-ports: setup-dev  ## plant a sample of the seeded faults in the other backends; those that cannot run here are skipped
+	@for port in $$(echo $(PORTS) | tr , ' '); do \
+		$(BIN)/portkit mutants --backend $$port --replay --sample $(SAMPLE) || [ $$? -eq 3 ] || exit 1; \
+	done # 3: it cannot run here, and says why
 
 scaffold: setup-dev  ## make a new port, install and conform it, break it in documented ways and see each found
 	$(BIN)/python -m pytest -q tests/scaffold

@@ -102,10 +102,19 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     _pages.update({f"{OPS}/{name}": text for name, text in ops.items()})
     _pages[f"{DECISIONS}/index.md"] = decisions_index(records)
     _pages.update(compatibility_pages(docs.parent / "registry"))
+    _pages.update(judge_pages())
     nav = cast("list[Any]", config["nav"])
     chapter(nav, "The spec").append({"Operations": [f"{OPS}/{name}" for name in reading_order(ops)]})
     chapter(nav, "Decisions").extend(f"{DECISIONS}/{name}" for name, _ in records)
     return config
+
+
+def judge_pages() -> dict[str, str]:
+    """Return the pages of the causes that a hint can name, and of what finds each seeded fault."""
+    from portkit.conformance.hints.causes import page as causes
+    from portkit.conformance.mutants.page import page as mutants
+
+    return {"hints.md": causes(), "mutants.md": mutants()}
 
 
 def reading_order(names: Iterable[str]) -> list[str]:

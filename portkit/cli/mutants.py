@@ -23,6 +23,7 @@ def mutants(
     backend: str = typer.Option("cpu", "--backend", "-b", help="An installed backend, or module:ATTRIBUTE."),
     tier: TierName = typer.Option(TierName.STANDARD, "--tier", help="Whose cases are to find them."),
     mutant: list[str] = typer.Option([], "--mutant", metavar="NAME", help="Only this one, or glob; may be repeated."),
+    sample: int | None = typer.Option(None, "--sample", min=1, help="So many mutants only, spread over the table."),
     case: list[str] = typer.Option([], "--case", metavar="ID", help="Only these cases: id, prefix or glob."),
     replay: bool = typer.Option(False, "--replay", help="Run the recorded killers first, and others only if need be."),
     record: bool = typer.Option(False, "--record", help="Keep what was found as the record of this suite."),
@@ -39,13 +40,13 @@ def mutants(
     """
     from portkit.conformance.mutants import record as records
 
-    names = _chosen(mutant)
+    names = _spread(_chosen(mutant), sample)
     if list_mutants:
         _list(names, json=json)
     elif checks:
         _print_checks(records.load(), json=json)
     else:
-        if record and (mutant or case or replay or backend != "cpu" or tier is not TierName.STANDARD):
+        if record and (mutant or sample or case or replay or backend != "cpu" or tier is not TierName.STANDARD):
             raise UsageError("--record keeps a whole run on cpu; leave out the other options")
         found = _hunt(backend, tier, names, case, workers, replay=replay, quiet=json)
         if record:
@@ -62,6 +63,13 @@ def _chosen(patterns: Sequence[str]) -> list[str]:
         if not any(fnmatchcase(name, pattern) for name in known):
             raise UsageError(f"no mutant {pattern!r}{near_names(pattern, known)}; portkit mutants --list names them")
     return [name for name in known if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _spread(names: list[str], sample: int | None) -> list[str]:
+    """Return so many of the names, evenly spread; all of them if none is asked for or there are no more."""
+    if sample is None or sample >= len(names):
+        return names
+    return [names[k * len(names) // sample] for k in range(sample)]
 
 
 # --- running ------------------------------------------------------------------------------------------------------

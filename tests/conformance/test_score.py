@@ -96,7 +96,11 @@ def test_a_fault_of_the_devices_functions_is_tried_on_checks(hunter: Hunter) -> 
 
 
 def test_a_fault_that_no_case_finds_survives(hunter: Hunter) -> None:
-    assert hunter.run(Job((UNTOUCHED,), (COPY,))).survivors() == [COPY]
+    assert hunter.run(Job(("device/transfer/offsets",), (COPY,))).survivors() == [COPY]
+
+
+def test_a_fault_of_a_function_that_a_launch_does_not_call_is_not_tried_on_launches(hunter: Hunter) -> None:
+    assert hunter.run(Job((UNTOUCHED,), (COPY,))) == Hunted()
 
 
 def test_enough_kills_of_a_mutant_end_its_trials(hunter: Hunter) -> None:

@@ -15,7 +15,7 @@ class Cause(Enum):
     NARROW_SUM = "accumulates-in-less-precision"
     SHORT_OPERANDS = "takes-short-operands"
     CONTRACTION = "contracts-mul-and-add"
-    TWO_ROUNDINGS = "rounds-an-fma-twice"
+    TWO_ROUNDINGS = "rounds-twice"
     COARSE = "approximates-too-coarsely"
     REASSOCIATION = "reassociates-under-strict"
     ZERO_SIGN = "loses-the-sign-of-zero"
@@ -71,6 +71,11 @@ class Cause(Enum):
 
 
 _C = Cause
+_HEAD = """# Causes
+
+What the hint of a [failure card](failures.md) can name. Programs find the key in the journal, as `cause`. A hint is a
+guess, and no part of the verdict.
+"""
 LOOK_AT: dict[Cause, str] = {
     _C.TOWARD_ZERO: "look at the rounding mode, and at switches for fast math",
     _C.TIES: "look at how ties are broken where the result is rounded",
@@ -127,3 +132,9 @@ LOOK_AT: dict[Cause, str] = {
     _C.LEAK: "free what each call allocates",
 }
 """What to look at, for each cause: the second half of a hint."""
+
+
+def page() -> str:
+    """Return the Markdown of the causes and of what to look at."""
+    rows = [f"| `{cause.value}` | {LOOK_AT[cause]} |" for cause in Cause]
+    return "\n".join([_HEAD, "| cause | what to look at |", "|---|---|", *rows, ""])

@@ -168,13 +168,18 @@ class _Touched:
     def by(self, kernels_of: Callable[[Case], list[Kernel]], case: Case) -> list[Mutant]:
         """Return the mutants that are to be tried on a case."""
         changed = frozenset[str]().union(*(self._changing(kernel) for kernel in kernels_of(case)))
-        return [m for m in self._mutants if m.level == "device" or m.name in changed]
+        return [m for m in self._mutants if m.name in changed or (m.level == "device" and _reaches(m, case))]
 
     def _changing(self, kernel: Kernel) -> frozenset[str]:
         if id(kernel) not in self._known:  # cases of a plan share the kernel object, which is kept alive here
             names = frozenset(m.name for m in self._mutants if m.level == "kernel" and m.rewrites(kernel))
             self._known[id(kernel)] = (kernel, names)
         return self._known[id(kernel)][1]
+
+
+def _reaches(mutant: Mutant, case: Case) -> bool:
+    """Whether a fault of the device's functions is in one that the case calls: a launch is one `execute`."""
+    return case.trial is None or getattr(mutant.fault, "execute", None) is not Wrapped.execute
 
 
 # --- several processes --------------------------------------------------------------------------------------------
