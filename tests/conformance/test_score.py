@@ -17,7 +17,7 @@ from portkit.conformance.mutants.kills import Hunted, Hunter, jobs
 from portkit.conformance.mutants.model import ModelDevice
 from portkit.conformance.mutants.mutant import Mutant
 from portkit.conformance.mutants.record import Found, Job, Kill, Killer, Record
-from portkit.conformance.mutants.table import MUTANTS, distinguishable, fits
+from portkit.conformance.mutants.table import MUTANTS, distinguishable, equivalent, fits
 from portkit.contract import Capabilities, find_backend
 from portkit.errors import SchemaError
 from portkit.runtime.client import DeviceClient
@@ -118,6 +118,20 @@ def test_a_case_that_does_not_pass_without_a_fault_kills_nothing(hunter: Hunter)
 
 def test_a_case_that_the_device_does_not_have_is_left_out(hunter: Hunter) -> None:
     assert hunter.run(Job(("ops/none/f32/special",), (COPY,))) == Hunted()
+
+
+def test_every_equivalent_mutant_changes_a_kernel_of_its_form(cases: dict[str, Case]) -> None:
+    for mutant in equivalent():
+        makers = [case.trial for case_id, case in cases.items() if case_id.startswith(f"ops/{mutant.suspect}/")]
+        assert any(mutant.rewrites(make().kernel) for make in makers if make), mutant.name
+
+
+def test_a_malformed_kernel_reaches_the_device_as_it_is(cases: dict[str, Case], device: Device) -> None:
+    check = cases["device/errors/compile"].check
+    assert check is not None
+    for mutant in distinguishable():
+        if mutant.level == "kernel":
+            check(mutant.plant(device.as_client()))
 
 
 def test_what_is_expected_is_computed_once_for_all_mutants(hunter: Hunter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from portkit.compiler.legalise import legalise
 from portkit.contract import ALIGNMENT
-from portkit.errors import InvalidHandle
+from portkit.errors import InvalidHandle, VerifyError
 from portkit.runtime.client import Bytes, DeviceClient, Executed, Guard, RemoteExecutable
 from portkit.spec.kernel import Kernel
+from portkit.spec.verify import verify
 
 
 class Wrapped:
@@ -48,8 +49,15 @@ def rewriting(change: Callable[[Kernel], Kernel]) -> type[Wrapped]:
 
         def _changed(self, kernel: Kernel) -> Kernel:
             if kernel not in self._known:
-                self._known[kernel] = legalise(change(kernel), self.inner.capabilities).kernel
+                self._known[kernel] = self._distorted(kernel)
             return self._known[kernel]
+
+        def _distorted(self, kernel: Kernel) -> Kernel:
+            try:
+                verify(kernel)
+            except VerifyError:
+                return kernel  # to refuse it is the device's part
+            return legalise(change(kernel), self.inner.capabilities).kernel
 
         def execute(self, kernel: Kernel, *args: Any, **options: Any) -> Executed:
             return self.inner.execute(self._changed(kernel), *args, **options)

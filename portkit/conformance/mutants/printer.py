@@ -383,3 +383,10 @@ def fence_dropped(i: Instr, e: Emitter) -> bool:
     """Print nothing for a fence."""
     del i, e
     return True
+
+
+@on("fence.device")
+def device_fence_dropped(i: Instr, e: Emitter) -> bool:
+    """Print nothing for a fence of the whole device."""
+    del i, e
+    return True

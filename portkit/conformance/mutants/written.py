@@ -394,7 +394,10 @@ _EQUIVALENT: tuple[Mutant, ...] = (
         equivalent="multiplication commutes, and the payload of a NaN that it makes is free",
     ),
     Mutant(
-        "device-fence-dropped", "fence.device", printer.fence_dropped, equivalent="each lane's accesses happen in order"
+        "device-fence-dropped",
+        "fence.device",
+        printer.device_fence_dropped,
+        equivalent="each lane's accesses happen in order",
     ),
     Mutant(
         "add-f16-is-done-in-f32",
