@@ -134,6 +134,14 @@ def test_a_malformed_kernel_reaches_the_device_as_it_is(cases: dict[str, Case], 
             check(mutant.plant(device.as_client()))
 
 
+def test_faults_of_kernels_are_not_tried_on_malformed_ones(hunter: Hunter) -> None:
+    every = tuple(mutant.name for mutant in distinguishable() if mutant.level == "kernel")
+    assert len(every) > 300
+    about = tuple(case_id for case_id in hunter.cases if case_id.startswith("kernels/refuse/header"))
+    assert about
+    assert hunter.run(Job(about, every)) == Hunted()
+
+
 def test_what_is_expected_is_computed_once_for_all_mutants(hunter: Hunter, monkeypatch: pytest.MonkeyPatch) -> None:
     from portkit.conformance import launching
 

@@ -26,9 +26,10 @@ from portkit.conformance.mutants.table import MUTANTS
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
 from portkit.conformance.worker import leave, open_client
-from portkit.errors import ContractError, DeviceError
+from portkit.errors import ContractError, DeviceError, VerifyError
 from portkit.runtime.client import DeviceClient, RemoteExecutable
 from portkit.spec.kernel import Kernel
+from portkit.spec.verify import verify
 
 _TIERS = list(Tier)
 
@@ -172,9 +173,19 @@ class _Touched:
 
     def _changing(self, kernel: Kernel) -> frozenset[str]:
         if id(kernel) not in self._known:  # cases of a plan share the kernel object, which is kept alive here
-            names = frozenset(m.name for m in self._mutants if m.level == "kernel" and m.rewrites(kernel))
-            self._known[id(kernel)] = (kernel, names)
+            planted = self._mutants if _valid(kernel) else ()
+            rewritten = (m.name for m in planted if m.level == "kernel" and m.rewrites(kernel))
+            self._known[id(kernel)] = (kernel, frozenset(rewritten))
         return self._known[id(kernel)][1]
+
+
+def _valid(kernel: Kernel) -> bool:
+    """Whether a kernel is well formed; a malformed one is passed on as it is."""
+    try:
+        verify(kernel)
+    except VerifyError:
+        return False
+    return True
 
 
 def _reaches(mutant: Mutant, case: Case) -> bool:
