@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from portkit.conformance.case import Cell
 from portkit.conformance.cases.cells import CONTROL_DTYPE
@@ -16,7 +17,7 @@ from portkit.spec.assemble import written_type
 from portkit.spec.forms import FORMS, Op
 from portkit.spec.infer import bind
 from portkit.spec.kernel import Buffer, Instr, Kernel
-from portkit.spec.types import TOKEN
+from portkit.spec.types import TOKEN, DType, Type
 from portkit.spec.uniform import uniform_registers
 from portkit.spec.uses import use_of
 
@@ -90,9 +91,15 @@ def _contexts(instr: Instr, loops: list[bool], met: bool, makers: dict[str, str]
 def _cell(kernel: Kernel, instr: Instr) -> Cell:
     args = tuple(kernel.types[name] for name in instr.args)
     mems = tuple(kernel.memories[name].dtype for name in instr.mems)
-    bound = bind(instr.form, args, mems, written_type(instr))
-    use = use_of(instr.name, bound.types, instr.type)
-    lanes = instr.type.lanes if use.source and instr.type else use.lanes
+    return _cell_of(instr.name, args, mems, instr.type, written_type(instr))
+
+
+@lru_cache(maxsize=8192)
+def _cell_of(
+    name: str, args: tuple[Type, ...], mems: tuple[DType, ...], result: Type | None, written: Type | None
+) -> Cell:
+    use = use_of(name, bind(FORMS[name], args, mems, written).types, result)
+    lanes = result.lanes if use.source and result else use.lanes
     return Cell(use.form, use.dtype or CONTROL_DTYPE, lanes, use.source)
 
 

@@ -57,6 +57,11 @@ def is_free(cell: Cell, strict: bool) -> bool:
     return native or folds
 
 
+def has_result(cell: Cell) -> bool:
+    """Whether the form of a cell makes a value: all but fences and atomic stores."""
+    return _MAKERS.get(cell.form) not in (_plain, _atomic)
+
+
 def needs_fast(cell: Cell) -> bool:
     """Whether strict kernels may not have the cell (Spec: numeric_c3)."""
     form = FORMS[cell.form]

@@ -81,6 +81,7 @@ class KernelWriter:
         self.lane = self._linear([w.lane(count) for count in self.lanes], self.lanes)
         self.item = w.index(self.group, self.size, self.lane)
         self.inside = w.lt(self.item, size)
+        self.results.begin()
         for reg in (size, floats, self.group, self.lane, self.item, self.inside):
             self.scope.add(reg)
         for dtype in self.sources:
@@ -112,7 +113,10 @@ class KernelWriter:
         type_ = forms.operand_type(goal.cell)
         if context == "literal" and type_ is not None:
             self.forced = self.literal(type_)
-        self._within(_LOOPS.get(context, ()), goal.cell, type_ if context == "carried" else None)
+        loops = _LOOPS.get(context, ())
+        if forms.has_result(goal.cell) and not {"counted", "lanes"}.isdisjoint(loops):
+            self.results.clear(forms.is_free(goal.cell, self.strict))
+        self._within(loops, goal.cell, type_ if context == "carried" else None)
         self.gated, self.forced = False, None
 
     def _within(self, loops: Sequence[str], cell: Cell, carried: Type | None) -> None:
