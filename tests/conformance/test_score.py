@@ -142,6 +142,13 @@ def test_faults_of_kernels_are_not_tried_on_malformed_ones(hunter: Hunter) -> No
     assert hunter.run(Job(about, every)) == Hunted()
 
 
+def test_a_hunt_that_is_to_stop_tries_nothing_more(device: Device) -> None:
+    stopped = Hunter(device.as_client(), lambda: device.launches >= 2)  # the case without a fault, and one mutant
+    every = tuple(mutant.name for mutant in distinguishable() if mutant.level == "kernel")
+    stopped.run(Job((FINDS_SHIFT, UNTOUCHED), every))
+    assert device.launches == 2
+
+
 def test_what_is_expected_is_computed_once_for_all_mutants(hunter: Hunter, monkeypatch: pytest.MonkeyPatch) -> None:
     from portkit.conformance import launching
 

@@ -7,11 +7,16 @@ leaves the case's kernel as it is need not run. A verdict is not confirmed here:
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.synchronize import Event
+from threading import Thread
 from typing import Any, cast
 
 from portkit.conformance.case import Case, CheckFailed, Tier
@@ -69,10 +74,11 @@ def jobs(cases: Sequence[Case], mutants: Sequence[str], most: int = KILLS_PER_FA
 
 
 class Hunter:
-    """Tries mutants on cases, on one device process."""
+    """Tries mutants on cases, on one device process, until it is to stop."""
 
-    def __init__(self, client: DeviceClient) -> None:
+    def __init__(self, client: DeviceClient, stopped: Callable[[], bool] = lambda: False) -> None:
         self.client = client
+        self.stopped = stopped
         self.model = model_of(client.capabilities)
         self.cases = {case.id: case for case in collect(client.capabilities)}
 
@@ -84,6 +90,8 @@ class Hunter:
         left = dict.fromkeys(job.mutants, job.most)
         touched = _Touched([MUTANTS[name] for name in job.mutants])
         for case in (self.cases[case_id] for case_id in job.cases if case_id in self.cases):
+            if self.stopped():
+                break
             tried = [mutant for mutant in touched.by(self._kernels, case) if left[mutant.name]]
             seen |= {mutant.name for mutant in tried}
             found = self._case(case, tried) if tried else []
@@ -109,7 +117,7 @@ class Hunter:
             self.client.kill()  # an earlier mutant may have damaged the process
             if attempt(self.client).verdict is not Verdict.PASS:
                 return None
-        return [kill for mutant in mutants if (kill := self._tried(case, attempt, mutant))]
+        return [kill for mutant in mutants if not self.stopped() and (kill := self._tried(case, attempt, mutant))]
 
     def _attempt(self, case: Case) -> Callable[[DeviceClient], Finding]:
         if case.trial is None:
@@ -206,8 +214,20 @@ class _Process:
 _PROCESS = _Process()
 
 
-def _open(backend: str) -> None:
-    _PROCESS.hunters.append(Hunter(open_client(backend, CASE_SECONDS)))
+def _open(backend: str, stop: Event) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: who started this one says `stop`
+    Thread(target=_end_with_parent, daemon=True).start()
+    client = open_client(backend, CASE_SECONDS)
+    atexit.register(leave, client)
+    _PROCESS.hunters.append(Hunter(client, stop.is_set))
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone: nobody would take the results."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run(job: Job) -> Hunted:
@@ -221,11 +241,14 @@ def hunt(backend: str, work: Sequence[Job], workers: int, on_job: Callable[[int]
     """
     if workers == 1 or len(work) == 1:
         return _merged(_in_turn(backend, work, on_job))
-    with ProcessPoolExecutor(workers, get_context("spawn"), _open, (backend,)) as pool:
+    context = get_context("spawn")
+    stop = context.Event()
+    with ProcessPoolExecutor(workers, context, _open, (backend, stop)) as pool:
         try:
             futures = [pool.submit(_run, job) for job in work]
             return _merged(_collected(futures, on_job))
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
