@@ -18,7 +18,7 @@ def test_it_names_the_case_that_finds_a_fault(portkit: Portkit) -> None:
 
 
 def test_a_fault_that_the_chosen_cases_do_not_find_survives(portkit: Portkit) -> None:
-    called = portkit("mutants", "--mutant", "copy-is-short", "--case", "ops/mul.hi/i32")
+    called = portkit("mutants", "--mutant", "copy-is-short", "--case", "device/info")
     assert called.status == 1
     assert "survives: copy-is-short" in called.out
 
@@ -28,6 +28,10 @@ def test_a_fault_that_cannot_show_is_counted_apart(portkit: Portkit) -> None:
     found = json.loads(called.out)
     assert found["not_declared"] == ["xor-is-or"]
     assert found["tried"] == 0
+
+
+def test_a_run_in_which_no_fault_can_show_does_not_pass(portkit: Portkit) -> None:
+    assert portkit("mutants", "--mutant", "xor-is-or", "--case", "ops/mul.hi/i32").status == 1
 
 
 def test_the_json_form_holds_killers_and_survivors(portkit: Portkit) -> None:
