@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from portkit.conformance.case import Level
+from portkit.conformance.files import writing
 from portkit.conformance.registry import Entry, entries
 from portkit.conformance.report import badge, html
 from portkit.conformance.report.model import CellResult
-from portkit.conformance.report.write import writing
 from portkit.conformance.verdict import Verdict
 from portkit.errors import UsageError
 from portkit.spec.forms import EXTENSIONS, FORMS

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from portkit.conformance.files import writing
 from portkit.conformance.report import badge, html
 from portkit.conformance.report.consistency import check_consistent
 from portkit.conformance.report.folder import report_of
@@ -29,7 +30,6 @@ from portkit.conformance.report.model import (
     load_report,
     read_file,
 )
-from portkit.conformance.report.write import writing
 from portkit.errors import SchemaError, UsageError
 
 MANIFEST_VERSION = "1.0-draft"

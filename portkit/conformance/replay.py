@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from portkit.conformance.case import Case, Level, Tier, Trial
+from portkit.conformance.files import write_atomically, writing
 from portkit.conformance.journal import Entry
 from portkit.conformance.judge import judge_case
 from portkit.conformance.report.model import read_file
-from portkit.conformance.report.write import write_atomically, writing
 from portkit.conformance.trialfile import SavedTrial, decode_trial, is_trial
 from portkit.contract import unsupported
 from portkit.errors import InvalidKernelError, PortkitError, UsageError, near_names

@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 
 from portkit.conformance.case import Trial
+from portkit.conformance.files import write_atomically, writing
 from portkit.conformance.report.model import CaseId, LongText, Record, Text, read_file
-from portkit.conformance.report.write import write_atomically, writing
 from portkit.errors import SchemaError, near_names
 from portkit.spec.kernel import Buffer, Kernel, Scalar
 from portkit.spec.text import format as format_kernel

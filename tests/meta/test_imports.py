@@ -61,3 +61,23 @@ def test_a_part_of_portkit_loads_on_first_use() -> None:
     assert importlib.util.find_spec("portkit.errors") is not None
     loaded = loaded_by("import portkit; portkit.errors; assert 'portkit.errors' in sys.modules")
     assert "portkit" in loaded
+
+
+EACH_FIRST = """
+import importlib, pkgutil, sys
+import portkit.conformance as top
+failed = []
+for name in [found.name for found in pkgutil.walk_packages(top.__path__, "portkit.conformance.")]:
+    for loaded in [module for module in sys.modules if module.startswith("portkit.conformance")]:
+        del sys.modules[loaded]
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        failed.append(f"{name}: {error}")
+print(*failed, sep="\\n", end="")
+"""
+
+
+def test_every_module_of_the_judge_can_be_the_first_to_be_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", EACH_FIRST], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr

@@ -16,8 +16,8 @@ import msgspec
 
 from portkit.conformance.case import Tier
 from portkit.conformance.digest import suite_digest
+from portkit.conformance.files import write_atomically, writing
 from portkit.conformance.finding import Check
-from portkit.conformance.report.write import write_atomically, writing
 from portkit.errors import SchemaError
 from portkit.spec import forms
 

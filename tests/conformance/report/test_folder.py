@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from portkit.conformance.files import write_atomically
 from portkit.conformance.journal import read
 from portkit.conformance.report.build import from_journal
 from portkit.conformance.report.folder import report_of
 from portkit.conformance.report.model import load_report
-from portkit.conformance.report.write import write_atomically, write_files
+from portkit.conformance.report.write import write_files
 from portkit.errors import SchemaError, UsageError
 from tests.conformance.report.runs import entry, journal, passing, report, run_folder, write_journal
 
