@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from portkit.conformance.case import Case, Trial
 from portkit.conformance.cases.collect import PROFILES, collect
+from portkit.conformance.cases.fuzz import unlisted
 from portkit.conformance.graphs import GraphRun
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
@@ -16,7 +17,9 @@ from portkit.runtime.client import DeviceClient
 
 
 def find_case(case_id: str, capabilities: Capabilities) -> Case:
-    """Return a case by id, of any profile; raises `UsageError` with the near ids."""
+    """Return a case by id, of any profile, or any seed of random kernels; raises `UsageError` with the near ids."""
+    for case in unlisted(capabilities, [case_id]):
+        return case
     ids: Sequence[str] = ()
     for profile in PROFILES:
         cases = {case.id: case for case in collect(capabilities, profile)}

@@ -12,6 +12,7 @@ from portkit.conformance.cases.fuzz import fuzz_kernel, fuzz_trial
 from portkit.conformance.cases.fuzz_coverage import Coverage, declared_cells
 from portkit.conformance.cases.fuzz_goals import goals_of, seeds_of_a_pass
 from portkit.conformance.cases.fuzz_palette import Dice, Palette
+from portkit.conformance.reducing.origin import find_case
 from portkit.conformance.support import undeclared
 from portkit.conformance.worker import MOST_ILL_CONDITIONED
 from portkit.contract import Limits
@@ -104,6 +105,10 @@ def _after(trial: Trial, poison: bytes) -> dict[str, np.ndarray]:
     sizes = {b.name: (b.extent.evaluate(trial.scalars), b.dtype) for b in trial.kernel.buffers if b.access == "write"}
     start = {name: np.frombuffer(poison * (n * d.bytes), d.numpy) for name, (n, d) in sizes.items()}
     return run(trial.kernel, trial.scalars, {**trial.inputs, **start})
+
+
+def test_a_seed_that_no_tier_lists_can_be_reduced() -> None:
+    assert find_case("kernels/fuzz/declared/1234567", MAXIMAL).trial is not None
 
 
 def test_dice_are_fair_enough_to_reach_every_choice() -> None:
