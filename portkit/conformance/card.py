@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from portkit.reference.acceptance import Acceptance
 
 Array = np.ndarray[Any, Any]
+FILE_CASE = "run/"
+"""What the id of a launch from a file begins with."""
 MAX_TEXT = 20_000
 """Characters of kernel text and of generated source that a card keeps."""
 
@@ -111,7 +113,9 @@ def suspect(case: Case) -> str:
 
 
 def replay_line(backend: str, case: Case) -> str:
-    """Return the command that runs one case again."""
+    """Return the command that runs one case again; none for a launch from a file, which whoever runs it has."""
+    if case.id.startswith(FILE_CASE):
+        return ""
     profile = " --profile compute" if case.level is Level.TENSORS else ""
     return f"portkit conform --backend {backend}{profile} --case '{case.id}'"
 
@@ -155,7 +159,8 @@ def render(card: Card) -> str:
     scalars = [f"scalars   {given}"] if given else []
     head = [f"suspect   {card.suspect}", *hint, *_mismatch_lines(card), *scalars]
     closer = [*_divergence_lines(card), *_reduced_lines(card)]
-    return "\n".join([*head, *closer, *_blocks(card), f"replay    {card.replay}"])
+    replay = [f"replay    {card.replay}"] if card.replay else []
+    return "\n".join([*head, *closer, *_blocks(card), *replay])
 
 
 def _mismatch_lines(card: Card) -> Sequence[str]:

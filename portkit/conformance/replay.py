@@ -15,12 +15,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from portkit.conformance.card import FILE_CASE
 from portkit.conformance.case import Case, Level, Tier, Trial
 from portkit.conformance.files import write_atomically, writing
 from portkit.conformance.journal import Entry
 from portkit.conformance.judge import judge_case
 from portkit.conformance.report.model import read_file
-from portkit.conformance.trialfile import SavedTrial, decode_trial, is_trial
+from portkit.conformance.trialfile import SUFFIX, SavedTrial, decode_trial, is_trial
 from portkit.contract import unsupported
 from portkit.errors import InvalidKernelError, PortkitError, UsageError, near_names
 from portkit.reference.checks import check
@@ -64,7 +65,7 @@ def load_kernel(path: Path) -> Kernel:
 def load(path: Path) -> Kernel | SavedTrial:
     """Read a kernel, or a launch from a trial file. Raises as `load_kernel` and `decode_trial`."""
     content = read_file(path, MAX_FILE_BYTES)
-    return decode_trial(content, str(path)) if is_trial(content) else _kernel_in(content)
+    return decode_trial(content, str(path)) if path.name.endswith(SUFFIX) or is_trial(content) else _kernel_in(content)
 
 
 def _kernel_in(content: bytes) -> Kernel:
@@ -193,7 +194,7 @@ def judge_trial(trial: Trial, client: DeviceClient) -> Entry:
     Raises `InvalidKernelError` where the kernel is not valid on these inputs: then no device owes it anything.
     """
     require_valid(trial, client)
-    case = Case(f"run/{trial.kernel.name}", Level.KERNELS, Tier.FULL, trial=lambda: trial)
+    case = Case(f"{FILE_CASE}{trial.kernel.name}", Level.KERNELS, Tier.FULL, trial=lambda: trial)
     return judge_case(case, client)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from portkit.conformance import replay
+from portkit.conformance.card import Card, render, replay_line
+from portkit.conformance.case import Case, Level, Tier
 from portkit.conformance.verdict import Verdict
 from portkit.errors import InvalidKernelError, ParseError, SchemaError, SpecError, UsageError, VerifyError
 from portkit.runtime.client import DeviceClient
@@ -276,3 +278,17 @@ def test_a_kernel_that_needs_more_than_is_declared_is_refused() -> None:
         pytest.raises(UsageError, match=r"does not declare what kernel axpy needs: extension math"),
     ):
         replay.run_alone(parse(text), {"n": 4, "a": 1.0}, {}, client)
+
+
+def test_the_card_of_a_launch_from_a_file_names_no_case_of_the_suite() -> None:
+    case = Case("run/mine", Level.KERNELS, Tier.FULL)
+    assert replay_line("cpu", case) == ""
+    assert "replay" not in render(Card(suspect="add", replay=""))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"format": "portkit-trial"', "NaN"])
+def test_a_trial_file_without_a_trial_in_it_is_called_so(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "x.trial.json"
+    file.write_text(content)
+    with pytest.raises(SchemaError, match="not a trial file"):
+        replay.load(file)

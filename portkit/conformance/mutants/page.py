@@ -17,6 +17,10 @@ it could show in was tried on it, until {most} cases of each family had found it
 backend;
 `portkit mutants --replay` runs only the killers that are recorded here. {fit}
 """
+_WORTH = """How many faults would not be found without it: those that nothing else finds. Of a check it is at most so
+many, as only some cases of each family were tried on a fault. The checks `repeat`, `order` and `graph` take more than
+one launch or the level `tensors`, and are shown by broken devices in the suite's own tests instead; malformed kernels
+(`kernels/refuse`) are passed on as they are, so that no planted fault can show in them."""
 _FITS = "This is the record of the suite in this version."
 _OLD = "The record is that of an earlier suite: some case or mutant has changed since."
 
@@ -56,7 +60,7 @@ def _worth(record: Record) -> list[str]:
     return [
         "## What each check is worth",
         "",
-        "How many faults would not be found without it: those that nothing else finds.",
+        _WORTH,
         "",
         *_lost("check of the judge", checks),
         *_lost("family of cases", records.only_by_family(record)),
