@@ -42,6 +42,8 @@ class OpenClDialect(LaneDialect):
 
     varying: frozenset[str] = field(default_factory=frozenset[str])
     """Carries that a driver must not take for the same in all lanes; see `pocl`."""
+    rereads_gates: bool = False
+    """Whether each gate is read anew from memory, so that a driver cannot reason from one `if` to the next."""
 
     def code(self) -> CCode:
         """Begin the text of a function."""
@@ -53,11 +55,20 @@ class OpenClDialect(LaneDialect):
 
 
 class _Code(VectorCode):
-    """OpenCL C with carries marked as varying."""
+    """OpenCL C with carries marked as varying, and with gates that are read anew."""
 
     def __init__(self, dialect: OpenClDialect) -> None:
         super().__init__(dialect)
         self._varying = dialect.varying
+        self._rereads_gates = dialect.rereads_gates
+
+    def when(self, gate: Value, then: Callable[[], Value | None], other: Value | None, hint: str = "v") -> Value | None:
+        """Write an `if`."""
+        if self._rereads_gates:
+            name = self.fresh("gate")
+            self.do(f"volatile uint {name} = {gate.text};")
+            gate = Value(name, gate.element, gate.lanes)
+        return super().when(gate, then, other, hint)
 
     @contextmanager
     def loop(

@@ -13,6 +13,11 @@ import numpy as np
 import pytest
 
 from portkit.backends.opencl.dialect import OPENCL
+from portkit.conformance.judge import model_of
+from portkit.conformance.launching import Launch
+from portkit.conformance.trialfile import load_trial
+from portkit.conformance.verdict import Verdict
+from portkit.runtime.client import DeviceClient
 from portkit.spec.builder import Builder
 from portkit.spec.kernel import Kernel
 
@@ -33,7 +38,7 @@ def on_pocl(device: CheckedDevice[Any]) -> CheckedDevice[Any]:
     return device
 
 
-# --- the mistake ------------------------------------------------------------------------------------------------------
+# --- the mistakes -----------------------------------------------------------------------------------------------------
 
 
 def diverging(dtype: str, *, meets: bool = True) -> Kernel:
@@ -81,6 +86,19 @@ def test_only_carries_that_may_differ_are_marked_and_only_where_lanes_meet() -> 
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_gate_stores_nothing_in_a_large_kernel_in_which_lanes_meet(on_pocl: CheckedDevice[Any]) -> None:
+    """The kernel was drawn at random: without gates that are read anew, lanes of its last group store past the end."""
+    del on_pocl
+    trial = load_trial(Path(__file__).with_name("gates.trial.json")).trial
+    with DeviceClient("opencl") as client:
+        found = Launch(trial, client, model_of(client.capabilities), 60.0).run()
+    assert found.verdict is Verdict.PASS
+
+
+def test_gates_are_read_anew_only_where_lanes_meet() -> None:
+    assert [pocl.dialect(diverging("f32", meets=meets)).rereads_gates for meets in (True, False)] == [True, False]
 
 
 def test_this_release_takes_the_short_declarations(on_pocl: CheckedDevice[Any]) -> None:
