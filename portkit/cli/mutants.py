@@ -90,6 +90,7 @@ def _hunt(
     from portkit.conformance.cases.collect import collect
     from portkit.conformance.mutants import record as records
     from portkit.conformance.mutants.kills import hunt, jobs
+    from portkit.conformance.mutants.table import MUTANTS
     from portkit.conformance.run import processors
     from portkit.conformance.select import select
     from portkit.runtime.client import DeviceClient
@@ -97,6 +98,7 @@ def _hunt(
     with DeviceClient(backend) as client:
         client.require()
         cases: list[Case] = select(collect(client.capabilities), Tier(tier.value), patterns)
+        names = [name for name in names if not MUTANTS[name].admitted(client.capabilities)]
         count = max(1, min(workers or processors(), client.capabilities.limits.max_processes))
 
     def run(work: list[Job]) -> Hunted:

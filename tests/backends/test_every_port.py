@@ -55,6 +55,8 @@ def test_eight_ports_are_installed() -> None:
 
 @pytest.mark.parametrize("mutant", SAMPLED, ids=lambda mutant: mutant.name)
 def test_a_planted_fault_is_found(port: DeviceClient, cases: dict[str, Case], mutant: Mutant) -> None:
+    if mutant.admitted(port.capabilities):
+        pytest.skip(f"{port.reference} declares that it flushes")
     if mutant.witness not in cases:
         assert not declares(port, mutant), f"{port.reference} declares what {mutant.witness} is about"
         pytest.skip(f"{port.reference} does not declare what {mutant.witness} needs")

@@ -223,8 +223,8 @@ class _Copy:
         """Begin a loop. Its trips are numbered by its index, or by a carry of their own."""
         counter = ""
         if self.by_shifts:
+            zero = self.const(Type(I32), 0)  # named first: a fresh name is taken once it has a type
             counter = self.e.fresh()
-            zero = self.const(Type(I32), 0)
             self.e.out.append(Instr("phi.carry", result=counter, type=Type(I32), args=(zero,)))
             self.e.types[counter] = Type(I32)
         index = counter or self.kernel.body[path[-1]].result

@@ -8,6 +8,7 @@ from typing import Literal, cast
 
 from portkit.conformance.hints.causes import Cause
 from portkit.conformance.mutants import device
+from portkit.contract import Capabilities
 from portkit.runtime.client import DeviceClient
 from portkit.spec.kernel import Kernel
 
@@ -42,6 +43,11 @@ class Mutant:
     def rewrites(self, kernel: Kernel) -> bool:
         """Whether the fault changes what a kernel does; of a device's function that is not known beforehand: True."""
         return isinstance(self.fault, type) or self.fault(kernel) is not kernel
+
+    def admitted(self, capabilities: Capabilities) -> bool:
+        """Whether what a device declares allows the fault: one that flushes may flush."""
+        flushes = "flush" in capabilities.numeric.subnormals.values()
+        return self.cause is Cause.FLUSH and flushes
 
     def plant(self, client: DeviceClient) -> DeviceClient:
         """Return the client with the fault in it; what the fault does not distort is passed on."""
