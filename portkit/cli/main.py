@@ -13,7 +13,22 @@ from typing import Any, NoReturn
 import typer
 
 from portkit import __version__
-from portkit.cli import backends, conform, explain, fuzz, mutants, new, probe, publishing, reduce, run, serve, spec
+from portkit.cli import (
+    backends,
+    bundle,
+    conform,
+    explain,
+    fuzz,
+    judge,
+    mutants,
+    new,
+    probe,
+    publishing,
+    reduce,
+    run,
+    serve,
+    spec,
+)
 from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, errors, exit_code, fail, warn
 from portkit.errors import PortkitError, near_names
 
@@ -55,6 +70,8 @@ app.command("serve", short_help="Lend a device to portkit elsewhere.")(serve.ser
 app.command("explain", short_help="Run a script and show every kernel that it computes.")(explain.explain)
 app.command("report")(publishing.report)
 app.command("diff")(publishing.diff)
+app.command("bundle", short_help="Export cases as files, to run them anywhere.")(bundle.bundle)
+app.command("judge", short_help="Judge the outputs of a bundle, made anywhere.")(judge.judge)
 app.command("publish")(publishing.publish)
 app.command("matrix")(publishing.matrix)
 app.command("spec")(spec.spec)

@@ -58,7 +58,7 @@ def restore(dtype: DType, spelt: Spelt) -> Acceptance:
     if not dtype.is_float:
         least: Array = np.minimum.reduce(arrays)
         greatest: Array = np.maximum.reduce(arrays)
-        return Acceptance(dtype, least, greatest, np.zeros(lo.shape, np.bool_), silent, arrays)
+        return Acceptance(dtype, least, greatest, np.zeros(len(lo), np.bool_), silent, arrays)
     nan, free = _nan(lo), (flags & ANY_NAN) != 0
     may_nan: Bools = np.logical_or(free, nan)
     return Acceptance(dtype, lo, hi, may_nan, silent, nan_bits=bool((nan & ~free).any()))
