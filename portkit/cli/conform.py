@@ -15,7 +15,7 @@ import typer
 from portkit.cli.output import EXIT_CANNOT_RUN, EXIT_HARNESS, EXIT_INTERRUPTED, print_json, say, shown, warn
 from portkit.cli.overview import print_overview
 from portkit.cli.progress import looking_closer, progress
-from portkit.errors import UsageError
+from portkit.errors import HarnessError, PortkitError, UsageError
 
 if TYPE_CHECKING:
     from portkit.conformance.journal import Journal
@@ -246,6 +246,10 @@ def _examine(request: Request, result: RunResult, *, quiet: bool) -> None:
             examine_failures(request.options(), result.journal, most=request.examine, on_failure=step)
     except KeyboardInterrupt:
         warn("portkit: interrupted; the verdicts are complete, not all failures were traced and reduced")
+    except HarnessError:
+        raise
+    except PortkitError as error:  # the device cannot be opened again: the verdicts stand
+        warn(f"portkit: the verdicts are complete, but no failure was traced and reduced: {error}")
 
 
 def _write_report(result: RunResult, out: Path) -> tuple[Journal | None, Report | None]:
