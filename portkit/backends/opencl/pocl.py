@@ -30,6 +30,7 @@ from portkit.spec.uniform import uniform_registers
 
 PLATFORM = "Portable Computing Language"
 LIGHT_OPTION = "-D_OPENCL_H_"
+METHOD = "POCL_WORK_GROUP_METHOD"
 _PREFIX = "portkit-pocl-"
 
 
@@ -39,7 +40,7 @@ def settle() -> None:
     What the environment says already stays: `POCL_WORK_GROUP_METHOD`, and `POCL_CACHE_DIR` for a folder that lasts.
     Called before the first platform is asked for, which is when PoCL reads its environment.
     """
-    os.environ.setdefault("POCL_WORK_GROUP_METHOD", "loopvec")
+    os.environ.setdefault(METHOD, "loopvec")
     if "POCL_CACHE_DIR" in os.environ:
         return
     _sweep(Path(tempfile.gettempdir()))

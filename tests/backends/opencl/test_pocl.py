@@ -151,7 +151,7 @@ def test_a_folder_that_the_user_names_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_lanes_are_looped_over_unless_the_user_says_otherwise() -> None:
-    script = "import os; from portkit.backends.opencl import pocl; pocl.settle(); print(os.environ['POCL_WORK_GROUP_METHOD'])"
+    script = "import os; from portkit.backends.opencl import pocl; pocl.settle(); print(os.environ[pocl.METHOD])"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("POCL_")}
     for extra, method in (({}, "loopvec"), ({"POCL_WORK_GROUP_METHOD": "cbs"}, "cbs")):
         done = subprocess.run(
