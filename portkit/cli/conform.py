@@ -291,9 +291,10 @@ def _record(request: Request, result: RunResult, report: Report | None, code: in
 def _print_person(request: Request, result: RunResult, journal: Journal | None, report: Report | None) -> None:
     if report is not None:
         from portkit.conformance.report import terminal
+        from portkit.conformance.report.brief import Found
 
         say(terminal.headline(report), style="bold green" if report.passed else "bold red")
-        say(terminal.details(report, journal))
+        say(terminal.details(report, Found(journal, request.out) if journal else None))
         say(f"\nreport    {request.out / 'report.html'}")
     if result.exit_code == EXIT_INTERRUPTED:
         warn(f"portkit: interrupted; to go on: {request.command(resume=True)}")
@@ -314,9 +315,11 @@ def _print_reduced(request: Request) -> None:
 
 def _print_next(request: Request, report: Report) -> None:
     """Say what to type next."""
+    from portkit.conformance.roots import roots_first
+
     wrong = [case for case in report.cases if not case.verdict.passes]
     if wrong:
-        first = max(wrong, key=lambda case: case.verdict.severity)
+        first = min(wrong, key=lambda case: roots_first(case.id, case.verdict))
         say(f"next      {request.command(case=(*first.after, first.id))}")
         say(f"          portkit report {shlex.quote(str(request.out))} --case {shlex.quote(first.id)} --source")
         _print_reduced(request)

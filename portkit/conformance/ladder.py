@@ -8,7 +8,6 @@ the rung would fail too, and say less of why.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -58,16 +57,6 @@ STAGES = (
 def stage(case_id: str) -> int:
     """Return how far up the ladder a case stands: its place among `STAGES`, their number if it is in none."""
     return next((place for place, pattern in enumerate(STAGES) if matches(pattern, case_id)), len(STAGES))
-
-
-def roots_first(case_id: str, verdict: Verdict) -> tuple[object, ...]:
-    """Return the key by which what did not pass is sorted: what explains the rest first, then the most serious.
-
-    What is portkit's own fault comes before all else, what was waived after it; numbers in ids count as numbers.
-    """
-    parts = re.split(r"([0-9]+)", case_id)  # words and numbers take turns, so that each is compared with its like
-    natural = tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
-    return verdict.passes, verdict is not Verdict.ERROR, stage(case_id), -verdict.severity, natural
 
 
 class Ladder:

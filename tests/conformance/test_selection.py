@@ -10,7 +10,7 @@ import pytest
 
 from portkit.conformance.case import Case, Level, Tier
 from portkit.conformance.journal import Entry
-from portkit.conformance.ladder import Ladder, roots_first
+from portkit.conformance.ladder import Ladder
 from portkit.conformance.select import matches, select
 from portkit.conformance.verdict import Verdict
 from portkit.conformance.waivers import apply, check_meant, load_waivers, stale
@@ -122,30 +122,6 @@ def test_parts_of_a_series_do_not_block_each_other() -> None:
     ladder = Ladder([case(INDEX), case(GROUPS, INDEX), case("device/launch/groups_2", INDEX)])
     failed = {GROUPS: Entry(GROUPS, Verdict.FAIL, "device")}
     assert ladder.blocked(case("device/launch/groups_2", INDEX), failed) is None
-
-
-def ranked(*found: tuple[str, Verdict]) -> list[str]:
-    return [name for name, _ in sorted(found, key=lambda pair: roots_first(*pair))]
-
-
-def test_what_explains_the_rest_is_sorted_first() -> None:
-    up = ["device/transfer/size_65", "device/copy/offsets", "device/launch/index", "ops/load/i32", "ops/div/f32"]
-    assert ranked(*((name, Verdict.FAIL) for name in sorted(up))) == up
-
-
-def test_of_one_stage_the_most_serious_is_sorted_first_and_numbers_count_as_numbers() -> None:
-    sizes = [("ops/x/255", Verdict.FAIL), ("ops/x/65", Verdict.FAIL), ("ops/x/300", Verdict.CRASH)]
-    assert ranked(*sizes) == ["ops/x/300", "ops/x/65", "ops/x/255"]
-
-
-def test_a_fault_of_portkit_is_sorted_before_all_and_what_is_waived_after_all() -> None:
-    found = [
-        ("device/info", Verdict.WAIVED),
-        ("ops/a", Verdict.FAIL),
-        ("tensors/a", Verdict.ERROR),
-        ("run/x", Verdict.FAIL),
-    ]
-    assert ranked(*found) == ["tensors/a", "ops/a", "run/x", "device/info"]
 
 
 # --- waivers ------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from portkit.conformance.report.consistency import check_consistent
 from portkit.conformance.report.diff import regressions
 from portkit.conformance.report.folder import report_of
 from portkit.conformance.report.model import Report, decode_report, encode_report, json_schema
+from portkit.conformance.report.brief import Found
 from portkit.conformance.report.terminal import summary
 from portkit.conformance.verdict import Verdict
 from portkit.contract import DeviceInfo
@@ -140,7 +141,7 @@ def test_a_damaged_journal_gives_a_report_or_our_error(tmp_path: Path, data: st.
     except PortkitError:
         return
     check_consistent(made)
-    summary(made, found)
+    summary(made, Found(found, tmp_path))
     Page(html.render(made))
 
 
