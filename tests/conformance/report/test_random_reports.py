@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from portkit.conformance.card import Card
 from portkit.conformance.journal import Entry, Journal
 from portkit.conformance.report import badge, html, junit
+from portkit.conformance.report.brief import Found
 from portkit.conformance.report.build import from_journal
 from portkit.conformance.report.consistency import check_consistent
 from portkit.conformance.report.diff import regressions
 from portkit.conformance.report.folder import report_of
 from portkit.conformance.report.model import Report, decode_report, encode_report, json_schema
-from portkit.conformance.report.brief import Found
 from portkit.conformance.report.terminal import summary
 from portkit.conformance.verdict import Verdict
 from portkit.contract import DeviceInfo
@@ -141,7 +141,7 @@ def test_a_damaged_journal_gives_a_report_or_our_error(tmp_path: Path, data: st.
     except PortkitError:
         return
     check_consistent(made)
-    summary(made, Found(found, tmp_path))
+    summary(made, Found(found, tmp_path) if found else None)
     Page(html.render(made))
 
 
