@@ -36,12 +36,19 @@ def accused(card: Card) -> str:
     return card.suspect if elsewhere else named
 
 
+def _fault(card: Card) -> tuple[str, str]:
+    """Return what tells faults apart: what is accused, the number at its end aside where the hint is the same too."""
+    name = accused(card)
+    stem = name.rstrip("0123456789")
+    return (stem, card.hint) if stem.endswith(("/", "_")) and card.hint else (name, "")
+
+
 def by_accused(entries: Iterable[Entry]) -> list[list[Entry]]:
     """Return the entries with a card that did not pass, those that accuse the same together, the roots first."""
     wrong = [(e, e.card) for e in entries if e.verdict is not Verdict.PASS and e.card is not None]
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[tuple[str, str], list[Entry]] = {}
     for entry, card in sorted(wrong, key=lambda pair: roots_first(pair[0].id, pair[0].verdict)):
-        groups.setdefault(accused(card), []).append(entry)
+        groups.setdefault(_fault(card), []).append(entry)
     return list(groups.values())
 
 

@@ -75,3 +75,16 @@ def test_cases_that_accuse_the_same_stand_behind_the_first_of_them() -> None:
 
 def test_what_passes_and_what_is_blocked_accuses_nobody() -> None:
     assert by_accused([Entry("ops/a", Verdict.BLOCKED, "ops"), Entry("ops/b", Verdict.PASS, "ops")]) == []
+
+
+def test_one_check_at_several_sizes_that_fails_in_the_same_way_is_one_fault() -> None:
+    names = ["device/transfer/size_65", "device/transfer/size_255", "device/transfer/size_4096"]
+    alike = [failed(name, name, "bytes are lost: look at the length") for name in names]
+    other = failed("device/transfer/size_1", "device/transfer/size_1", "bytes are swapped: look at the order")
+    assert [[e.id for e in group] for group in by_accused([*alike, other])] == [[other.id], names]
+
+
+def test_what_has_no_hint_or_no_number_apart_is_a_fault_of_its_own() -> None:
+    silent = [failed(f"device/transfer/size_{n}", f"device/transfer/size_{n}") for n in (1, 2)]
+    types = [failed(f"ops/add/i{n}", f"add/i{n}", "the same: look there") for n in (8, 16)]
+    assert len(by_accused([*silent, *types])) == 4

@@ -84,7 +84,7 @@ def _beginning(text: str, rest: str) -> str:
 
 def _last_lines(text: str, rest: str) -> str:
     kept = text.splitlines()[-MOST_DETAIL_LINES:]
-    left_out = len(text.rstrip()) - sum(min(len(line), MOST_LINE) + 1 for line in kept) + 1
+    left_out = len(text.rstrip("\n")) - sum(min(len(line), MOST_LINE) for line in kept) - max(len(kept) - 1, 0)
     shown = [f"{line[:MOST_LINE]}..." if len(line) > MOST_LINE else line for line in kept]
     return "\n".join([*shown, f"({left_out:,} more characters: {rest})"]) if left_out > 0 else text
 

@@ -67,6 +67,11 @@ def test_a_short_detail_and_a_short_kernel_are_whole() -> None:
     assert "more" not in card
 
 
+def test_a_card_without_detail_has_no_word_of_more() -> None:
+    (card,) = briefly(with_card(detail=""))
+    assert "detail" not in card
+
+
 def test_a_long_kernel_is_cut_and_the_rest_is_named() -> None:
     (card,) = briefly(with_card(kernel="a = add b c\n" * 100))
     assert f"(60 more lines: {REST})" in card
