@@ -15,7 +15,7 @@ import typer
 from portkit.cli.output import EXIT_CANNOT_RUN, EXIT_HARNESS, EXIT_INTERRUPTED, print_json, say, shown, warn
 from portkit.cli.overview import print_overview
 from portkit.cli.progress import looking_closer, progress
-from portkit.errors import UsageError
+from portkit.errors import HarnessError, PortkitError, UsageError
 
 if TYPE_CHECKING:
     from portkit.conformance.journal import Journal
@@ -246,6 +246,10 @@ def _examine(request: Request, result: RunResult, *, quiet: bool) -> None:
             examine_failures(request.options(), result.journal, most=request.examine, on_failure=step)
     except KeyboardInterrupt:
         warn("portkit: interrupted; the verdicts are complete, not all failures were traced and reduced")
+    except HarnessError:
+        raise
+    except PortkitError as error:  # the device cannot be opened again: the verdicts stand
+        warn(f"portkit: the verdicts are complete, but no failure was traced and reduced: {error}")
 
 
 def _write_report(result: RunResult, out: Path) -> tuple[Journal | None, Report | None]:
@@ -287,9 +291,10 @@ def _record(request: Request, result: RunResult, report: Report | None, code: in
 def _print_person(request: Request, result: RunResult, journal: Journal | None, report: Report | None) -> None:
     if report is not None:
         from portkit.conformance.report import terminal
+        from portkit.conformance.report.brief import Found
 
         say(terminal.headline(report), style="bold green" if report.passed else "bold red")
-        say(terminal.details(report, journal))
+        say(terminal.details(report, Found(journal, request.out) if journal else None))
         say(f"\nreport    {request.out / 'report.html'}")
     if result.exit_code == EXIT_INTERRUPTED:
         warn(f"portkit: interrupted; to go on: {request.command(resume=True)}")
@@ -310,9 +315,11 @@ def _print_reduced(request: Request) -> None:
 
 def _print_next(request: Request, report: Report) -> None:
     """Say what to type next."""
+    from portkit.conformance.roots import roots_first
+
     wrong = [case for case in report.cases if not case.verdict.passes]
     if wrong:
-        first = max(wrong, key=lambda case: case.verdict.severity)
+        first = min(wrong, key=lambda case: roots_first(case.id, case.verdict))
         say(f"next      {request.command(case=(*first.after, first.id))}")
         say(f"          portkit report {shlex.quote(str(request.out))} --case {shlex.quote(first.id)} --source")
         _print_reduced(request)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 NARROW = 60
 """A terminal with fewer columns has no room for a bar."""
 MAX_LINES = 20
+MOST_REASON = 200
+"""Characters of a reason in the line of a failure."""
 
 
 @contextmanager
@@ -47,7 +49,8 @@ class Failures:
         self.lines += 1
         if self.lines <= MAX_LINES:
             reason = " ".join(entry.reason.split())
-            warn(f"{entry.verdict.value:<8} {entry.id}{f': {reason[:200]}' if reason else ''}")
+            cut = f"{reason[:MOST_REASON]}..." if len(reason) > MOST_REASON else reason
+            warn(f"{entry.verdict.value:<8} {entry.id}{f': {cut}' if cut else ''}")
         elif self.lines == MAX_LINES + 1:
             warn("... and more; the report lists them all")
 

@@ -42,6 +42,7 @@ def report(
     import msgspec
 
     from portkit.conformance.report import terminal, write
+    from portkit.conformance.report.brief import Found
     from portkit.conformance.report.folder import report_of
 
     if source and not case:
@@ -54,7 +55,7 @@ def report(
         print_json(msgspec.to_builtins(found, str_keys=True))
     else:
         say(terminal.headline(found), style="bold green" if found.passed else "bold red")
-        say(terminal.details(found, journal))
+        say(terminal.details(found, Found(journal, out) if journal else None))
     if out.is_dir():
         write.write_files(found, out)
         if not json:
@@ -67,6 +68,7 @@ def _print_cases(found: Report, journal: Journal | None, pattern: str, *, source
     import msgspec
 
     from portkit.conformance.report import terminal
+    from portkit.conformance.report.brief import card_of
     from portkit.conformance.select import matches
 
     cases = [c for c in found.cases if matches(pattern, c.id)]
@@ -81,7 +83,7 @@ def _print_cases(found: Report, journal: Journal | None, pattern: str, *, source
         cards = {failure.id: failure.card for failure in found.failures}
         for case in cases:
             if journal is not None:
-                text = terminal.card_of(journal.entries[case.id], source=source)
+                text = card_of(journal.entries[case.id], source=source)
             else:
                 text = f"{case.verdict.value}  {case.id}\n{cards.get(case.id, case.reason)}".rstrip()
             say(terminal.wrap_card(text))

@@ -126,8 +126,9 @@ def _show_verdict(entry: Entry, backend: str, scalars: dict[str, int | float], *
     if json:
         print_json({"backend": backend, **msgspec.to_builtins(entry)})
         return
+    from portkit.conformance.report.brief import card_of
     from portkit.conformance.report.html import share
-    from portkit.conformance.report.terminal import card_of, wrap_card
+    from portkit.conformance.report.terminal import wrap_card
 
     _show_scalars(scalars)
     line = f"{entry.verdict.value}: {backend} against the reference, {entry.elements} elements"

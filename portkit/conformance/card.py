@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,7 @@ def replay_line(backend: str, case: Case) -> str:
     if case.id.startswith(FILE_CASE):
         return ""
     profile = " --profile compute" if case.level is Level.TENSORS else ""
-    return f"portkit conform --backend {backend}{profile} --case '{case.id}'"
+    return f"portkit conform --backend {shlex.quote(backend)}{profile} --case '{case.id}'"
 
 
 def clip(text: str) -> str:
@@ -172,8 +173,14 @@ def _mismatch_lines(card: Card) -> Sequence[str]:
         *(f"input     {name}[{found.element}] = {value}" for name, value in found.inputs.items()),
         f"actual    {found.actual}" + ("  (never written)" if found.unwritten else ""),
         f"accepted  {found.accepted}",
-        f"distance  {found.ulp:g} ulp outside",
+        *([f"distance  {found.ulp:g} ulp outside"] if _has_distance(found) else ()),
     )
+
+
+def _has_distance(found: Mismatch) -> bool:
+    """Whether a distance in ulp says something: of a float that was written, from finite to finite."""
+    is_float = not found.actual.decimal.lstrip("-").isdigit() and found.actual.decimal not in ("True", "False")
+    return is_float and not found.unwritten and 0 < found.ulp < finite(np.inf)
 
 
 def _divergence_lines(card: Card) -> Sequence[str]:

@@ -13,13 +13,14 @@ from pathlib import Path
 import msgspec
 
 from portkit.conformance import journal as journals
-from portkit.conformance.card import Card, Divergence, Reduced
-from portkit.conformance.case import Case, Level, Trial
+from portkit.conformance.card import Divergence, Reduced
+from portkit.conformance.case import Case, Trial
 from portkit.conformance.divergence.search import first_divergence
 from portkit.conformance.journal import Entry, JournalWriter
 from portkit.conformance.judge import model_of
 from portkit.conformance.reducing.origin import trial_of
 from portkit.conformance.reducing.reduction import reduce_trial, reduced_record
+from portkit.conformance.roots import by_accused
 from portkit.conformance.run import RunOptions
 from portkit.conformance.trialfile import SUFFIX, SavedTrial, save_trial
 from portkit.conformance.verdict import Verdict
@@ -34,7 +35,6 @@ FAILURES = 3
 """How many failures are looked at where nobody says how many."""
 REDUCING_SECONDS = 10.0
 _EXAMINED = frozenset({Verdict.FAIL, Verdict.CRASH, Verdict.TIMEOUT})
-_RUNGS = {level.value: place for place, level in enumerate(Level)}
 
 OnFailure = Callable[[str], None]
 """Told the id of the case that is looked at next."""
@@ -80,16 +80,16 @@ def _opened(options: RunOptions) -> Generator[DeviceClient]:
 
 
 def first_of_each_suspect(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the failed launches to look at: of each suspect the first, in the order of the levels and of the ids.
+    """Return the failed launches to look at: of those that accuse the same the first, what explains others before them.
 
     Left out is what failed only after another case, and what was looked at before.
     """
-    failed = [(e, e.card) for e in entries if e.verdict in _EXAMINED and e.card is not None and not e.after]
-    first: dict[str, tuple[Entry, Card]] = {}
-    for entry, card in sorted(failed, key=lambda pair: (_RUNGS[pair[0].level], pair[0].id)):
-        if card.kernel:
-            first.setdefault(card.suspect, (entry, card))
-    return [entry for entry, card in first.values() if card.reduced is None and card.divergence is None]
+    failed = (e for e in entries if e.verdict in _EXAMINED and not e.after and e.card is not None and e.card.kernel)
+    return [group[0] for group in by_accused(failed) if not _looked_at(group[0])]
+
+
+def _looked_at(entry: Entry) -> bool:
+    return entry.card is not None and (entry.card.reduced is not None or entry.card.divergence is not None)
 
 
 def file_name(case_id: str) -> str:

@@ -19,7 +19,7 @@ from portkit.conformance.report.model import load_report
 from portkit.conformance.run import Progress, RunOptions, RunResult
 from portkit.conformance.verdict import ExitCode, Verdict
 from portkit.contract import installed_backends
-from portkit.errors import PortkitError
+from portkit.errors import NotReachable, PortkitError
 from tests.cli.calls import Called, Portkit, one_line
 from tests.conformance.report.runs import entry, journal, passing, report, write_journal
 
@@ -55,6 +55,7 @@ def suite(monkeypatch: pytest.MonkeyPatch) -> Suite:
     made = Suite()
     monkeypatch.setattr("portkit.conformance.run.run_suite", made)
     monkeypatch.setattr("portkit.contract.backend_point", lambda name: name)
+    monkeypatch.setattr("portkit.conformance.examination.examine_failures", lambda *given, **options: [])
     return made
 
 
@@ -141,6 +142,20 @@ def test_a_message_of_the_suite_is_printed_after_the_summary(portkit: Portkit, s
     called = portkit("conform", "-b", "chip")
     assert called.error == "portkit: error: the waiver of ops/x is not needed any more\n"
     assert "next" not in called.out
+
+
+def test_a_device_that_does_not_open_again_costs_no_verdict(
+    portkit: Portkit, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object, **options: object) -> None:
+        raise NotReachable("the board is gone")
+
+    monkeypatch.setattr("portkit.conformance.examination.examine_failures", fails)
+    suite.entries, suite.code = [*passing(), entry("ops/x")], ExitCode.NOT_PASSED
+    called = portkit("conform", "-b", "chip")
+    assert called.status == 1
+    assert "report    out/chip/report.html" in called.out
+    assert "no failure was traced and reduced: the board is gone" in called.error
 
 
 def test_a_declared_cell_without_a_case_is_our_fault(portkit: Portkit, suite: Suite) -> None:

@@ -79,6 +79,11 @@ def test_a_new_run_removes_the_launches_of_an_older_one_and_no_other_file(tmp_pa
     assert other.exists()
 
 
+def test_what_a_hint_traces_to_a_suspect_that_is_looked_at_is_not_looked_at_too() -> None:
+    found = [entry("ops/a", "mul.shr/i32"), entry("kernels/c", "kernels/c", hint="mul.shr/i32 shifts wrongly: look")]
+    assert [e.id for e in first_of_each_suspect(found)] == ["ops/a"]
+
+
 def test_of_each_suspect_the_first_failure_is_chosen_in_the_order_of_the_levels() -> None:
     found = [entry("tensors/a"), entry("ops/b"), entry("ops/a", "mul/f32"), entry("kernels/c")]
     assert [e.id for e in first_of_each_suspect(found)] == ["ops/a", "ops/b"]

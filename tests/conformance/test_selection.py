@@ -100,6 +100,30 @@ def test_cases_that_need_each_other_are_our_error() -> None:
         Ladder([case("a", "b"), case("b", "a")])
 
 
+INDEX, GROUPS = "device/launch/index", "device/launch/groups_64"
+
+
+def test_what_a_rung_stands_for_blocks_as_it_does() -> None:
+    ladder = Ladder([case(INDEX), case(GROUPS, INDEX), case("ops/add", INDEX)])
+    assert ids(ladder.rungs) == [INDEX, GROUPS]
+    found = {INDEX: Entry(INDEX, Verdict.PASS, "device"), GROUPS: Entry(GROUPS, Verdict.TIMEOUT, "device")}
+    blocked = ladder.blocked(case("ops/add", INDEX), found)
+    assert blocked is not None
+    assert blocked.reason == f"needs {GROUPS}, whose verdict is timeout"
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.WAIVED, Verdict.UNSUPPORTED, Verdict.FLAKY])
+def test_what_a_rung_stands_for_blocks_only_where_it_is_broken(verdict: Verdict) -> None:
+    ladder = Ladder([case(INDEX), case(GROUPS, INDEX), case("ops/add", INDEX)])
+    assert ladder.blocked(case("ops/add", INDEX), {GROUPS: Entry(GROUPS, verdict, "device")}) is None
+
+
+def test_parts_of_a_series_do_not_block_each_other() -> None:
+    ladder = Ladder([case(INDEX), case(GROUPS, INDEX), case("device/launch/groups_2", INDEX)])
+    failed = {GROUPS: Entry(GROUPS, Verdict.FAIL, "device")}
+    assert ladder.blocked(case("device/launch/groups_2", INDEX), failed) is None
+
+
 # --- waivers ------------------------------------------------------------------------------------------------------
 
 WAIVER = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 import warnings
 from collections.abc import Callable
@@ -19,6 +21,8 @@ from portkit.contract import Capabilities, DeviceInfo
 from portkit.errors import CompileError, DeviceError, DeviceHang, DeviceLost, OutOfMemory
 
 _OPTIONS = ("-cl-std=CL1.2", "-cl-kernel-arg-info")
+OPTIONS = "PORTKIT_OPENCL_OPTIONS"
+"""The environment variable with further options for the builds of kernels; reports say them."""
 _CORRECTLY_ROUNDED = "-cl-fp32-correctly-rounded-divide-sqrt"
 _WORD = 8
 _MOST_LANES = (1 << 32) - 1
@@ -62,7 +66,8 @@ class OpenClDriver:
     def __init__(self, device: cl.Device) -> None:
         """Open the device."""
         exact = device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
-        self._options = [*_OPTIONS, *((_CORRECTLY_ROUNDED,) if exact else ())]
+        self._wished = shlex.split(os.environ.get(OPTIONS, ""))
+        self._options = [*_OPTIONS, *((_CORRECTLY_ROUNDED,) if exact else ()), *self._wished]
         self._declarations: Callable[[str], str] = lambda text: ""
         self._device = device
         self._context = cl.Context([device])
@@ -91,7 +96,7 @@ class OpenClDriver:
         return DeviceInfo(
             device=device.name.strip(),
             driver=f"{platform.name} {device.driver_version}".strip(),
-            compiler=f"{device.opencl_c_version.strip()}, pyopencl {cl.VERSION_TEXT}",
+            compiler=" ".join([f"{device.opencl_c_version.strip()}, pyopencl {cl.VERSION_TEXT}", *self._wished]),
             extra={"platform": platform.version, "extensions": " ".join(device.extensions.split())},
         )
 

@@ -3,6 +3,9 @@
 *Time.* Its front end reads the declarations of all functions of OpenCL C, 18,000 lines, before each kernel: 80 of the
 95 ms of a build. They have an include guard, so they can be left out, and those that kernels use be declared instead.
 
+For kernels of few lanes whose number is known it writes the body once for each lane; of a kernel of some hundred
+instructions with barriers that is more than it compiles in ten seconds. Loops over the lanes take a fifth of that.
+
 *Space.* It leaves 70 kB of files for each kernel that was ever built. They go with the process.
 
 *Mistakes.* Where lanes meet, PoCL keeps a register for each lane, unless it finds that all lanes have the same value.
@@ -27,14 +30,17 @@ from portkit.spec.uniform import uniform_registers
 
 PLATFORM = "Portable Computing Language"
 LIGHT_OPTION = "-D_OPENCL_H_"
+METHOD = "POCL_WORK_GROUP_METHOD"
 _PREFIX = "portkit-pocl-"
 
 
 def settle() -> None:
-    """Keep PoCL's files in a private folder until this process ends; `POCL_CACHE_DIR` names one that lasts.
+    """Let PoCL loop over lanes, and keep its files in a private folder until this process ends.
 
+    What the environment says already stays: `POCL_WORK_GROUP_METHOD`, and `POCL_CACHE_DIR` for a folder that lasts.
     Called before the first platform is asked for, which is when PoCL reads its environment.
     """
+    os.environ.setdefault(METHOD, "loopvec")
     if "POCL_CACHE_DIR" in os.environ:
         return
     _sweep(Path(tempfile.gettempdir()))

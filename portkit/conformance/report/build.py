@@ -27,6 +27,7 @@ from portkit.conformance.report.sensitivity import mutation_score
 from portkit.conformance.report.stability import determinism
 from portkit.conformance.report.statement import limits, statement
 from portkit.conformance.report.text import publishable, publishable_name
+from portkit.conformance.roots import each_fault_first
 from portkit.conformance.verdict import Verdict
 from portkit.contract import Capabilities
 from portkit.errors import SchemaError
@@ -231,14 +232,14 @@ def _case(entry: Entry) -> CaseResult:
 
 
 def _failures(entries: list[Entry]) -> tuple[Failure, ...]:
-    """Return the cards of what did not pass, the most serious first.
+    """Return the cards of what did not pass: of each fault the first, what explains others before them.
 
     Generated source and vendors' text are left out: a report may be published.
     """
-    wrong = [e for e in entries if e.card is not None and e.verdict is not Verdict.PASS]
-    wrong.sort(key=lambda e: -e.verdict.severity)
     shown = [
-        (e, msgspec.structs.replace(e.card, source="", detail="")) for e in wrong[:MAX_CARDS] if e.card is not None
+        (e, msgspec.structs.replace(e.card, source="", detail=""))
+        for e in each_fault_first(entries)[:MAX_CARDS]
+        if e.card is not None
     ]
     return tuple(
         Failure(

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import msgspec
-
-from portkit.conformance.card import render as render_card
-from portkit.conformance.case import Level
-from portkit.conformance.journal import Entry, Journal
 from portkit.conformance.report import sensitivity, stability
+from portkit.conformance.report.brief import Found, brief_cards
 from portkit.conformance.report.model import Report
 from portkit.conformance.report.statement import EVIDENCE_MEANING
 from portkit.conformance.verdict import Verdict
@@ -24,9 +20,13 @@ _WHOLE = ("replay",)
 """Lines that are for copying: they are never wrapped."""
 
 
-def summary(report: Report, journal: Journal | None = None, *, cards: int = CARDS) -> str:
+_MOST_WORD = 240
+"""A longer word is no path or command that anyone would copy."""
+
+
+def summary(report: Report, found: Found | None = None, *, cards: int = CARDS) -> str:
     """Return the summary of a report as plain text: its headline, then `details`."""
-    return f"{headline(report)}\n{details(report, journal, cards=cards)}"
+    return f"{headline(report)}\n{details(report, found, cards=cards)}"
 
 
 def headline(report: Report) -> str:
@@ -34,7 +34,7 @@ def headline(report: Report) -> str:
     return wrapped(f"{report.subject.backend} {report.subject.version}: {report.statement}", 4)
 
 
-def details(report: Report, journal: Journal | None = None, *, cards: int = CARDS) -> str:
+def details(report: Report, found: Found | None = None, *, cards: int = CARDS) -> str:
     """Return what stands below the headline, with at most so many failure cards.
 
     With its journal the cards also have what a report does not carry: the vendor's own text.
@@ -44,11 +44,16 @@ def details(report: Report, journal: Journal | None = None, *, cards: int = CARD
         share = f"{100 * report.bit_exact_share:.2f} % of {len(report.strict_cases):,}"
         parts.append(f"results fixed bit for bit, equal to the reference: {share}")
     parts += varying(report)
-    found = list(cards_of(journal)) if journal is not None else [f.card for f in report.failures]
-    parts += [f"{'-' * WIDTH}\n{wrap_card(card)}" for card in found[:cards]]
-    if len(found) > cards > 0:
-        parts.append(f"{'-' * WIDTH}\n{len(found) - cards:,} more did not pass; their cards are in report.html")
+    failed, shown = brief_cards(found, cards) if found else _cards(report, cards)
+    parts += [f"{'-' * WIDTH}\n{wrap_card(card)}" for card in shown]
+    if shown and failed > len(shown):
+        parts.append(f"{'-' * WIDTH}\n{failed - len(shown):,} more did not pass; their cards are in report.html")
     return "\n\n".join(parts)
+
+
+def _cards(report: Report, most: int) -> tuple[int, list[str]]:
+    """Return how many cards a report has, and the first of them."""
+    return len(report.failures), [failure.card for failure in report.failures[:most]]
 
 
 def varying(report: Report) -> list[str]:
@@ -64,29 +69,6 @@ def varying(report: Report) -> list[str]:
     return ["\n".join(["bit-identical cases of the forms that vary", *lines])]
 
 
-def cards_of(journal: Journal, *, source: bool = False) -> Iterable[str]:
-    """Yield the failure cards of a run, with the generated source if asked for.
-
-    The most serious come first, then the lowest level, which names the culprit best; whoever was accused before waits.
-    """
-    levels = [level.value for level in Level]
-    wrong = [e for e in journal.entries.values() if e.verdict is not Verdict.PASS and e.card is not None]
-    wrong.sort(key=lambda e: (-e.verdict.severity, levels.index(e.level) if e.level in levels else len(levels), e.id))
-    firsts = {e.card.suspect: e.id for e in reversed(wrong) if e.card is not None}
-    first_ids = set(firsts.values())
-    for entry in sorted(wrong, key=lambda e: e.id not in first_ids):
-        yield card_of(entry, source=source)
-
-
-def card_of(entry: Entry, *, source: bool = False) -> str:
-    """Return the verdict, reason and card of one entry."""
-    head = f"{entry.verdict.value}  {entry.id}" + (f"\n{entry.reason}" if entry.reason else "")
-    if entry.card is None:
-        return head
-    card = entry.card if source else msgspec.structs.replace(entry.card, source="")
-    return f"{head}\n{render_card(card)}"
-
-
 def wrap_card(card: str) -> str:
     """Return a card whose prose fits the width; kernel text, source and the replay line stay as they are."""
     return "\n".join(wrapped(line, 10) for line in card.splitlines())
@@ -96,8 +78,9 @@ def wrapped(line: str, indent: int) -> str:
     """Return a line broken at the width, what follows indented; code and what is to be copied stays whole."""
     if len(line) <= WIDTH or line.startswith((_CODE, *_WHOLE)):
         return line
+    flood = max(map(len, line.split()), default=0) > _MOST_WORD
     return textwrap.fill(
-        line, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, tabsize=4
+        line, WIDTH, subsequent_indent=" " * indent, break_long_words=flood, break_on_hyphens=False, tabsize=4
     )
 
 

@@ -209,6 +209,24 @@ def test_a_closed_device_takes_nothing_more() -> None:
         opened.read(handle, 0, 64)
 
 
+def test_options_that_the_user_adds_reach_every_build_and_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    from portkit.backends.opencl import BACKEND
+
+    if reason := BACKEND.probe():
+        pytest.skip(reason)
+    monkeypatch.setenv(port.OPTIONS, "-cl-opt-disable '-DWORDS=1 + 1'")
+    opened = BACKEND.open()
+    try:
+        assert opened.info.compiler.endswith(" -cl-opt-disable -DWORDS=1 + 1")
+        monkeypatch.setenv(port.OPTIONS, "-no-such-option")
+        other = BACKEND.open()
+        with pytest.raises(DeviceError, match="no-such-option"):
+            other.compile(numbers())
+        other.close()
+    finally:
+        opened.close()
+
+
 def test_a_reset_forgets_buffers_and_kernels() -> None:
     from portkit.backends.opencl import BACKEND
 

@@ -150,6 +150,16 @@ def test_a_folder_that_the_user_names_is_left_alone(tmp_path: Path) -> None:
     assert there == ""
 
 
+def test_lanes_are_looped_over_unless_the_user_says_otherwise() -> None:
+    script = "import os; from portkit.backends.opencl import pocl; pocl.settle(); print(os.environ[pocl.METHOD])"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("POCL_")}
+    for extra, method in (({}, "loopvec"), ({"POCL_WORK_GROUP_METHOD": "cbs"}, "cbs")):
+        done = subprocess.run(
+            [sys.executable, "-c", script], env={**environment, **extra}, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == f"{method}\n"
+
+
 def test_folders_of_processes_that_were_killed_are_removed_and_no_others(tmp_path: Path) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     kept = [f"portkit-pocl-{os.getpid()}-abc", "portkit-pocl-x-abc", "other"]

@@ -10,7 +10,7 @@ import pytest
 
 from portkit.conformance.case import Case, Level, Tier
 from portkit.conformance.cases import collect
-from portkit.conformance.ladder import Ladder
+from portkit.conformance.ladder import SERIES, Ladder, stage
 from portkit.errors import UsageError
 from portkit.reference.checks import check
 from portkit.spec.geometry import buffer_extents
@@ -21,7 +21,7 @@ from tests.conformance.cases.host_device import BASE, MAXIMAL
 DTYPES = tuple(name for name in MAXIMAL.dtypes if not name.startswith("f8"))
 WIDE = msgspec.structs.replace(MAXIMAL, dtypes=DTYPES, lanes=(2, 4, 16))
 ALL = collect(MAXIMAL)
-RUNGS = 20
+RUNGS = 30
 """More rungs than this would cost the time of everybody: they run one after another before all other cases."""
 
 
@@ -57,7 +57,19 @@ def test_what_cases_need_is_there_and_little() -> None:
     smoke = {c.id for c in collect(BASE) if c.tier is Tier.SMOKE}
     needed = {n for c in ALL for n in c.needs}
     assert needed <= smoke
-    assert len(Ladder(ALL).rungs) == len(needed) <= RUNGS
+    assert needed <= {rung.id for rung in Ladder(ALL).rungs}
+    assert len(Ladder(ALL).rungs) <= RUNGS
+
+
+def test_what_a_case_needs_stands_no_higher_on_the_ladder_than_the_case() -> None:
+    ladder = Ladder(ALL)
+    pairs = {(need, case.id) for case in ALL for need in (*ladder.needs(case), *ladder.series(case))}
+    assert [pair for pair in pairs if stage(pair[0]) > stage(pair[1])] == []
+
+
+def test_what_a_rung_stands_for_is_in_the_smoke_tier() -> None:
+    smoke = {c.id for c in collect(BASE) if c.tier is Tier.SMOKE}
+    assert {*SERIES, *(member for series in SERIES.values() for member in series)} <= smoke
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:

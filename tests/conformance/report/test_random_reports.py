@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from portkit.conformance.card import Card
 from portkit.conformance.journal import Entry, Journal
 from portkit.conformance.report import badge, html, junit
+from portkit.conformance.report.brief import Found
 from portkit.conformance.report.build import from_journal
 from portkit.conformance.report.consistency import check_consistent
 from portkit.conformance.report.diff import regressions
@@ -140,7 +141,7 @@ def test_a_damaged_journal_gives_a_report_or_our_error(tmp_path: Path, data: st.
     except PortkitError:
         return
     check_consistent(made)
-    summary(made, found)
+    summary(made, Found(found, tmp_path) if found else None)
     Page(html.render(made))
 
 

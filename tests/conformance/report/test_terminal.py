@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from portkit.conformance.report.terminal import CARDS, aligned, card_of, cards_of, summary, wrap_card, wrapped
+from portkit.conformance.report.brief import Found, card_of
+from portkit.conformance.report.terminal import CARDS, aligned, summary, wrap_card, wrapped
 from portkit.conformance.verdict import Verdict
 from portkit.contract import DeviceInfo
 from tests.conformance.report.runs import CARD, entry, journal, passing, report
@@ -36,35 +39,18 @@ def test_a_summary_shows_the_first_cards_and_counts_the_others() -> None:
 
 
 def test_with_its_journal_a_summary_shows_what_the_vendor_said() -> None:
-    made = journal([entry()])
+    made = Found(journal([entry()]), Path("out/chip"))
     assert "vendor text" in summary(report([entry()]), made)
     assert "vendor text" not in summary(report([entry()]))
     assert "secret_source" not in summary(report([entry()]), made)
 
 
-def test_the_source_is_shown_on_request() -> None:
-    assert "secret_source" in next(iter(cards_of(journal([entry()]), source=True)))
-
-
-def test_the_most_serious_failures_come_first() -> None:
-    cards = list(cards_of(journal([entry("ops/a", Verdict.FLAKY), entry("ops/b", Verdict.CRASH), entry("ops/c")])))
-    assert [card.splitlines()[0] for card in cards] == ["crash  ops/b", "fail  ops/c", "flaky  ops/a"]
-
-
-def test_of_equally_serious_failures_the_lowest_level_comes_first() -> None:
-    names = ["kernels/a", "ops/b", "device/c"]
-    made = [entry(n, card=msgspec.structs.replace(CARD, suspect=n)) for n in names]
-    assert [card.splitlines()[0] for card in cards_of(journal(made))] == [f"fail  {n}" for n in reversed(names)]
-
-
-def test_whoever_is_accused_for_the_first_time_comes_before_repetitions() -> None:
-    other = msgspec.structs.replace(CARD, suspect="mul/f32")
-    cards = list(cards_of(journal([entry("ops/a"), entry("ops/b"), entry("ops/c", card=other)])))
-    assert [card.splitlines()[0] for card in cards] == ["fail  ops/a", "fail  ops/c", "fail  ops/b"]
-
-
-def test_an_entry_without_a_card_still_shows_its_reason() -> None:
-    assert card_of(entry("ops/a", Verdict.BLOCKED, card=None)) == "blocked  ops/a\nout[3] is wrong"
+def test_what_accuses_the_same_is_shown_once_and_the_others_are_counted() -> None:
+    entries = [entry(f"ops/{k}") for k in range(5)]
+    text = summary(report(entries), Found(journal(entries), Path("out/chip")))
+    assert text.count("kernel add_f32") == 1
+    assert "also      ops/1 and 3 more: the same is accused" in text
+    assert "4 more did not pass" in text
 
 
 def test_prose_of_a_card_is_wrapped_and_what_is_copied_is_not() -> None:
@@ -78,6 +64,10 @@ def test_prose_of_a_card_is_wrapped_and_what_is_copied_is_not() -> None:
 
 def test_a_word_that_is_longer_than_a_line_is_not_cut() -> None:
     assert "x" * 200 in wrapped("see " + "x" * 200, 4)
+
+
+def test_a_flood_without_a_blank_is_broken() -> None:
+    assert all(len(line) <= 80 for line in wrapped("see " + "x" * 300, 4).splitlines())
 
 
 def test_the_cells_that_no_case_covers_are_named() -> None:
