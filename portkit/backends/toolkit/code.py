@@ -229,9 +229,15 @@ def high_half(code: Code, a: Value, b: Value) -> Value:
 
 
 def extreme(code: Code, name: str, a: Value, b: Value) -> Value:
-    """Return the IEEE 754-2019 `maximum` or `minimum` of two floats, in a language that has no such function."""
-    more, zeros = ("fcmp ogt", "and") if name == "maximum" else ("fcmp olt", "or")
+    """Return the IEEE 754-2019 `maximum` or `minimum` of two floats, in a language that has no such function.
+
+    Equal are the same bits, two zeros, and on a device that flushes two subnormals: then what both have is no larger.
+    """
+    more = "fcmp ogt" if name == "maximum" else "fcmp olt"
     integer = integer_of(a.element)
-    same = code.op(zeros, code.convert("bitcast", a, integer), code.convert("bitcast", b, integer))
+    x, y = code.convert("bitcast", a, integer), code.convert("bitcast", b, integer)
+    same = code.op("and", x, y)
+    if name == "minimum":  # the sign of either: -0.0 comes before 0.0
+        same = code.op("or", same, code.op("and", code.op("or", x, y), -(1 << (bits_of(a.element) - 1))))
     rest = code.select(code.compare("fcmp oeq", a, b), code.convert("bitcast", same, a.element), code.op("fadd", a, b))
     return code.select(code.compare(more, a, b), a, code.select(code.compare(more, b, a), b, rest))
