@@ -1,0 +1,1 @@
+"""Attributable reports: keys, signed statements of what was published, and holding a submission against them."""

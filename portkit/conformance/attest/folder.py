@@ -1,0 +1,120 @@
+"""Reading the folder of a published report, which somebody else wrote.
+
+Names are only compared and never become paths, links are not followed, nothing but plain files is opened, and of each
+file no more is read than its limit.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+from portkit.conformance.attest.dsse import MAX_ENVELOPE_BYTES
+from portkit.conformance.attest.manifest import (
+    ATTESTATION,
+    BADGE,
+    MANIFEST,
+    PAGE,
+    REPORT,
+    Manifest,
+    decode_manifest,
+)
+from portkit.conformance.report.model import MAX_REPORT_BYTES, Report, decode_report
+from portkit.contract import check_capabilities
+from portkit.errors import SchemaError, UsageError
+
+MAX_MANIFEST_BYTES = 1 << 20
+LIMITS: Mapping[str, int] = {
+    REPORT: MAX_REPORT_BYTES,
+    MANIFEST: MAX_MANIFEST_BYTES,
+    PAGE: MAX_REPORT_BYTES,
+    BADGE: MAX_MANIFEST_BYTES,
+    ATTESTATION: MAX_ENVELOPE_BYTES,
+}
+"""The files of a published report, and how many bytes each may have."""
+NEEDED = (MANIFEST, REPORT)
+_MOST_NAMES = 64
+_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The folder of a published report: the content of its files, and the names of what does not belong there."""
+
+    folder: Path
+    files: Mapping[str, bytes]
+    strange: tuple[str, ...] = ()
+
+    def path(self, name: str) -> str:
+        """Return how a file is called in messages."""
+        return str(self.folder / name)
+
+    @cached_property
+    def report(self) -> Report:
+        """The report; raises `SchemaError` for what is none, or declares what no device can."""
+        report = decode_report(self._content(REPORT), self.path(REPORT))
+        check_capabilities(report.capabilities, f"{self.path(REPORT)}: capabilities")
+        return report
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest; raises `SchemaError` for what is none."""
+        return decode_manifest(self._content(MANIFEST), self.path(MANIFEST))
+
+    def _content(self, name: str) -> bytes:
+        if name not in self.files:
+            raise SchemaError(f"cannot read {self.path(name)}: there is no such file; portkit publish writes one")
+        return self.files[name]
+
+
+def read_submission(folder: Path) -> Submission:
+    """Read the files of a published report.
+
+    Raises `UsageError` where there is no such folder, `SchemaError` for a link or something else that is no plain file
+    in the place of one, and for a file that is too long.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if folder.is_symlink():
+            raise SchemaError(f"{folder} is a link; a published report is a folder of its own") from error
+        raise UsageError(f"cannot read {folder}: {error.strerror}") from error
+    try:
+        with os.scandir(descriptor) as listing:
+            names = sorted(entry.name for entry in islice(listing, _MOST_NAMES))
+        files = {name: _read(descriptor, folder, name) for name in names if name in LIMITS}
+    finally:
+        os.close(descriptor)
+    return Submission(folder, files, tuple(name for name in names if name not in LIMITS))
+
+
+def _read(descriptor: int, folder: Path, name: str) -> bytes:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe without a writer must not hold us
+    try:
+        file = os.fdopen(os.open(name, flags, dir_fd=descriptor), "rb")
+    except OSError as error:
+        if (folder / name).is_symlink():
+            raise SchemaError(f"{folder / name} is a link, which is not followed; a report holds its files") from error
+        raise SchemaError(f"cannot read {folder / name}: {error.strerror}") from error
+    with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise SchemaError(f"{folder / name} is no plain file")
+        content = file.read(LIMITS[name] + 1)
+    if len(content) > LIMITS[name]:
+        raise SchemaError(f"{folder / name}: larger than {LIMITS[name]} bytes; not a file of portkit")
+    return content
+
+
+def check_names(submission: Submission) -> None:
+    """Raise `SchemaError` for a file that does not belong into a published report, or lacks there."""
+    if submission.strange:
+        name = ascii(submission.strange[0])[1:-1][:_SHOWN]
+        raise SchemaError(f"{submission.folder} holds {name}, which is no part of a published report; take it out")
+    missing = [name for name in NEEDED if name not in submission.files]
+    if missing:
+        raise SchemaError(f"{submission.folder} lacks {missing[0]}; portkit publish writes it")
