@@ -20,6 +20,7 @@ from portkit.cli import (
     explain,
     fuzz,
     judge,
+    keygen,
     mutants,
     new,
     probe,
@@ -28,6 +29,7 @@ from portkit.cli import (
     run,
     serve,
     spec,
+    verify,
 )
 from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, errors, exit_code, fail, warn
 from portkit.errors import PortkitError, near_names
@@ -72,7 +74,9 @@ app.command("report")(publishing.report)
 app.command("diff")(publishing.diff)
 app.command("bundle", short_help="Export cases as files, to run them anywhere.")(bundle.bundle)
 app.command("judge", short_help="Judge the outputs of a bundle, made anywhere.")(judge.judge)
+app.command("keygen", short_help="Make the keys that reports are signed with.")(keygen.keygen)
 app.command("publish")(publishing.publish)
+app.command("verify", short_help="Check published reports, and run a sample again.")(verify.verify)
 app.command("matrix")(publishing.matrix)
 app.command("spec")(spec.spec)
 

@@ -122,17 +122,26 @@ def publish(
     out: Path = typer.Argument(..., help="The folder of a run, such as out/mychip."),
     registry: Path = typer.Option(..., "--registry", help="The registry folder; made if it is not there."),
     draft: bool = typer.Option(False, "--draft", help="File it as a draft; stand-ins can be drafts only."),
+    key: list[Path] = typer.Option([], "--key", help="A private key of portkit keygen to sign with; may be repeated."),
     json: bool = _JSON,
 ) -> None:
-    """File a run's report into a registry folder."""
+    """File a run's report into a registry folder, signed if a key is given."""
+    import shlex
+
+    from portkit.conformance.attest.keys import load_signing_key, public_path
     from portkit.conformance.registry import publish as file_report
 
-    folder = file_report(out, registry, draft=draft)
+    keys = [load_signing_key(path) for path in key]
+    folder = file_report(out, registry, draft=draft, keys=keys)
     if json:
-        print_json({"folder": str(folder), "draft": draft})
+        print_json({"folder": str(folder), "draft": draft, "keyids": [key.public.keyid for key in keys]})
         return
-    say(f"published {folder}{' as a draft' if draft else ''}")
-    say(f"next      portkit matrix {registry} --out site")
+    say(f"published {folder}{' as a draft' if draft else ''}{'' if keys else ', unsigned'}")
+    for one in keys:
+        say(f"signed by {one.public.keyid}")
+    check = ["portkit", "verify", str(folder), *(word for path in key for word in ("--key", str(public_path(path))))]
+    say(f"next      {shlex.join(check)}")
+    say(f"          {shlex.join(['portkit', 'matrix', str(registry), '--out', 'site'])}")
 
 
 def matrix(
