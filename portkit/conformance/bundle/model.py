@@ -22,7 +22,7 @@ MANIFEST = "outputs.json"
 MAX_CASES = 30_000
 MAX_INDEX_BYTES = 64 << 20
 MAX_MANIFEST_BYTES = 8 << 20
-MAX_FILE_BYTES = 1 << 30
+MAX_FILE_BYTES = 1 << 28
 
 PART = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 """One part of the path of a file in an archive: it cannot be hidden, nor lead upwards."""
