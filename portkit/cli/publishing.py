@@ -125,7 +125,7 @@ def publish(
     key: list[Path] = typer.Option([], "--key", help="A private key of portkit keygen to sign with; may be repeated."),
     json: bool = _JSON,
 ) -> None:
-    """File a run's report into a registry folder, signed if a key is given."""
+    """File a run's report into a registry folder; a key signs it."""
     import shlex
 
     from portkit.conformance.attest.keys import load_signing_key, public_path

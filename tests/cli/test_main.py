@@ -40,7 +40,11 @@ COMMANDS = [
     "explain",
     "report",
     "diff",
+    "bundle",
+    "judge",
+    "keygen",
     "publish",
+    "verify",
     "matrix",
     "spec",
 ]
