@@ -76,8 +76,9 @@ def reindexed(change: Change) -> Files:
     return {**made().files, INDEX: json.dumps(record).encode()}
 
 
-def forged(path: str, content: bytes) -> Files:
-    """Return the files of the small bundle with one in the place of another, and an index that says so."""
+def forged(path: str, content: bytes, files: Mapping[str, bytes] | None = None) -> Files:
+    """Return the files of a bundle, the small one by default, with one of them another, and an index that says so."""
+    original = made().files if files is None else files
 
     def replaced(value: Any) -> Any:
         if isinstance(value, dict):
@@ -86,7 +87,7 @@ def forged(path: str, content: bytes) -> Files:
             return {key: replaced(part) for key, part in value.items()}
         return [replaced(part) for part in value] if isinstance(value, list) else value
 
-    return {**made().files, path: content, INDEX: json.dumps(replaced(index())).encode()}
+    return {**original, path: content, INDEX: json.dumps(replaced(json.loads(original[INDEX]))).encode()}
 
 
 def case(record: dict[str, Any], case_id: str = SIGNED_CASE) -> dict[str, Any]:
