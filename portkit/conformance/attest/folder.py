@@ -96,15 +96,18 @@ def read_submission(folder: Path) -> Submission:
 def _read(descriptor: int, folder: Path, name: str) -> bytes:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe without a writer must not hold us
     try:
-        file = os.fdopen(os.open(name, flags, dir_fd=descriptor), "rb")
+        file = os.open(name, flags, dir_fd=descriptor)
     except OSError as error:
         if (folder / name).is_symlink():
             raise SchemaError(f"{folder / name} is a link, which is not followed; a report holds its files") from error
         raise SchemaError(f"cannot read {folder / name}: {error.strerror}") from error
-    with file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
             raise SchemaError(f"{folder / name} is no plain file")
-        content = file.read(LIMITS[name] + 1)
+        with os.fdopen(file, "rb", closefd=False) as reader:
+            content = reader.read(LIMITS[name] + 1)
+    finally:
+        os.close(file)
     if len(content) > LIMITS[name]:
         raise SchemaError(f"{folder / name}: larger than {LIMITS[name]} bytes; not a file of portkit")
     return content

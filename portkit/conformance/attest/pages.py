@@ -15,7 +15,7 @@ from portkit.errors import SchemaError
 
 _ADDRESSES = frozenset({"href", "src", "srcset", "action", "formaction", "data", "poster", "background", "ping"})
 _CODE = frozenset({"script", "style"})
-_MARKUP = re.compile(r"<[!?/a-zA-Z]")
+_END = len("</svg>")
 
 
 @dataclass
@@ -27,6 +27,8 @@ class Inventory:
     addresses: set[str] = field(default_factory=set[str])
     code: set[str] = field(default_factory=set[str])
     declarations: set[str] = field(default_factory=set[str])
+    end: str = ""
+    """The last letters, white space aside: something that is begun and never closed stands behind them."""
 
 
 class _Reader(HTMLParser):
@@ -56,7 +58,7 @@ class _Reader(HTMLParser):
         if self._code is not None:
             self._code += data
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # within a script or style there is no other tag than its end
         if self._code is not None:
             self.found.code.add(self._code)
         self._code = None
@@ -79,8 +81,8 @@ def inventory(page: str) -> Inventory:
     reader = _Reader()
     reader.feed(page)
     reader.close()
-    if reader.rawdata and _MARKUP.search(reader.rawdata):
-        reader.found.declarations.add(f"unfinished {reader.rawdata[:60]}")
+    reader.handle_endtag("")  # of a script or style that was never closed
+    reader.found.end = page.rstrip()[-_END:]
     return reader.found
 
 
@@ -94,6 +96,7 @@ def foreign(page: str, ours: Inventory) -> str:
         ("the address", addresses),
         ("a script or style of its own:", theirs.code - ours.code),
         ("the declaration", theirs.declarations - ours.declarations),
+        ("another end:", {theirs.end} - {ours.end}),
     ):
         if surplus:
             return f"{what} {min(surplus)[:60]}"
