@@ -13,6 +13,7 @@ import msgspec
 
 from portkit.conformance.case import Level, Tier
 from portkit.conformance.report.model import CaseId, Count, Name, Record, Text, Word
+from portkit.conformance.report.text import printable
 from portkit.contract import Capabilities, Evidence
 from portkit.errors import SchemaError
 
@@ -23,6 +24,7 @@ MAX_CASES = 30_000
 MAX_INDEX_BYTES = 64 << 20
 MAX_MANIFEST_BYTES = 8 << 20
 MAX_FILE_BYTES = 1 << 28
+_SHOWN = 300
 
 PART = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 """One part of the path of a file in an archive: it cannot be hidden, nor lead upwards."""
@@ -184,7 +186,7 @@ def decode(content: bytes, kind: type[_T], where: str) -> _T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{where}: not a {kind.__name__.lower()} record of version 1: {error}") from error
+        raise SchemaError(f"{where}: no record of version 1: {printable(str(error))[:_SHOWN]}") from error
     except RecursionError as error:
         raise SchemaError(f"{where}: nested too deeply to be read") from error
 
