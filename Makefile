@@ -16,7 +16,7 @@ SAMPLE ?= 60
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev conform test lint types unit conform-standard conform-base conform-ports conform-lengths compute-ports mutants mutants-ports scaffold docs lines matrix bench clean
+.PHONY: help setup setup-dev conform test lint types unit conform-standard conform-base conform-ports conform-lengths compute-ports mutants mutants-ports scaffold docs lines matrix publish-check bench clean
 
 help:  ## list these targets
 	@echo "portkit: port an accelerator by implementing twelve operations, and prove that the port conforms."
@@ -84,6 +84,9 @@ matrix: setup-dev  ## conform every backend that can run here, profile core, tie
 	$(BIN)/portkit conform --backend all --skip-missing --profile core --tier standard --out $(OUT)/matrix
 	@for run in $(OUT)/matrix/*/; do $(BIN)/portkit publish $$run --registry registry; done
 	$(BIN)/portkit matrix registry --out $(OUT)/site
+
+publish-check: setup-dev  ## run what docs/publishing.md shows: a key, a run, a signed report, verified, its matrix
+	$(BIN)/python ci/publish_check.py
 
 bench: setup-dev  ## measure start-up time, GEMM, tensors and the readers' robustness against their limits
 	$(BIN)/python bench/startup.py
