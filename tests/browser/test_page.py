@@ -162,7 +162,54 @@ def test_wrong_and_unreadable_sources_fail_alike_in_the_page_and_on_the_command_
     assert "does not compile" in saved.reasons[UNREADABLE]
     assert saved.report["passed"] is False
     assert f"{len(few.bundle.cases) - 2} of {len(few.bundle.cases)} launches pass" in said
-    assert page.locator("tr.fail td.id").all_inner_texts() == [WRONG, UNREADABLE]
+    assert page.locator("tbody td.id").all_inner_texts()[:2] == [WRONG, UNREADABLE]
+
+
+def test_a_failure_shows_the_bits_of_the_first_wrong_element(few: Made, tmp_path: Path, open_page: Open) -> None:
+    page = open_page(write_browser_page(tmp_path / "page", faulty(few)).as_uri())
+    run(page)
+    saved = save(page, tmp_path)
+    with load_bundle(saved.bundle) as loaded, read_outputs(saved.outputs, loaded) as given:
+        entries = judge_outputs(loaded, given, genuine=True).entries
+    card = next(entry.card for entry in entries if entry.id == WRONG)
+    shown = next(case["mismatch"] for case in saved.report["cases"] if case["id"] == WRONG)
+    assert card is not None
+    assert card.mismatch is not None
+    assert (shown["buffer"], shown["element"]) == (card.mismatch.buffer, card.mismatch.element)
+    assert shown["accepted"] in card.mismatch.accepted
+    assert shown["actual"] in card.mismatch.actual.hex
+    assert f"is {shown['actual']}, accepted {shown['accepted']}" in page.locator("tr.fail").first.inner_text()
+
+
+BREAK = """() => {
+  const create = GPUDevice.prototype.createCommandEncoder;
+  let broken = false;
+  GPUDevice.prototype.createCommandEncoder = function (...all) {
+    if (!broken) { broken = true; FAULT; }
+    return create.apply(this, all);
+  };
+}"""
+"""Lets something happen at the first launch of the page."""
+BROKEN = {
+    "a device that is lost": ("this.destroy()", "crash", "the device was lost"),
+    "a launch without end": ("throw new gpu.Unmade('timeout', 'no answer in 10 s')", "timeout", "no answer in 10 s"),
+    "a browser that throws": ("throw new TypeError('not a buffer')", "fail", "not a buffer"),
+}
+
+
+@pytest.mark.parametrize(("fault", "verdict", "words"), BROKEN.values(), ids=BROKEN)
+def test_what_a_launch_ends_with_is_told_and_the_next_case_gets_a_device_that_works(
+    page: Page, few: Made, tmp_path: Path, fault: str, verdict: str, words: str
+) -> None:
+    page.get_by_text("ready", exact=True).wait_for()
+    page.evaluate(BREAK.replace("FAULT", fault))
+    run(page)
+    saved = save(page, tmp_path)
+    first, *others = (case.id for case in few.bundle.cases)
+    assert saved.verdicts[first] == verdict
+    assert words in saved.reasons[first]
+    assert {saved.verdicts[case_id] for case_id in others} == {"pass"}
+    assert (saved.verdicts, saved.reasons, ()) == judged(saved)
 
 
 def test_a_run_that_was_stopped_does_not_pass(page: Page, few: Made, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from portkit.conformance.bundle.model import (
     Expected,
     File,
     Launch,
+    brief,
     decode,
     digest,
 )
@@ -30,7 +31,7 @@ from portkit.conformance.expectation import Acceptances
 from portkit.conformance.launching import _GUARDS as GUARDS
 from portkit.conformance.launching import _POISONS as POISONS
 from portkit.conformance.launching import GUARD_BYTES
-from portkit.contract import check_capabilities, unsupported
+from portkit.contract import Capabilities, check_capabilities, unsupported
 from portkit.errors import SchemaError, SpecError, UsageError
 from portkit.spec import forms
 from portkit.spec.geometry import grid_counts
@@ -127,7 +128,7 @@ def _check_index(where: str, bundle: Bundle, source: Source) -> None:
             f"{where}: made for the spec {bundle.spec} ({bundle.spec_digest[:12]}), this portkit has {mine}; "
             f"use portkit {bundle.portkit}"
         )
-    check_capabilities(bundle.capabilities, f"{where}: {INDEX}: capabilities")
+    _check_capabilities(where, bundle.capabilities)
     _check_once(where, "case", [case.id for case in bundle.cases])
     _check_once(where, "output", [launch.after for case in bundle.cases for launch in case.launches])
     _check_files(where, bundle, source)
@@ -136,6 +137,13 @@ def _check_index(where: str, bundle: Bundle, source: Source) -> None:
     total = sum(case.image_bytes * len(case.launches) for case in bundle.cases)
     if total > MAX_TOTAL_BYTES:
         raise SchemaError(f"{where}: the outputs would take {total} bytes, {MAX_TOTAL_BYTES} are the most")
+
+
+def _check_capabilities(where: str, capabilities: Capabilities) -> None:
+    try:
+        check_capabilities(capabilities, f"{INDEX}: capabilities")
+    except SchemaError as error:  # its words hold names of the index, however long
+        raise SchemaError(f"{where}: {brief(error)}") from error
 
 
 def _check_once(where: str, what: str, names: list[str]) -> None:

@@ -186,9 +186,14 @@ def decode(content: bytes, kind: type[_T], where: str) -> _T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{where}: no record of version 1: {printable(str(error))[:_SHOWN]}") from error
+        raise SchemaError(f"{where}: no record of version 1: {brief(error)}") from error
     except RecursionError as error:
         raise SchemaError(f"{where}: nested too deeply to be read") from error
+
+
+def brief(error: Exception) -> str:
+    """Return what an error says of a record from outside, printable and cut."""
+    return printable(str(error))[:_SHOWN]
 
 
 def digest(content: bytes) -> str:

@@ -138,6 +138,8 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "judged in no way": (lambda r: case(r).update(device_check_only=True), "not of the written buffers"),
     "capabilities that contradict themselves": (
         lambda r: r["capabilities"].update(extensions=["dtype_f17"]), "capabilities"),
+    "capabilities with a name without end": (
+        lambda r: r["capabilities"]["math"].update({"9" * 2000: ["f32"]}), "capabilities"),
     "capabilities that lack what is needed": (
         lambda r: r["capabilities"]["math"].pop("sqrt"), "capabilities lack"),
 }  # fmt: skip

@@ -6,6 +6,7 @@ const judge = (() => {
   const TAIL = 256;
   const ANY_NAN = 1;
   const ANYTHING = 2;
+  const BETWEEN = { interval: " to ", choice: " or " };
   const INTEGERS = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array, 8: BigUint64Array };
   const WIDTHS = { bool: 1, i8: 1, u8: 1, i16: 2, u16: 2, i32: 4, u32: 4, i64: 8, u64: 8 };
   // Of a float: bytes, and the largest bit pattern without its sign that is no NaN.
@@ -89,12 +90,14 @@ const judge = (() => {
     };
   }
 
-  // Judges one launch. `file` gives the bytes of a file of the bundle. Returns reasons, counts, and whether an element
-  // that passes may not have been written.
+  const hex = (bits, dtype) => `0x${bits.toString(16).padStart(2 * bytesOf(dtype), "0")}`;
+
+  // Judges one launch. `file` gives the bytes of a file of the bundle. Returns reasons, counts, the first wrong element,
+  // and whether an element that passes may not have been written.
   function launch(record, number, before, after, file) {
     const { expected, poison } = record.launches[number];
     const reasons = outside(record, before, after);
-    const found = { wrong: 0, elements: 0, suspicious: false };
+    const found = { wrong: 0, elements: 0, suspicious: false, mismatch: null };
     let first = "";
     for (const set of expected) {
       const buffer = record.buffers.find((b) => b.name === set.buffer);
@@ -107,7 +110,10 @@ const judge = (() => {
         found.suspicious = found.suspicious || holdsPoison(k);
         if (accepts(k, actual[k])) continue;
         found.wrong++;
-        first = first || `${buffer.name}[${k}] ${holdsPoison(k) ? "was not written" : "is wrong"}`;
+        if (first) continue;
+        first = `${buffer.name}[${k}] ${holdsPoison(k) ? "was not written" : "is wrong"}`;
+        const accepted = [...new Set(values.map((value) => hex(value[k], buffer.dtype)))].join(BETWEEN[set.rule]);
+        found.mismatch = { buffer: buffer.name, element: k, actual: hex(actual[k], buffer.dtype), accepted };
       }
     }
     if (first) reasons.push(`${first}, and with it ${found.wrong} of ${found.elements} elements`);

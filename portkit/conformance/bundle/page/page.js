@@ -40,6 +40,12 @@ const page = (() => {
     cell(row, "reason", reason);
   }
 
+  function explained({ reason, mismatch }) {
+    if (!mismatch) return reason;
+    const { buffer, element: place, actual, accepted } = mismatch;
+    return `${reason}; ${buffer}[${place}] is ${actual}, accepted ${accepted}`;
+  }
+
   function listCases() {
     const body = element("cases").tBodies[0];
     body.replaceChildren();
@@ -95,11 +101,11 @@ const page = (() => {
     } catch (error) {
       if (!(error instanceof gpu.Unmade)) throw error;
       state.unmade[record.id] = { verdict: error.verdict, reason: error.message.slice(0, 400) };
-      return { id: record.id, verdict: error.verdict, reason: `as stated with the outputs: ${error.message.slice(0, 400)}`, elements: 0, wrong: 0, output_digests: [] };
+      return { id: record.id, verdict: error.verdict, reason: `as stated with the outputs: ${error.message.slice(0, 400)}`, elements: 0, wrong: 0, mismatch: null, output_digests: [] };
     }
     afters.forEach((after, k) => state.outputs.set(record.launches[k].after, after));
     const found = judge.all(record, befores, afters, file);
-    return { id: record.id, verdict: found.verdict, reason: found.reason, elements: found.elements, wrong: found.wrong, output_digests: await Promise.all(afters.map(sha256)) };
+    return { id: record.id, verdict: found.verdict, reason: found.reason, elements: found.elements, wrong: found.wrong, mismatch: found.mismatch, output_digests: await Promise.all(afters.map(sha256)) };
   }
 
   async function openDevice() {
@@ -128,7 +134,7 @@ const page = (() => {
         tell(`running ${cases[k].id}`);
         const found = await runCase(device, cases[k]);
         state.results.push(found);
-        show(rows[k], found.id, found.verdict, found.elements, found.reason);
+        show(rows[k], found.id, found.verdict, found.elements, explained(found));
         advance(k + 1, cases.length);
         if (found.verdict === "crash" || found.verdict === "timeout") {
           device.device.destroy(); // what hangs must not hold up the others
@@ -144,10 +150,11 @@ const page = (() => {
       element("stop").disabled = true;
       element("saving").hidden = element("how").hidden = state.results.length === 0;
     }
-    conclude();
+    conclude(rows);
   }
 
-  function conclude() {
+  function conclude(rows) {
+    element("cases").tBodies[0].prepend(...rows.filter((row) => !["pass", "waiting"].includes(row.className)));
     const passed = state.results.filter((r) => r.verdict === "pass").length;
     const total = state.bundle.cases.length;
     const missing = total - state.results.length;
