@@ -125,7 +125,7 @@ def edited(rng: random.Random, content: bytes) -> bytes:
             case 4:
                 container[key] = json.loads(json.dumps(other[there]))
             case 5:
-                container[key] = nested(container[key], rng.choice((1, 50, 400)))
+                container[key] = nested(container[key], rng.choice((1, 50, 150)))
             case 6 if _is_object(container):
                 container[rng.choice(TEXTS)] = container.pop(key)
             case _:
