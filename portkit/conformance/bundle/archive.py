@@ -121,10 +121,11 @@ class ZipSource(_Closing):
         except BaseException:
             self._archive.close()
             raise
+        self._sizes = {name: entry.file_size for name, entry in self._entries.items()}
 
     def sizes(self) -> Mapping[str, int]:
         """Return the length of every file as the directory of the archive says."""
-        return {name: entry.file_size for name, entry in self._entries.items()}
+        return self._sizes
 
     def read(self, name: str, limit: int) -> bytes:
         """Unpack a file, `limit` bytes at most."""
@@ -160,11 +161,12 @@ class FolderSource(_Closing):
             self._files[place.name] = place
             if len(self._files) > MAX_FILES:
                 raise SchemaError(f"{path}: holds more than {MAX_FILES} files")
-        _check_total(self.where, self.sizes().values())
+        self._sizes = {name: place.stat().st_size for name, place in self._files.items()}
+        _check_total(self.where, self._sizes.values())
 
     def sizes(self) -> Mapping[str, int]:
-        """Return the length of every file."""
-        return {name: place.stat().st_size for name, place in self._files.items()}
+        """Return the length that every file had when the folder was opened."""
+        return self._sizes
 
     def read(self, name: str, limit: int) -> bytes:
         """Read a file, `limit` bytes at most."""
