@@ -74,7 +74,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(100_000)
         page.on("pageerror", lambda error: faults.append(f"threw {error}"))
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         origin = url.rsplit("/", 1)[0]

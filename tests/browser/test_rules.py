@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from portkit.conformance.bundle.browser import browser_capabilities
 from portkit.conformance.bundle.judging import judge_outputs
 from portkit.conformance.bundle.load import load_bundle
-from portkit.conformance.bundle.outputs import read_outputs
+from portkit.conformance.bundle.make import Made, Wanted, make_bundle
+from portkit.conformance.bundle.model import BundledCase
+from portkit.conformance.bundle.outputs import make_outputs, read_outputs
 from portkit.conformance.bundle.sets import Spelt, restore
+from portkit.conformance.verdict import Verdict
+from portkit.conformance.worker import open_client
 from portkit.spec.types import DTYPES, DType
-from tests.conformance.bundle.bundles import SIGNED_CASE, case, index, made, outputs, write
+from tests.conformance.bundle.bundles import SIGNED_CASE, Files, case, index, made, outputs, write
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -161,3 +169,73 @@ def test_the_page_gives_an_image_the_verdict_that_portkit_gives_it(
     files = {name: packed(content) for name, content in made().files.items() if name in json.dumps(record)}
     found = page.evaluate(ALL, [record, [packed(before)], [packed(changed)], files])
     assert found == [entry.verdict.value, entry.reason, entry.wrong, entry.elements]
+
+
+# --- many images --------------------------------------------------------------------------------------------------
+
+MANY = ("ops/phi.lt/f32", "ops/mul/f32/special", "ops/mul.hi", "kernels/shared/scan", "kernels/fuzz/base/0000")
+
+
+@pytest.fixture(scope="module")
+def many() -> Made:
+    """A bundle some of whose cases are launched twice."""
+    bundled = make_bundle(Wanted(browser_capabilities(), patterns=MANY))
+    assert {len(each.launches) for each in bundled.bundle.cases} == {1, 2}
+    return bundled
+
+
+@pytest.fixture(scope="module")
+def right(many: Made, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    path = write(tmp_path_factory.mktemp("many") / "b.zip", many.files)
+    with closing(open_client("cpu", 10.0, "")) as client, load_bundle(path) as loaded:
+        return make_outputs(loaded, client)
+
+
+def shaken(record: BundledCase, befores: list[bytes], afters: list[bytes], rng: random.Random) -> list[bytes]:
+    """Return images of a case in which a run of bytes is other ones, the poison, or those before the launch."""
+    buffer = rng.choice(record.buffers)
+    inside = rng.random() < 0.8
+    start = rng.randrange(buffer.offset, buffer.offset + buffer.size) if inside else rng.randrange(len(afters[0]))
+    end = min(start + rng.choice((1, 1, 4, 64, 4096)), buffer.offset + buffer.size if inside else len(afters[0]))
+    changed: list[bytes] = []
+    how = rng.randrange(4)
+    for launch, before, after in zip(record.launches, befores, afters, strict=True):
+        new = (
+            before[start:end],
+            bytes([launch.poison]) * (end - start),
+            bytes(end - start),
+            bytes(byte ^ (1 << rng.randrange(8)) for byte in after[start:end]),
+        )[how]
+        changed.append(after[:start] + new + after[end:] if how < 3 or rng.random() < 0.7 else after)
+    return changed
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_images_changed_anywhere_get_the_same_verdicts(
+    page: Page, tmp_path: Path, many: Made, right: Files, seed: int
+) -> None:
+    rng = random.Random(seed)
+    images = dict(right)
+    for record in many.bundle.cases:
+        befores = [many.files[launch.before.path] for launch in record.launches]
+        afters = [right[launch.after] for launch in record.launches]
+        for launch, image in zip(record.launches, shaken(record, befores, afters, rng), strict=True):
+            images[launch.after] = image
+    with (
+        load_bundle(write(tmp_path / "b.zip", many.files)) as loaded,
+        read_outputs(write(tmp_path / "o.zip", images), loaded) as given,
+    ):
+        entries = judge_outputs(loaded, given, genuine=False).entries
+    found = [judged_by_page(page, many, record, images) for record in many.bundle.cases]
+    assert found == [[entry.verdict.value, entry.reason, entry.wrong, entry.elements] for entry in entries]
+    assert {entry.verdict for entry in entries} == {Verdict.PASS, Verdict.FAIL}
+
+
+def judged_by_page(page: Page, many: Made, record: BundledCase, images: Files) -> Any:
+    befores = [packed(many.files[launch.before.path]) for launch in record.launches]
+    afters = [packed(images[launch.after]) for launch in record.launches]
+    expected = [each for launch in record.launches for each in launch.expected]
+    flags = [each.flags for each in expected if each.flags is not None]
+    files = [file for each in expected for file in each.values] + flags
+    contents = {file.path: packed(many.files[file.path]) for file in files}
+    return page.evaluate(ALL, [msgspec.to_builtins(record), befores, afters, contents])
