@@ -70,6 +70,7 @@ from portkit.spec import forms
 SLOW = 5.0
 """Seconds: an input that takes longer counts as a hang."""
 CELLS = 16
+PARTS = ("elements", "attributes", "addresses", "scripts", "declarations")
 TOLD_EVERY = 10
 """Of all submissions, every so many are shown as portkit verify does."""
 SITE_EVERY = 20
@@ -177,7 +178,7 @@ def build(registry: Path, site: Path) -> None:
 
 def add(whole: Inventory, part: Inventory) -> None:
     """Put what one page consists of to that of others."""
-    for name in ("elements", "attributes", "addresses", "code", "declarations"):
+    for name in (*PARTS, "styles"):
         getattr(whole, name).update(getattr(part, name))
     whole.end = part.end
 
@@ -398,7 +399,7 @@ class Attack:
         build(self.registry, self.site)
         self.tally.came["sites"] += 1
         found, ours = site_inventory(self.site), self.known.site
-        for name in ("elements", "attributes", "addresses", "code", "declarations"):
+        for name in PARTS:
             if surplus := getattr(found, name) - getattr(ours, name):
                 self.fault(f"the site has {name} of its own: {min(surplus)[:80]!r}")
 

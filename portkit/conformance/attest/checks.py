@@ -133,13 +133,15 @@ def check_place(given: Examined) -> str:
 
 
 def check_pages(given: Examined) -> str:
-    """Whether page and badge are harmless: what this portkit renders, or without anything that it would not."""
+    """Whether page and badge are what this portkit renders, or else hold nothing that acts."""
     files = given.submission.files
     made = {PAGE: html.render, BADGE: badge.render}
     same = [check_page(name, files[name], render(given.report)) for name, render in made.items() if name in files]
     if not same:
         raise NotChecked("there is neither page nor badge")
-    return "as portkit renders them" if all(same) else "rendered by another version; they hold nothing foreign"
+    if not all(same):
+        raise NotChecked("rendered by another version, so what they say was not compared; they hold nothing that acts")
+    return "as portkit renders them"
 
 
 def check_worth(given: Examined) -> str:

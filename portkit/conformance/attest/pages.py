@@ -1,8 +1,9 @@
-"""Whether a page that was rendered elsewhere holds anything that ours would not.
+"""Whether a page that was rendered elsewhere holds anything that acts, loads or leads elsewhere.
 
 A report's page and badge can be rendered again from `report.json`, and whoever shows a registry does that. The files
-that lie in it may come from another version of portkit. So one that differs from ours may have other text, but no
-element, attribute, address, script or style that ours has not.
+that lie in it may come from another version of portkit, whose text and style are others. So a page that differs from
+ours may hold what ours does, and what is inert: no script but ours, no address but ours and places in the page itself.
+What it says is not compared.
 """
 
 from __future__ import annotations
@@ -15,17 +16,41 @@ from portkit.errors import SchemaError
 
 _ADDRESSES = frozenset({"href", "src", "srcset", "action", "formaction", "data", "poster", "background", "ping"})
 _CODE = frozenset({"script", "style"})
+_LOADS = re.compile(r"url|image|import|expression|behavior|binding|src|[\\<]", re.IGNORECASE)
+"""What a style can load or run by, and what it can hide that behind."""
+_INERT_ELEMENTS = frozenset(
+    re.findall(
+        r"\w+",
+        "html head meta title style body main header footer nav section article aside h1 h2 h3 h4 h5 h6 p dl dt "
+        "dd div ul ol li table caption thead tbody tfoot tr th td col colgroup span b i em strong small code pre "
+        "kbd sub sup br hr wbr abbr time figure figcaption details summary a svg g rect circle ellipse line path "
+        "polyline polygon text tspan clippath defs desc",
+    )
+)
+_INERT_ATTRIBUTES = frozenset(
+    re.findall(
+        r"[\w-]+",
+        "class id title lang dir role tabindex scope colspan rowspan headers open hidden datetime charset name "
+        "content http-equiv style href xmlns viewbox version x y x1 x2 y1 y2 cx cy r rx ry dx dy width height "
+        "points d transform fill stroke stroke-width stroke-dasharray stroke-linecap stroke-linejoin opacity "
+        "fill-opacity stroke-opacity font-family font-size font-weight text-anchor textlength lengthadjust "
+        "dominant-baseline clip-path preserveaspectratio",
+    )
+)
+_INERT_META = frozenset({"content-security-policy"})
+"""It can only forbid. `refresh` would lead elsewhere."""
 _END = len("</svg>")
 
 
 @dataclass
 class Inventory:
-    """What a page consists of: its elements, attributes, addresses, and the code of its scripts and styles."""
+    """What a page consists of: elements, attributes, addresses, the code of scripts and styles, and declarations."""
 
     elements: set[str] = field(default_factory=set[str])
     attributes: set[str] = field(default_factory=set[str])
     addresses: set[str] = field(default_factory=set[str])
-    code: set[str] = field(default_factory=set[str])
+    scripts: set[str] = field(default_factory=set[str])
+    styles: set[str] = field(default_factory=set[str])
     declarations: set[str] = field(default_factory=set[str])
     end: str = ""
     """The last letters, white space aside: something that is begun and never closed stands behind them."""
@@ -35,7 +60,8 @@ class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.found = Inventory()
-        self._code: str | None = None
+        self._within = ""
+        self._code = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.elements.add(tag)
@@ -43,25 +69,19 @@ class _Reader(HTMLParser):
             self.found.attributes.add(f"{name} of {tag}")
             if name in _ADDRESSES or name.endswith(":href"):
                 self.found.addresses.add(value or "")
-            elif name in ("style", "http-equiv", "content"):
-                self._note_value(tag, name, value or "")
-        self._code = "" if tag in _CODE else None
-
-    def _note_value(self, tag: str, name: str, value: str) -> None:
-        if name == "style":
-            if re.search(r"url|expression|import|[\\@]", value, re.IGNORECASE):
-                self.found.addresses.add(value)
-        else:
-            self.found.declarations.add(f"{tag} {name} {value}")
+            elif name == "style":
+                self.found.styles.add(value or "")
+            elif name == "http-equiv":
+                self.found.declarations.add(f"meta {(value or '').lower()}")
+        self._within, self._code = tag if tag in _CODE else "", ""
 
     def handle_data(self, data: str) -> None:
-        if self._code is not None:
-            self._code += data
+        self._code += data if self._within else ""
 
     def handle_endtag(self, tag: str) -> None:  # within a script or style there is no other tag than its end
-        if self._code is not None:
-            self.found.code.add(self._code)
-        self._code = None
+        if self._within:
+            (self.found.scripts if self._within == "script" else self.found.styles).add(self._code)
+        self._within = ""
 
     def handle_comment(self, data: str) -> None:
         self.found.declarations.add(f"comment {data}")
@@ -87,30 +107,50 @@ def inventory(page: str) -> Inventory:
 
 
 def foreign(page: str, ours: Inventory) -> str:
-    """Return in words what a page holds that is not in `ours`, empty if nothing. Addresses inside of it are fine."""
+    """Return in words what a page holds that `ours` has not, empty if nothing."""
     theirs = inventory(page)
-    addresses = {a for a in theirs.addresses - ours.addresses if not re.fullmatch(r"#[\w.-]*", a)}
-    for what, surplus in (
+    return _first(
         ("the element", theirs.elements - ours.elements),
         ("the attribute", theirs.attributes - ours.attributes),
-        ("the address", addresses),
-        ("a script or style of its own:", theirs.code - ours.code),
+        ("the address", theirs.addresses - ours.addresses),
+        ("a script of its own:", theirs.scripts - ours.scripts),
+        ("a style of its own:", {s for s in theirs.styles - ours.styles if _LOADS.search(s)}),
         ("the declaration", theirs.declarations - ours.declarations),
         ("another end:", {theirs.end} - {ours.end}),
-    ):
-        if surplus:
-            return f"{what} {min(surplus)[:60]}"
-    return ""
+    )
+
+
+def active(page: str, ours: Inventory) -> str:
+    """Return in words what a page holds that `ours` has not and that is not inert, empty if nothing."""
+    theirs = inventory(page)
+    metas = {f"meta {name}" for name in _INERT_META}
+    return _first(
+        ("the element", theirs.elements - ours.elements - _INERT_ELEMENTS),
+        ("the attribute", {a for a in theirs.attributes - ours.attributes if not _inert(a.partition(" of ")[0])}),
+        ("the address", {a for a in theirs.addresses - ours.addresses if not re.fullmatch(r"#[\w.-]*", a)}),
+        ("a script of its own:", theirs.scripts - ours.scripts),
+        ("a style that loads something:", {s for s in theirs.styles - ours.styles if _LOADS.search(s)}),
+        ("the declaration", theirs.declarations - ours.declarations - metas),
+        ("another end:", {theirs.end} - {ours.end}),
+    )
+
+
+def _inert(attribute: str) -> bool:
+    return attribute in _INERT_ATTRIBUTES or attribute.startswith(("aria-", "data-"))
+
+
+def _first(*found: tuple[str, set[str]]) -> str:
+    return next((f"{what} {min(surplus)[:60]}".rstrip() for what, surplus in found if surplus), "")
 
 
 def check_page(name: str, content: bytes, ours: str) -> bool:
-    """Return whether a page is the one that we render; one by another version must be harmless.
+    """Return whether a page is the one that we render; one by another version must be inert.
 
-    Raises `SchemaError` where it holds what ours does not.
+    Raises `SchemaError` where it holds something that acts, loads or leads elsewhere.
     """
     if content == ours.encode():
         return True
-    surplus = foreign(content.decode("utf-8", errors="replace"), inventory(ours))
+    surplus = active(content.decode("utf-8", errors="replace"), inventory(ours))
     if surplus:
         raise SchemaError(f"{name} is not what portkit renders from the report: it holds {surplus}")
     return False

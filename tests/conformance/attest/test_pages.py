@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portkit.conformance.attest.pages import check_page, foreign, inventory
+from portkit.conformance.attest.pages import active, check_page, foreign, inventory
 from portkit.conformance.report import badge, html
 from portkit.contract import DeviceInfo
 from portkit.errors import SchemaError
@@ -31,32 +31,58 @@ def test_what_a_report_says_adds_nothing_to_its_page(trick: str) -> None:
     assert foreign(badge.render(spoken), inventory(BADGE)) == ""
 
 
-ADDED: dict[str, tuple[str, str]] = {
+ACTIVE: dict[str, tuple[str, str]] = {
     "script": ("<script>x</script></html>", "the element script"),
     "image": ("<img src=x></html>", "the element img"),
     "frame": ("<iframe srcdoc='x'></iframe></html>", "the element iframe"),
     "handler": ("<p onclick='x'>x</p></html>", "the attribute onclick of p"),
-    "link": ("<a href='https://x.example'>x</a></html>", "the element a"),
-    "style": ("<style>*{display:none}</style></html>", "a script or style of its own: *{display:none}"),
-    "address in a style": ("<span class='bar' style='background:url(//x)'></span></html>", "url(//x)"),
-    "refresh": ("<meta http-equiv=refresh content='0;url=//x'></html>", "the declaration meta"),
+    "link": ("<a href='https://x.example'>x</a></html>", "the address https://x.example"),
+    "script in a link": ("<a href=' java\nscript:x'>x</a></html>", "the address"),
+    "link to a file": ("<a href='../x'>x</a></html>", "the address ../x"),
+    "style that imports": ("<style>@import '//x'</style></html>", "a style that loads something: @import"),
+    "style behind an escape": ("<style>*{a:u\\72l(x)}</style></html>", "a style that loads something: *{a:u"),
+    "address in a style": ("<span class='bar' style='background:url(//x)'></span></html>", "a style that loads"),
+    "refresh": ("<meta http-equiv=Refresh content='0;url=//x'></html>", "the declaration meta refresh"),
+    "base": ("<base href=//x></html>", "the element base"),
     "comment": ("<!--[if IE]><b>--></html>", "the declaration comment"),
     "section": ("<![CDATA[<b>]]></html>", "the declaration"),
     "instruction": ("<?xml-stylesheet href='//x'?></html>", "the declaration instruction"),
     "form": ("<form action=//x><input></form></html>", "the element form"),
+    "animation": ("<svg><a><animate attributeName=href values=x /></a></svg></html>", "the element animate"),
+    "foreign object": ("<svg><foreignObject></foreignObject></svg></html>", "the element foreignobject"),
     "upper case": ("<ScRiPt>x</sCrIpT></html>", "the element script"),
     "a script that is never closed": ("<script>x</html>", "the element script"),
-    "a style that is never closed": ("<style>*{}</html>", "a script or style of its own:"),
     "a tag that is never closed": ("<img src=x onerror=x ", "another end: rror=x"),
+}
+INERT = {
+    "text": "<p>fine</p></html>",
+    "a table": "<table><caption>x</caption><tr><td colspan=2 aria-label=x data-x=y>x</td></tr></table></html>",
+    "a place": "<a href='#levels'>x</a></html>",
+    "a picture": "<svg viewBox='0 0 1 1'><path d='M0 0' fill='#fff' stroke='red'/></svg></html>",
+    "a policy": "<meta http-equiv='Content-Security-Policy' content=\"default-src 'self'\"></html>",
+    "a style": "<style>p{color:red}</style><p style='width:3%'>x</p></html>",
 }
 
 
-@pytest.mark.parametrize(("piece", "what"), ADDED.values(), ids=ADDED.keys())
-def test_a_piece_that_ours_has_not_is_found(piece: str, what: str) -> None:
-    ours = inventory(PAGE)
-    assert "a" not in ours.elements
-    assert foreign(f"{PAGE}<p>fine</p></html>", ours) == ""
-    assert what in foreign(f"{PAGE}{piece}", ours)
+@pytest.mark.parametrize(("piece", "what"), ACTIVE.values(), ids=ACTIVE.keys())
+def test_a_piece_that_acts_is_found(piece: str, what: str) -> None:
+    assert what in active(f"{PAGE}{piece}", inventory(PAGE))
+    assert foreign(f"{PAGE}{piece}", inventory(PAGE))
+
+
+@pytest.mark.parametrize("piece", INERT.values(), ids=INERT.keys())
+def test_what_another_version_may_render_is_not_refused(piece: str) -> None:
+    assert not check_page("x.html", f"{PAGE}{piece}".encode(), PAGE)
+
+
+def test_what_our_templates_hold_is_never_taken_for_foreign() -> None:
+    assert active(PAGE, inventory(PAGE)) == foreign(PAGE, inventory(PAGE)) == ""
+    assert active(BADGE, inventory(BADGE)) == foreign(BADGE, inventory(BADGE)) == ""
+
+
+def test_an_older_page_with_another_style_sheet_is_not_refused() -> None:
+    style = PAGE[PAGE.index("<style>") : PAGE.index("</style>")]
+    assert not check_page("x.html", PAGE.replace(style, "<style>body{margin:0}").encode(), PAGE)
 
 
 def test_a_page_with_more_is_refused_by_name() -> None:
