@@ -16,7 +16,7 @@ from portkit.errors import SchemaError
 
 _ADDRESSES = frozenset({"href", "src", "srcset", "action", "formaction", "data", "poster", "background", "ping"})
 _CODE = frozenset({"script", "style"})
-_LOADS = re.compile(r"url|image|import|expression|behavior|binding|src|[\\<]", re.IGNORECASE)
+_LOADS = re.compile(r"(url|image|image-set|src|expression)\s*\(|@import|\\|<[a-z/!]", re.IGNORECASE)
 """What a style can load or run by, and what it can hide that behind."""
 _INERT_ELEMENTS = frozenset(
     re.findall(
