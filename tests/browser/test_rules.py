@@ -228,7 +228,7 @@ def test_images_changed_anywhere_get_the_same_verdicts(
         entries = judge_outputs(loaded, given, genuine=False).entries
     found = [judged_by_page(page, many, record, images) for record in many.bundle.cases]
     assert found == [[entry.verdict.value, entry.reason, entry.wrong, entry.elements] for entry in entries]
-    assert {entry.verdict for entry in entries} == {Verdict.PASS, Verdict.FAIL}
+    assert Verdict.FAIL in {entry.verdict for entry in entries}
 
 
 def judged_by_page(page: Page, many: Made, record: BundledCase, images: Files) -> Any:
