@@ -38,6 +38,8 @@ LIMITS: Mapping[str, int] = {
 }
 """The files of a published report, and how many bytes each may have."""
 NEEDED = (MANIFEST, REPORT)
+_MOST: Mapping[str, int] = {"cases": 100_000, "cells": 100_000, "failures": 1_000, "uncovered": 100_000}
+"""How much of each a published report may list; those of portkit's own suite have a tenth at most."""
 _MOST_NAMES = 64
 _SHOWN = 60
 
@@ -56,8 +58,13 @@ class Submission:
 
     @cached_property
     def report(self) -> Report:
-        """The report; raises `SchemaError` for what is none, or declares what no device can."""
+        """The report; raises `SchemaError` for what is none, is too long, or declares what no device can."""
         report = decode_report(self._content(REPORT), self.path(REPORT))
+        for part, most in _MOST.items():
+            if len(getattr(report, part)) > most:
+                raise SchemaError(
+                    f"{self.path(REPORT)}: lists {len(getattr(report, part)):,} {part}, {most:,} are the most"
+                )
         check_capabilities(report.capabilities, f"{self.path(REPORT)}: capabilities")
         return report
 

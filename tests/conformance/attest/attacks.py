@@ -29,7 +29,7 @@ def report_in(folder: Path) -> Report:
     return decode_report((folder / REPORT).read_bytes(), "x")
 
 
-def forge(folder: Path, report: Report) -> Path:
+def forge(folder: Path, report: Report, *, pages: bool = True) -> Path:
     """Put another report in the place of a published one, with all that follows from it but the signature."""
     content = encode_report(report)
     old = json.loads((folder / MANIFEST).read_text())
@@ -38,8 +38,9 @@ def forge(folder: Path, report: Report) -> Path:
     folder.rename(target)
     (target / REPORT).write_bytes(content)
     (target / MANIFEST).write_bytes(encode_manifest(manifest))
-    (target / "report.html").write_text(html.render(report))
-    (target / "badge.svg").write_text(badge.render(report))
+    if pages:
+        (target / "report.html").write_text(html.render(report))
+        (target / "badge.svg").write_text(badge.render(report))
     return target
 
 
@@ -182,6 +183,12 @@ def huge_envelope(folder: Path) -> None:
     (folder / ENVELOPE).write_bytes(b" " * (LIMITS[ENVELOPE] + 1))
 
 
+def endless_report(folder: Path) -> Path:
+    report = report_in(folder)
+    cases = [msgspec.structs.replace(report.cases[0], id=f"ops/{number}") for number in range(100_001)]
+    return forge(folder, recounted(report, cases), pages=False)
+
+
 def nested_report(folder: Path) -> None:
     (folder / REPORT).write_bytes(b'{"report":' + b'{"a":' * 200_000)
 
@@ -257,6 +264,7 @@ ATTACKS: list[tuple[Attack, str, str]] = [
     (path_in_case, "report", "not a report: .*cases"),
     (huge_report, "files", "larger than 67108864 bytes"),
     (huge_envelope, "files", "larger than 262144 bytes"),
+    (endless_report, "report", "lists 100,001 cases, 100,000 are the most"),
     (nested_report, "report", "not a report"),
     (nested_manifest, "manifest", "not a manifest"),
     (script_in_page, "pages", "it holds the element script"),

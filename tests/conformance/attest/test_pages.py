@@ -60,7 +60,7 @@ INERT = {
     "a place": "<a href='#levels'>x</a></html>",
     "a picture": "<svg viewBox='0 0 1 1'><path d='M0 0' fill='#fff' stroke='red'/></svg></html>",
     "a policy": "<meta http-equiv='Content-Security-Policy' content=\"default-src 'self'\"></html>",
-    "a style": "<style>p{color:red!important;scroll-behavior:auto}@media (width < 9px){}</style><p style='width:3%'>x</p></html>",
+    "a style": "<style>p{color:red!important;scroll-behavior:auto}</style><p style='width:3%'>x</p></html>",
 }
 
 
