@@ -127,14 +127,17 @@ def reading_order(names: Iterable[str]) -> list[str]:
 
 def compatibility_pages(registry: Path) -> dict[str, str]:
     """Return the page with the compatibility matrix of a registry, and the pages of its reports."""
-    from portkit.conformance.matrix import build, markdown, newest
     from portkit.conformance.registry import entries
+    from portkit.conformance.site.build import build
+    from portkit.conformance.site.columns import column, newest
+    from portkit.conformance.site.tables import markdown
 
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder) / MATRIX
         build(registry, site)
-        pages = {f"{MATRIX}/{p.relative_to(site)}": p.read_text(encoding="utf-8") for p in site.rglob("*.html")}
-    table = markdown(newest(entries(registry)), f"{MATRIX}/")
+        files = [path for path in site.rglob("*") if path.is_file() and path.suffix != ".md"]
+        pages = {f"{MATRIX}/{path.relative_to(site)}": path.read_text(encoding="utf-8") for path in files}
+    table = markdown(newest([column(entry) for entry in entries(registry)]), f"{MATRIX}/")
     return {f"{MATRIX}.md": _MATRIX_PAGE.format(site=MATRIX, table=table), **pages}
 
 

@@ -150,10 +150,10 @@ def matrix(
     json: bool = _JSON,
 ) -> None:
     """Build the compatibility matrix, HTML and Markdown."""
-    from portkit.conformance.matrix import build
+    from portkit.conformance.site.build import build
 
     index = build(registry, out)
     if json:
-        print_json({"index": str(index), "markdown": str(out / "matrix.md")})
+        print_json({"index": str(index), "markdown": str(out / "matrix.md"), "csv": str(out / "matrix.csv")})
     else:
-        say(f"built     {index}\n          {out / 'matrix.md'}")
+        say(f"built     {index}\n          {out / 'matrix.md'}\n          {out / 'matrix.csv'}")

@@ -55,7 +55,7 @@ from portkit.conformance.report.folder import report_of
 from portkit.conformance.report.model import Report, encode_report, load_report
 from portkit.errors import SchemaError, UsageError
 
-__all__ = ["DRAFT_ONLY", "Entry", "Manifest", "Signed", "entries", "publish"]
+__all__ = ["DRAFT_ONLY", "Entry", "Manifest", "Signed", "entries", "publish", "published", "read_entry"]
 _CHECKS = (check_digests, check_worth, check_place, check_signature)
 
 
@@ -139,19 +139,27 @@ def entries(registry: Path) -> list[Entry]:
     it has one, by the keys that the registry itself lists. Raises `UsageError` where there is none, `SchemaError`
     naming the folder whose report was changed, or should not have been filed.
     """
-    if not registry.is_dir():
-        raise UsageError(
-            f"{registry} is not a registry folder; make one with portkit publish OUT --registry {registry}"
-        )
+    folders = published(registry)
     keys = keys_of(registry)
-    found = [_entry(registry, folder, keys) for folder in submissions(registry)]
-    if not found:
-        raise UsageError(f"{registry} holds no published report; portkit publish OUT --registry {registry} files one")
+    found = [read_entry(registry, folder, keys) for folder in folders]
     found.sort(key=lambda e: (e.report.started, e.folder), reverse=True)
     return sorted(found, key=lambda e: e.manifest.backend)
 
 
-def _entry(registry: Path, folder: Path, keys: tuple[PublicKey, ...]) -> Entry:
+def published(registry: Path) -> list[Path]:
+    """Return the folders of a registry's reports, unread. Raises `UsageError` where there is none."""
+    if not registry.is_dir():
+        raise UsageError(
+            f"{registry} is not a registry folder; make one with portkit publish OUT --registry {registry}"
+        )
+    folders = submissions(registry)
+    if not folders:
+        raise UsageError(f"{registry} holds no published report; portkit publish OUT --registry {registry} files one")
+    return folders
+
+
+def read_entry(registry: Path, folder: Path, keys: tuple[PublicKey, ...]) -> Entry:
+    """Return one published report of a registry, checked; raises `SchemaError` naming its folder."""
     submission = read_submission(folder)
     given = Examined(submission, keys, registry)
     try:

@@ -190,7 +190,8 @@ def test_a_run_is_published_and_shown_in_the_matrix(portkit: Portkit) -> None:
     assert called.status == 0
     assert called.out.startswith("published registry/chip/2026-03-04-")
     assert "portkit matrix registry --out site" in called.out
-    assert portkit("matrix", "registry").out == "built     site/index.html\n          site/matrix.md\n"
+    shown = portkit("matrix", "registry").out
+    assert shown == "built     site/index.html\n          site/matrix.md\n          site/matrix.csv\n"
     assert "chip" in Path("site/index.html").read_text()
 
 
@@ -199,7 +200,7 @@ def test_publish_and_matrix_as_json(portkit: Portkit) -> None:
     assert told["draft"] is True
     assert Path(told["folder"], "manifest.json").is_file()
     told = portkit("matrix", "registry", "--out", "s", "--json").told
-    assert told == {"index": "s/index.html", "markdown": "s/matrix.md"}
+    assert told == {"index": "s/index.html", "markdown": "s/matrix.md", "csv": "s/matrix.csv"}
 
 
 @pytest.mark.parametrize(

@@ -103,23 +103,24 @@ def _legend(report: Report) -> list[tuple[str, str]]:
     return [*legend, (_WRONG_MARK, " or ".join(wrong))] if wrong else legend
 
 
-def render(report: Report) -> str:
-    """Return the report as one HTML page without any reference outside itself."""
-    return (
-        pages()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            style=style(),
-            evidence_meaning=EVIDENCE_MEANING[report.subject.evidence],
-            verdicts=list(Verdict),
-            matrix=matrix(report.cells),
-            marks=_legend(report),
-            errors=error_bars(report.cells),
-            shown_errors=SHOWN_ERRORS,
-            determinism=stability.sentence(report.determinism),
-            mutants=sensitivity.sentence(report.mutation_score),
-            stability_of=stability.verdict,
-            more=sum(not c.verdict.passes for c in report.cases) - sum(not f.verdict.passes for f in report.failures),
-        )
+def render(report: Report, template: jinja2.Template | None = None, **more: Any) -> str:
+    """Return the report as one HTML page without any reference outside itself.
+
+    Another template that extends this page's may be given, and what else it shows.
+    """
+    page = template or pages().get_template("report.html.j2")
+    return page.render(
+        report=report,
+        style=style(),
+        evidence_meaning=EVIDENCE_MEANING[report.subject.evidence],
+        verdicts=list(Verdict),
+        matrix=matrix(report.cells),
+        marks=_legend(report),
+        errors=error_bars(report.cells),
+        shown_errors=SHOWN_ERRORS,
+        determinism=stability.sentence(report.determinism),
+        mutants=sensitivity.sentence(report.mutation_score),
+        stability_of=stability.verdict,
+        unlisted=sum(not c.verdict.passes for c in report.cases) - sum(not f.verdict.passes for f in report.failures),
+        **more,
     )

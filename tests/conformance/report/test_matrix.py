@@ -8,14 +8,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from portkit.conformance.matrix import build, markdown, newest, tables
 from portkit.conformance.registry import Entry, Manifest, entries
+from portkit.conformance.site.build import SCRIPTS, build
+from portkit.conformance.site.columns import Column, column, newest
+from portkit.conformance.site.tables import markdown, tables
 from portkit.conformance.verdict import Verdict
 from portkit.contract import DeviceInfo
 from portkit.errors import UsageError
 from tests.conformance.report.runs import CHIP, entry, passing, report
 from tests.conformance.report.test_pages import HARMLESS, TRICKS, Page
 from tests.conformance.report.test_registry import filed
+
+OURS = HARMLESS | set(
+    re.findall(
+        r"\w+",
+        "h3 article section nav form label input select option button dialog ul li noscript script link svg rect",
+    )
+)
+"""The elements of the site's templates."""
 
 
 @pytest.fixture
@@ -27,25 +37,31 @@ def registry(tmp_path: Path) -> Path:
     return folder
 
 
+def columns(registry: Path) -> list[Column]:
+    return [column(entry) for entry in entries(registry)]
+
+
 def page(registry: Path, site: Path) -> str:
     return build(registry, site).read_text(encoding="utf-8")
 
 
 def test_the_newest_report_of_each_backend_is_shown(registry: Path) -> None:
-    shown = newest(entries(registry))
-    assert [(e.manifest.backend, e.report.date) for e in shown] == [("chip", "2026-05-01"), ("other", "2026-03-04")]
+    shown = newest(columns(registry))
+    assert [(c.backend, c.date) for c in shown] == [("chip", "2026-05-01"), ("other", "2026-03-04")]
 
 
 def test_the_site_is_well_formed_and_fetches_nothing(registry: Path, tmp_path: Path) -> None:
     text = page(registry, tmp_path / "site")
-    assert Page(text).tags <= HARMLESS
-    assert re.findall(r"\bsrc=|url\(|@import|https?://", text) == []
+    assert Page(text).tags <= OURS
+    assert set(re.findall(r'\bsrc="([^"]*)"', text)) == {"data.js", *SCRIPTS}
+    assert re.findall(r"url\(|@import|https?://|<script>|\bon\w+=|style=", text) == []
 
 
 def test_every_link_of_the_site_leads_to_a_page(registry: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     links = {tuple(link.partition("#")[::2]) for link in re.findall(r'href="([^"]+)"', page(registry, site))}
-    assert len({path for path, _ in links}) == 3
+    assert len([path for path, _ in links if path.startswith("reports/")]) == 3
+    links = {(path or "index.html", "" if place.startswith("view=") else place) for path, place in links}
     assert [link for link in links if not has_place(site / link[0], link[1])] == []
 
 
@@ -69,7 +85,7 @@ def test_the_outputs_that_the_spec_fixes_are_counted_against_the_reference(tmp_p
     cases = [entry("ops/x", Verdict.PASS, **equal), entry("ops/y", Verdict.PASS, **other)]
     filed(tmp_path / "r", entries=[*passing(), *cases])
     filed(tmp_path / "r", name="loose")
-    [row] = tables(newest(entries(tmp_path / "r")))["strict"]
+    [row] = tables(newest(columns(tmp_path / "r")))["strict"]
     strict, loose = row["cells"]
     assert (strict["passed"], strict["cases"], strict["verdict"]) == (1, 2, "fail")
     assert loose is None
@@ -83,7 +99,7 @@ def test_the_site_tells_drafts_and_claims_apart(registry: Path, tmp_path: Path) 
 
 
 def test_a_square_has_the_worst_verdict_the_dtypes_and_the_number_of_cases(registry: Path) -> None:
-    rows = {row["name"]: row["cells"] for row in tables(newest(entries(registry)))["forms"]}
+    rows = {row["name"]: row["cells"] for row in tables(newest(columns(registry)))["forms"]}
     assert {key: rows["add"][0][key] for key in ("verdict", "dtypes", "cases")} == {
         "verdict": "fail",
         "dtypes": "i32 u32 f32",
@@ -93,7 +109,7 @@ def test_a_square_has_the_worst_verdict_the_dtypes_and_the_number_of_cases(regis
 
 
 def test_a_level_shows_how_many_of_its_cases_pass(registry: Path) -> None:
-    [row] = tables(newest(entries(registry)))["levels"]
+    [row] = tables(newest(columns(registry)))["levels"]
     assert row["name"] == "ops"
     assert row["cells"][0]["passed"] == row["cells"][0]["cases"] - 1
 
@@ -102,7 +118,7 @@ def test_an_extension_is_listed_where_a_backend_declares_it(tmp_path: Path) -> N
     fused = msgspec.structs.replace(CHIP, extensions=("fma",))
     filed(tmp_path / "r", capabilities=fused, name="fused", entries=passing(fused))
     filed(tmp_path / "r")
-    [row] = tables(newest(entries(tmp_path / "r")))["extensions"]
+    [row] = tables(newest(columns(tmp_path / "r")))["extensions"]
     assert (row["name"], row["cells"][0], row["cells"][1]["verdict"]) == ("fma", None, "pass")
 
 
@@ -118,14 +134,17 @@ def test_the_markdown_is_a_table_with_as_many_squares_in_every_line(registry: Pa
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_trick_is_text_in_the_matrix(tmp_path: Path, trick: str) -> None:
     filed(tmp_path / "r", info=DeviceInfo(trick), version=trick, vendor=trick)
-    assert Page(page(tmp_path / "r", tmp_path / "site")).tags <= HARMLESS
+    site = tmp_path / "site"
+    assert Page(page(tmp_path / "r", site)).tags <= OURS
+    [shown] = site.glob("reports/*/*/index.html")
+    assert Page(shown.read_text(encoding="utf-8")).tags <= OURS | {"circle", "line", "text"}
 
 
 @pytest.mark.parametrize("trick", [*TRICKS, "a\nb", "~~x~~ @all https://x.example"])
 def test_a_trick_stays_in_its_square_of_the_markdown(trick: str) -> None:
     made = report(info=DeviceInfo(trick))
     manifest = Manifest("1", "chip", False, "", "", "", "", "x")
-    text = markdown([Entry("chip/x", manifest, made)])
+    text = markdown([column(Entry("chip/x", manifest, made))])
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines()} == {3}
     assert not re.search(r"<(?!/?$)", text)
     assert not re.search(r"(?<!\\)(?:\]\((?!reports/chip/x/index\.html)|\*\*\w|https:)", text)
@@ -195,7 +214,7 @@ def test_a_build_that_fails_leaves_the_older_site(
     def refuse(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("portkit.conformance.matrix.markdown", refuse)
+    monkeypatch.setattr("portkit.conformance.site.build.markdown", refuse)
     with pytest.raises(UsageError, match="No space left"):
         build(registry, tmp_path / "site")
     assert (tmp_path / "site" / "index.html").read_text(encoding="utf-8") == before
@@ -203,5 +222,5 @@ def test_a_build_that_fails_leaves_the_older_site(
 
 def test_a_verdict_of_a_form_is_the_worst_of_its_cells() -> None:
     made = report([entry("ops/a", Verdict.PASS), entry("ops/b", Verdict.FLAKY, cells=("add/i32",))])
-    rows = tables([Entry("x", Manifest("1", "chip", False, "", "", "", "", "x"), made)])["forms"]
+    rows = tables([column(Entry("x", Manifest("1", "chip", False, "", "", "", "", "x"), made))])["forms"]
     assert rows[0]["cells"][0]["verdict"] == "flaky"

@@ -1,0 +1,202 @@
+"""Writing the site of a registry: an index with every view, a page for each report, and Markdown and CSV."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from multiprocessing import get_context
+from pathlib import Path
+
+import jinja2
+
+from portkit.conformance.attest.keys import PublicKey
+from portkit.conformance.attest.verify import keys_of
+from portkit.conformance.files import writing
+from portkit.conformance.registry import published, read_entry
+from portkit.conformance.report import badge, html
+from portkit.conformance.report.model import Report
+from portkit.conformance.report.statement import EVIDENCE_MEANING
+from portkit.conformance.site.columns import Column, column, newest
+from portkit.conformance.site.data import data_script, details_script
+from portkit.conformance.site.history import history
+from portkit.conformance.site.plots import plot
+from portkit.conformance.site.tables import comma_separated, markdown, signature
+from portkit.conformance.verdict import Verdict
+from portkit.errors import UsageError
+
+SCRIPTS = ("theme.js", "state.js", "matrix.js", "details.js", "compare.js", "site.js")
+STYLE = "site.css"
+DATA = "data.js"
+MARKDOWN, CSV = "matrix.md", "matrix.csv"
+_PARTS = {"index.html", MARKDOWN, CSV, DATA, STYLE, "reports", *SCRIPTS}
+_MARK = '<meta name="generator" content="portkit matrix">'
+"""By this line of its index an older site is known."""
+_MANY = 24
+"""From so many reports on, other processes pay for their start."""
+_MOST_PROCESSES = 8
+
+Step = Callable[[int, int], None]
+
+
+def build(registry: Path, site: Path, *, step: Step | None = None) -> Path:
+    """Write the site and return its index; `step` is told how many reports are done, and of how many.
+
+    The site is built beside its place and renamed over an older one. Raises as `registry.entries` does, and
+    `UsageError` where something else is in its place, or where it cannot be written.
+    """
+    folders = published(registry)
+    _require_free(site, registry)
+    with writing(site):
+        site.absolute().parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".matrix-", dir=site.absolute().parent))
+        try:
+            _write_site(scratch / "new", registry, folders, step or _nothing)
+            if site.exists():
+                site.rename(scratch / "old")
+            (scratch / "new").rename(site)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return site / "index.html"
+
+
+def _nothing(done: int, of: int) -> None:
+    del done, of
+
+
+def _require_free(site: Path, registry: Path) -> None:
+    """Raise `UsageError` where writing the site would remove anything but an older site."""
+    if registry.resolve().is_relative_to(site.resolve()):
+        raise UsageError(f"{site} holds the registry itself; choose another folder with --out")
+    if not (site.exists() or site.is_symlink()):
+        return
+    free = site.is_dir() and not site.is_symlink() and (not any(site.iterdir()) or _is_site(site))
+    if not free:
+        raise UsageError(f"{site} exists and is not a matrix site; choose another folder with --out")
+
+
+def _is_site(folder: Path) -> bool:
+    index = folder / "index.html"
+    if {path.name for path in folder.iterdir()} - _PARTS or not index.is_file():
+        return False
+    with index.open(encoding="utf-8", errors="replace") as file:
+        return _MARK in file.read(4096)
+
+
+# --- the pages ----------------------------------------------------------------------------------------------------
+
+
+@cache
+def pages() -> jinja2.Environment:
+    """Return the templates of the site over those of the report; autoescape is on for every one."""
+    own = jinja2.PackageLoader("portkit.conformance.site", "pages")
+    reports = html.pages()
+    assert reports.loader is not None
+    environment = reports.overlay(loader=jinja2.ChoiceLoader([own, reports.loader]))
+    environment.filters["signature"] = signature
+    return environment
+
+
+def _own(name: str) -> str:
+    return resources.files("portkit.conformance.site").joinpath(f"pages/{name}").read_text(encoding="utf-8")
+
+
+def _write_site(folder: Path, registry: Path, folders: Sequence[Path], step: Step) -> None:
+    folder.mkdir()
+    columns = read_columns(registry, folders, folder, step)
+    shown = newest(columns)
+    texts = {
+        "index.html": index_page(columns),
+        STYLE: html.style() + _own(STYLE),
+        DATA: data_script(columns),
+        MARKDOWN: markdown(shown),
+        CSV: comma_separated(shown),
+        **{name: _own(name) for name in SCRIPTS},
+    }
+    for name, text in texts.items():
+        _write(folder / name, text)
+
+
+def index_page(columns: Sequence[Column]) -> str:
+    """Return `index.html`, of columns by backend and newest first."""
+    shown = newest(columns)
+    return (
+        pages()
+        .get_template("index.html.j2")
+        .render(
+            mark=_MARK,
+            scripts=SCRIPTS,
+            newest=[(columns.index(c), c) for c in shown],
+            history=history(columns),
+            reports=len(columns),
+            meaning=EVIDENCE_MEANING,
+            best=Verdict.PASS,
+        )
+    )
+
+
+def report_page(report: Report, shown: Column) -> str:
+    """Return the page of a report within the site; what passed is counted there, not listed."""
+    return html.render(
+        report,
+        pages().get_template("site_report.html.j2"),
+        column=shown,
+        home="../" * (shown.folder.count("/") + 2),
+        plot=plot(shown.squares),
+        odd_cases=[c for c in report.cases if not c.verdict.passes or c.reason],
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_bytes(text.encode("utf-8", "replace"))
+
+
+# --- the reports --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Reads one report, writes its page, and returns its column; runs in another process where there are many."""
+
+    registry: Path
+    site: Path
+    keys: tuple[PublicKey, ...]
+
+    def __call__(self, folder: Path) -> Column:
+        entry = read_entry(self.registry, folder, self.keys)
+        shown = column(entry)
+        target = self.site / "reports" / entry.folder
+        target.mkdir(parents=True)
+        _write(target / "index.html", report_page(entry.report, shown))
+        _write(target / "badge.svg", badge.render(entry.report))
+        _write(target / "details.js", details_script(shown))
+        return shown
+
+
+def read_columns(registry: Path, folders: Sequence[Path], site: Path, step: Step) -> list[Column]:
+    """Read every report, write its page below `site`, and return the columns by backend, newest first."""
+    job = _Job(registry, site, keys_of(registry))
+    found: list[Column] = []
+    for shown in _mapped(job, folders):
+        found.append(shown)
+        step(len(found), len(folders))
+    found.sort(key=lambda c: (c.started, c.folder), reverse=True)
+    return sorted(found, key=lambda c: c.backend)
+
+
+def _mapped(job: _Job, folders: Sequence[Path]) -> Iterator[Column]:
+    processes = min(os.cpu_count() or 1, _MOST_PROCESSES)
+    if len(folders) < _MANY or processes == 1:
+        yield from map(job, folders)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        try:
+            yield from pool.map(job, folders, chunksize=4)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
