@@ -46,7 +46,8 @@ DRAFT_ONLY = ("stand-in", "compiled")
 MAX_JOURNAL_BYTES = 1 << 30
 _MOST_TEXT = 500
 _WAIVER = re.compile(r"(?P<why>\S.*) \((?P<link>https?://\S+), until (?P<end>\d{4}-\d{2}-\d{2})\); ", re.DOTALL)
-_FOLDER = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
+FOLDER_NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{12}")
+"""How `publish` names the folder of a report."""
 
 State = Literal["signed", "unchecked", "unsigned", "refused"]
 Outcome = Literal["ok", "refused", "not checked"]
@@ -125,7 +126,7 @@ def check_place(given: Examined) -> str:
         found = folder.relative_to(given.registry).as_posix()
         if found != wanted:
             raise SchemaError(f"this report belongs into {wanted}, not into {ascii(found)[1:-1]}")
-    elif not _FOLDER.fullmatch(folder.absolute().name):
+    elif not FOLDER_NAME.fullmatch(folder.absolute().name):
         raise NotChecked("the folder is not named as in a registry")
     elif folder.absolute().name != wanted.partition("/")[2]:
         raise SchemaError(f"this report belongs into a folder {wanted}; here lay another")
@@ -186,11 +187,7 @@ def check_journal(given: Examined) -> str:
     path = given.journal / JOURNAL if given.journal.is_dir() else given.journal
     if path.is_file() and path.stat().st_size > MAX_JOURNAL_BYTES:
         raise SchemaError(f"{path}: larger than {MAX_JOURNAL_BYTES} bytes; not a journal")
-    made = from_journal(journals.read(path), seconds=given.report.seconds)
-    for theirs, mine in zip(given.report.cases, made.cases, strict=False):
-        if (theirs.id, theirs.verdict) != (mine.id, mine.verdict):
-            said, found = f"{theirs.id} {theirs.verdict.value}", f"{mine.id} {mine.verdict.value}"
-            raise SchemaError(f"the journal {path} gives another report: {found}, where the report has {said}")
+    _require_same_report(given.report, from_journal(journals.read(path), seconds=given.report.seconds), path)
     pinned = given.submission.manifest.journal_digest
     if not pinned:
         raise NotChecked("the manifest is of an older version and pins none")
@@ -301,6 +298,28 @@ def _require_undeclared(report: Report, suite: dict[str, Case]) -> None:
                 raise SchemaError(
                     f"the case {case.id} was skipped as unsupported, and the device declares what it needs"
                 )
+
+
+_FOLLOWING: tuple[tuple[str, Callable[[Report], object]], ...] = (
+    ("profile and tier", lambda r: (r.profile, r.tier)),
+    ("evidence", lambda r: r.subject.evidence),
+    ("digests", lambda r: (r.versions.spec_digest, r.versions.suite_digest, r.versions.backend_digest)),
+    ("number of cases", lambda r: (r.planned, len(r.cases))),
+    ("figures", lambda r: [(c.elements, c.error_share, c.digest, c.bit_exact) for c in r.cases]),
+    ("statement", lambda r: (r.statement, r.patterns, r.mutant)),
+)
+"""What a report has from its journal, whoever made it where; names of devices may have been replaced since."""
+
+
+def _require_same_report(given: Report, made: Report, path: Path) -> None:
+    """Raise `SchemaError`, naming the case or the part, where a journal gives another report."""
+    for theirs, mine in zip(given.cases, made.cases, strict=False):
+        if (theirs.id, theirs.verdict) != (mine.id, mine.verdict):
+            said, found = f"{theirs.id} {theirs.verdict.value}", f"{mine.id} {mine.verdict.value}"
+            raise SchemaError(f"the journal {path} gives another report: {found}, where the report has {said}")
+    for what, part in _FOLLOWING:
+        if part(given) != part(made):
+            raise SchemaError(f"the journal {path} gives another report: its {what} are others")
 
 
 def _signed(given: Examined) -> Signed:

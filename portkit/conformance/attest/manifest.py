@@ -217,7 +217,7 @@ def check_statement(signed: Statement, report: Report, manifest: Manifest, files
     theirs, ours = _subjects(signed), _subjects(made)
     if len(theirs) < len(signed.subject):
         raise SchemaError(f"{ATTESTATION} names a subject twice")
-    for name in sorted(theirs.keys() | ours.keys(), key=_ORDER.index if theirs.keys() <= set(_ORDER) else None):
+    for name in dict.fromkeys((*_ORDER, *theirs)):
         if theirs.get(name) != ours.get(name):
             raise SchemaError(_difference(name, theirs, ours))
     _check_predicate(signed.predicate, made.predicate)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from portkit.conformance.attest.checks import Examined, Finding, Signed, refused, run_checks
+from portkit.conformance.attest.checks import FOLDER_NAME, Examined, Finding, Signed, refused, run_checks
 from portkit.conformance.attest.folder import LIMITS, Submission, read_submission
 from portkit.conformance.attest.keys import TRUST_FILE, PublicKey, load_trust
 from portkit.conformance.report.model import Report
 from portkit.errors import PortkitError, SchemaError, UsageError
-
-_FOLDER = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ def submissions(registry: Path) -> list[Path]:
 
 
 def _is_submission(folder: Path) -> bool:
-    return bool(_FOLDER.fullmatch(folder.name)) or any(os.path.lexists(folder / name) for name in LIMITS)
+    return bool(FOLDER_NAME.fullmatch(folder.name)) or any(os.path.lexists(folder / name) for name in LIMITS)
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -241,6 +241,26 @@ def test_a_journal_that_gives_the_same_report_is_not_the_same_journal(tmp_path: 
     assert "is not the journal that was published" in refusals(verified(folder, journal=other))["journal"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"evidence": "vendor-simulator"}, "evidence"),
+        ({"tier": "full"}, "profile and tier"),
+        ({"backend_digest": "d" * 64}, "digests"),
+        ({"cases": 10_000}, "number of cases"),
+        ({"entries": [*passing()[:-1], msgspec.structs.replace(passing()[-1], elements=99)]}, "figures"),
+        ({"mutant": "add-is-sub"}, "statement"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_journal_of_another_run_is_refused_with_what_differs(
+    tmp_path: Path, changes: dict[str, Any], what: str
+) -> None:
+    folder = published(tmp_path)
+    other = run_folder(tmp_path / "other", **changes)
+    assert f"gives another report: its {what} are others" in refusals(verified(folder, journal=other))["journal"]
+
+
 @pytest.mark.parametrize("content", [b"", b"x\n", b"[" * 100_000 + b"\n"])
 def test_what_is_no_journal_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "journal").write_bytes(content)
