@@ -15,7 +15,6 @@ from pathlib import Path
 
 import jinja2
 
-from portkit.conformance.attest.keys import PublicKey
 from portkit.conformance.attest.verify import keys_of
 from portkit.conformance.files import writing
 from portkit.conformance.registry import published, read_entry
@@ -165,10 +164,10 @@ class _Job:
 
     registry: Path
     site: Path
-    keys: tuple[PublicKey, ...]
 
     def __call__(self, folder: Path) -> Column:
-        entry = read_entry(self.registry, folder, self.keys)
+        # the keys are read here because they cannot be sent to another process
+        entry = read_entry(self.registry, folder, keys_of(self.registry))
         shown = column(entry)
         target = self.site / "reports" / entry.folder
         target.mkdir(parents=True)
@@ -180,7 +179,7 @@ class _Job:
 
 def read_columns(registry: Path, folders: Sequence[Path], site: Path, step: Step) -> list[Column]:
     """Read every report, write its page below `site`, and return the columns by backend, newest first."""
-    job = _Job(registry, site, keys_of(registry))
+    job = _Job(registry, site)
     found: list[Column] = []
     for shown in _mapped(job, folders):
         found.append(shown)
