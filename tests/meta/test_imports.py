@@ -8,7 +8,19 @@ import sys
 
 import pytest
 
-HEAVY = ["llvmlite", "copier", "pytest", "xdist", "hypothesis", "pyopencl", "wgpu", "cuda", "pydantic", "jinja2"]
+HEAVY = [
+    "llvmlite",
+    "copier",
+    "pytest",
+    "xdist",
+    "hypothesis",
+    "pyopencl",
+    "wgpu",
+    "cuda",
+    "pydantic",
+    "jinja2",
+    "cryptography",
+]
 
 LIGHT_STARTS = {
     "import portkit": "import portkit",

@@ -45,6 +45,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "pyopencl": frozenset({"backends.*"}),
     "wgpu": frozenset({"backends.*"}),
     "copier": frozenset({"cli"}),
+    "cryptography": frozenset({"conformance"}),
     "typer": frozenset({"cli"}),
     "rich": frozenset({"cli", "conformance"}),
     "pytest": frozenset({"conformance"}),
