@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 from urllib.parse import quote
 
 import msgspec
@@ -62,8 +63,11 @@ class Column(msgspec.Struct, frozen=True):
         return self.started[:10]
 
     @property
-    def cases(self) -> int:
-        return sum(self.counts.values())
+    def claim(self) -> Literal["pass", "weaker", "fail"]:
+        """How the statement is coloured: what passed on weaker evidence, or in part, is not shown like a conformant."""
+        if not self.passed:
+            return "fail"
+        return "pass" if self.statement.startswith("conformant") else "weaker"
 
     def page(self, anchor: str = "") -> str:
         """Return the address of the report's page, or of a place in it, from the index of the site."""

@@ -72,7 +72,7 @@ def _report(column: Column, known: Sequence[Key]) -> dict[str, Any]:
         "vendor": subject.vendor,
         "evidence": subject.evidence,
         "statement": column.statement,
-        "passed": column.passed,
+        "claim": column.claim,
         "draft": column.draft,
         "signature": signature(column),
         "date": column.date,

@@ -26,7 +26,7 @@ function headTable(a, b) {
   const levels = SITE_DATA.levels.filter((level) => level in a.levels || level in b.levels);
   const counted = (counts) => (counts && counts[1] ? `${counts[0].toLocaleString("en")} of ${counts[1].toLocaleString("en")}` : "-");
   const link = (report) => make("th", { scope: "col" }, make("a", { href: report.page }, titleOf(report)), report.draft ? make("span", { class: "flaky" }, " draft") : "");
-  const said = (report) => make("span", { class: report.passed ? "pass" : "fail" }, report.statement);
+  const said = (report) => make("span", { class: report.claim }, report.statement);
   return make("div", { class: "scroll" }, make("table", { class: "pairs" },
     make("thead", {}, make("tr", {}, make("td", {}), link(a), link(b))),
     make("tbody", {}, row("statement", said(a), said(b), a.statement !== b.statement), ...texts.map((name) => row(name, a[name], b[name])),
@@ -77,6 +77,7 @@ const weight = (a, b, key) => (a.squares[key.at] !== UNDECLARED && b.squares[key
 
 const SIDE = 420;
 const MARGIN = 56;
+const EDGE = 26;
 const LEAST = -4;
 
 function errorPlot(a, b, x, y) {
@@ -92,15 +93,15 @@ function errorPlot(a, b, x, y) {
   const low = Math.max(LEAST, Math.min(high - 1, Math.floor(Math.min(...logs))));
   const along = (error) => {
     const power = error < 0 ? high : Math.max(low, Math.min(high, Math.log10(error)));
-    return ((power - low) / (high - low)) * (SIDE - MARGIN - 16);
+    return ((power - low) / (high - low)) * (SIDE - MARGIN - EDGE);
   };
   const [across, up] = [(error) => MARGIN + along(error), (error) => SIDE - MARGIN - along(error)];
   const parts = [];
   for (let power = low; power <= high; power += 1) {
     const [value, name] = [10 ** power, power === 0 ? "bound" : String(10 ** power)];
     const kind = power === 0 ? "bound" : "grid";
-    parts.push(draw("line", { class: kind, x1: across(value), x2: across(value), y1: 16, y2: SIDE - MARGIN }),
-      draw("line", { class: kind, y1: up(value), y2: up(value), x1: MARGIN, x2: SIDE - 16 }),
+    parts.push(draw("line", { class: kind, x1: across(value), x2: across(value), y1: EDGE, y2: SIDE - MARGIN }),
+      draw("line", { class: kind, y1: up(value), y2: up(value), x1: MARGIN, x2: SIDE - EDGE }),
       draw("text", { class: "tick", x: across(value), y: SIDE - MARGIN + 16, "text-anchor": "middle" }, name),
       draw("text", { class: "tick", x: MARGIN - 6, y: up(value) + 4, "text-anchor": "end" }, name));
   }

@@ -59,11 +59,11 @@ function dtypeTable(report, form, details) {
     return make("tr", {}, make("th", { scope: "row" }, key.dtype || "any"),
       make("td", { class: name, title: meaning }, `${markOf(name)} ${name}`),
       make("td", { class: "n" }, cases.toLocaleString("en")), make("td", { class: "n" }, elements.toLocaleString("en")),
-      make("td", { class: error < 0 || error > 1 ? "n fail" : "n" }, shareText(error)), make("td", {}, error ? errorBar(error) : ""));
+      make("td", { class: error < 0 || error > 1 ? "n fail" : "n" }, error ? errorBar(error) : null, ` ${shareText(error)}`));
   });
-  const heads = ["dtype", "verdict", "cases", "elements", "error / bound", ""];
+  const heads = ["dtype", "verdict", "cases", "elements", "error / bound"];
   return make("div", { class: "scroll" }, make("table", {},
-    make("thead", {}, make("tr", {}, ...heads.map((head, n) => make(head ? "th" : "td", n > 1 && head ? { class: "n", scope: "col" } : {}, head)))),
+    make("thead", {}, make("tr", {}, ...heads.map((head, n) => make("th", { scope: "col", class: n > 1 ? "n" : null }, head)))),
     make("tbody", {}, ...rows)));
 }
 

@@ -20,7 +20,10 @@
     const button = document.getElementById("theme");
     if (!button) return;
     button.hidden = false;
-    button.textContent = { system: "◐ Auto", light: "☀ Light", dark: "☾ Dark" }[mode];
+    const [sign, word] = { system: ["◐", "Auto"], light: ["☀", "Light"], dark: ["☾", "Dark"] }[mode];
+    const text = document.createElement("span");
+    text.textContent = ` ${word}`;
+    button.replaceChildren(sign, text);
     button.setAttribute("aria-label", `Colours: ${mode}; change`);
   };
 
