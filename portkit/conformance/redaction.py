@@ -1,0 +1,92 @@
+"""Hiding which chip a report is about: for chips that are not announced yet."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from portkit.conformance.report.model import CaseResult, Failure, Report
+from portkit.errors import UsageError
+
+HIDDEN = "redacted"
+"""What stands where a text was taken out, which is also the mark of a redacted report."""
+
+MAX_CODENAME = 40
+_CODENAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+-]{{0,{MAX_CODENAME - 1}}}")
+_WORD = re.compile(r"[^\W_]{3,}")
+
+
+def is_redacted(report: Report) -> bool:
+    """Say whether a report's names were taken out."""
+    return report.subject.vendor == report.subject.version == HIDDEN
+
+
+def redacted(report: Report, codename: str) -> Report:
+    """Return the report with `codename` for backend and device, and nothing else that names them.
+
+    Texts that a device or a compiler may have written (reasons and failure cards) are taken out whole: names hide in
+    them in forms that no replacement finds. The backend's digest goes too, as who has the package could look it up.
+    Verdicts, digests of outputs and limits stay. Nothing that is left is made from the names.
+
+    Raises `UsageError` for a codename that is none, or that has a word of the names it is to hide.
+    """
+    _check(codename, report)
+    names = _Names.of(report)
+    said, declared = report.subject, report.capabilities
+    return replace(
+        report,
+        subject=replace(
+            said,
+            backend=codename,
+            device=codename,
+            version=HIDDEN,
+            vendor=HIDDEN,
+            driver=_hidden(said.driver),
+            compiler=_hidden(said.compiler),
+        ),
+        versions=replace(report.versions, backend_digest=""),
+        capabilities=replace(declared, name=codename, version=HIDDEN, vendor=HIDDEN),
+        cases=tuple(_case(case) for case in report.cases),
+        failures=tuple(_failure(failure, names) for failure in report.failures),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The words that a report's subject is named by, in lower case."""
+
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, report: Report) -> _Names:
+        said = report.subject
+        texts = (said.backend, said.device, said.vendor, said.driver, said.compiler)
+        return cls(frozenset(word.lower() for text in texts for word in _WORD.findall(text)))
+
+    def taken_out(self, text: str) -> str:
+        """Return the text, or `HIDDEN` where it has one of the words in it."""
+        return HIDDEN if any(word in text.lower() for word in self.words) else text
+
+
+def _check(codename: str, report: Report) -> None:
+    if not _CODENAME.fullmatch(codename):
+        raise UsageError(
+            f"{codename[:60]!r} is not a codename: write at most {MAX_CODENAME} letters, digits and . _ + -, "
+            "a letter or digit first, such as heron"
+        )
+    if _Names.of(report).taken_out(codename) is not codename:
+        raise UsageError(f"the codename {codename!r} has a word of the names it is to hide; choose another one")
+
+
+def _hidden(text: str) -> str:
+    return HIDDEN if text else ""
+
+
+def _case(case: CaseResult) -> CaseResult:
+    return replace(case, reason=_hidden(case.reason))
+
+
+def _failure(failure: Failure, names: _Names) -> Failure:
+    return replace(failure, suspect=names.taken_out(failure.suspect), card=HIDDEN)

@@ -1,0 +1,60 @@
+"""Redacting a report: nothing of the chip's names is left, everything that was judged is."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from portkit.conformance.redaction import HIDDEN, is_redacted, redacted
+from portkit.conformance.report.consistency import check_consistent
+from portkit.conformance.report.model import decode_report, encode_report
+from portkit.errors import UsageError
+from tests.conformance.report.runs import CARD, entry, report
+
+NAMES = (b"chip", b"acme", b"5.2", b"2.1", b"vendor text", b"c" * 64)
+
+
+def test_no_name_is_left_in_any_string() -> None:
+    told = entry(reason="the ACME One driver died in chip.so")
+    content = encode_report(redacted(report([told]), "heron")).lower()
+    assert [name for name in NAMES if name in content] == []
+
+
+def test_what_was_judged_stays() -> None:
+    before = report([entry(), entry("ops/mul/f32")])
+    after = redacted(before, "heron")
+    assert [(c.id, c.verdict, c.digest) for c in after.cases] == [(c.id, c.verdict, c.digest) for c in before.cases]
+    assert (after.counts, after.cells, after.statement) == (before.counts, before.cells, before.statement)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_redacted_report_is_consistent_and_can_be_read(fails: bool) -> None:
+    made = redacted(report([entry()] if fails else None), "heron")
+    check_consistent(decode_report(encode_report(made), "made"))
+
+
+def test_a_redacted_report_is_marked() -> None:
+    assert not is_redacted(report())
+    assert is_redacted(redacted(report(), "heron"))
+
+
+def test_two_chips_that_differ_in_names_alone_give_the_same_report() -> None:
+    one, other = report(), report(vendor="Other", version="7", backend_digest="d" * 64)
+    assert redacted(one, "heron") == redacted(other, "heron")
+
+
+def test_a_suspect_stays_but_where_it_names_the_chip() -> None:
+    cards = {"ops/add/f32": "add/f32", "ops/mul/f32": "the Acme driver"}
+    made = report([entry(id, card=replace(CARD, suspect=suspect)) for id, suspect in cards.items()])
+    assert {f.suspect for f in redacted(made, "heron").failures} == {"add/f32", HIDDEN}
+
+
+@pytest.mark.parametrize("codename", ["", "../x", "<b>", "x" * 41, "a b", "heron\n"])
+def test_what_is_no_codename_is_refused(codename: str) -> None:
+    with pytest.raises(UsageError, match="is not a codename"):
+        redacted(report(), codename)
+
+
+def test_a_codename_that_gives_the_name_away_is_refused() -> None:
+    with pytest.raises(UsageError, match="has a word of the names"):
+        redacted(report(), "AcmeNext")
