@@ -123,6 +123,8 @@ def publish(
     registry: Path = typer.Option(..., "--registry", help="The registry folder; made if it is not there."),
     draft: bool = typer.Option(False, "--draft", help="File it as a draft; stand-ins can be drafts only."),
     key: list[Path] = typer.Option([], "--key", help="A private key of portkit keygen to sign with; may be repeated."),
+    redact: bool = typer.Option(False, "--redact", help="Leave out every name of the chip; needs --codename."),
+    codename: str = typer.Option("", "--codename", help="What to call a chip whose names are left out, such as heron."),
     json: bool = _JSON,
 ) -> None:
     """File a run's report into a registry folder; a key signs it."""
@@ -131,8 +133,10 @@ def publish(
     from portkit.conformance.attest.keys import load_signing_key, public_path
     from portkit.conformance.registry import publish as file_report
 
+    if redact != bool(codename):
+        raise UsageError("--redact and --codename NAME belong together: the one hides, the other says what to show")
     keys = [load_signing_key(path) for path in key]
-    folder = file_report(out, registry, draft=draft, keys=keys)
+    folder = file_report(out, registry, draft=draft, keys=keys, codename=codename)
     if json:
         print_json({"folder": str(folder), "draft": draft, "keyids": [key.public.keyid for key in keys]})
         return
@@ -149,10 +153,12 @@ def matrix(
     out: Path = typer.Option(Path("site"), "--out", help="The folder of the site; an older site there is replaced."),
     json: bool = _JSON,
 ) -> None:
-    """Build the compatibility matrix, HTML and Markdown."""
+    """Build the compatibility matrix: a site of static pages, Markdown and CSV."""
+    from portkit.cli.progress import counting
     from portkit.conformance.site.build import build
 
-    index = build(registry, out)
+    with counting("report", quiet=json) as step:
+        index = build(registry, out, step=step)
     if json:
         print_json({"index": str(index), "markdown": str(out / "matrix.md"), "csv": str(out / "matrix.csv")})
     else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from portkit.conformance.report.model import CaseResult, Failure, Report
+from portkit.conformance.verdict import Verdict
 from portkit.errors import UsageError
 
 HIDDEN = "redacted"
@@ -30,7 +31,8 @@ def redacted(report: Report, codename: str) -> Report:
     them in forms that no replacement finds. The backend's digest goes too, as who has the package could look it up.
     Verdicts, digests of outputs and limits stay. Nothing that is left is made from the names.
 
-    Raises `UsageError` for a codename that is none, or that has a word of the names it is to hide.
+    Raises `UsageError` for a codename that is none, or that has a word of the names it is to hide, and for a waiver
+    that names the chip.
     """
     _check(codename, report)
     names = _Names.of(report)
@@ -48,7 +50,7 @@ def redacted(report: Report, codename: str) -> Report:
         ),
         versions=replace(report.versions, backend_digest=""),
         capabilities=replace(declared, name=codename, version=HIDDEN, vendor=HIDDEN),
-        cases=tuple(_case(case) for case in report.cases),
+        cases=tuple(_case(case, names) for case in report.cases),
         failures=tuple(_failure(failure, names) for failure in report.failures),
     )
 
@@ -84,7 +86,11 @@ def _hidden(text: str) -> str:
     return HIDDEN if text else ""
 
 
-def _case(case: CaseResult) -> CaseResult:
+def _case(case: CaseResult, names: _Names) -> CaseResult:
+    if case.verdict is Verdict.WAIVED:  # a waiver's reason and link are public; nobody may be kept from reading them
+        if names.taken_out(case.reason) == HIDDEN:
+            raise UsageError(f"the waiver of {case.id} names the chip in its reason or link; word it without the name")
+        return case
     return replace(case, reason=_hidden(case.reason))
 
 

@@ -49,6 +49,7 @@ from portkit.conformance.attest.manifest import (
 )
 from portkit.conformance.attest.verify import keys_of, submissions
 from portkit.conformance.files import writing
+from portkit.conformance.redaction import redacted
 from portkit.conformance.report import badge, html
 from portkit.conformance.report.consistency import check_consistent
 from portkit.conformance.report.folder import report_of
@@ -69,16 +70,19 @@ class Entry:
     signed: Signed = UNSIGNED
 
 
-def publish(source: Path, registry: Path, *, draft: bool, keys: Sequence[SigningKey] = ()) -> Path:
+def publish(source: Path, registry: Path, *, draft: bool, keys: Sequence[SigningKey] = (), codename: str = "") -> Path:
     """File the report of a run into a registry and return its new folder; `source` is the run's folder.
 
-    With keys it is signed. Raises `UsageError` where the run says nothing of a device (a selection, a planted fault,
-    one that was cut off), where its evidence admits drafts only, where it is filed already, or where its journal is
-    missing; `SchemaError` for something that is not a report, contradicts itself, or differs from its journal.
+    With keys it is signed, with a codename it tells no names of the chip. Raises `UsageError` where the run says
+    nothing of a device (a selection, a planted fault, one that was cut off), where its evidence admits drafts only,
+    where it is filed already, or where its journal is missing; `SchemaError` for something that is not a report,
+    contradicts itself, or differs from its journal.
     """
     report, journal = _genuine(source)
     check_waivers(report)
     require_worth(report, draft=draft)
+    if codename:
+        report = redacted(report, codename)
     content = encode_report(report)
     manifest = manifest_of(report, content, draft=draft, journal=journal)
     target = registry / folder_of(report, manifest.report_digest)

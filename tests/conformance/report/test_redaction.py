@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from portkit.conformance.redaction import HIDDEN, is_redacted, redacted
 from portkit.conformance.report.consistency import check_consistent
 from portkit.conformance.report.model import decode_report, encode_report
+from portkit.conformance.verdict import Verdict
 from portkit.errors import UsageError
 from tests.conformance.report.runs import CARD, entry, report
 
@@ -58,3 +59,14 @@ def test_what_is_no_codename_is_refused(codename: str) -> None:
 def test_a_codename_that_gives_the_name_away_is_refused() -> None:
     with pytest.raises(UsageError, match="has a word of the names"):
         redacted(report(), "AcmeNext")
+
+
+def test_a_waiver_stays_readable() -> None:
+    waived = entry(verdict=Verdict.WAIVED, reason="waived: erratum 7, https://example.org/7, until 2027-01-01")
+    assert redacted(report([waived]), "heron").cases[0].reason == waived.reason
+
+
+def test_a_waiver_that_names_the_chip_is_refused() -> None:
+    waived = entry(verdict=Verdict.WAIVED, reason="https://acme.example/7")
+    with pytest.raises(UsageError, match="names the chip"):
+        redacted(report([waived]), "heron")
