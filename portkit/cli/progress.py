@@ -66,6 +66,16 @@ def looking_closer(*, quiet: bool) -> Generator[Callable[[str], None]]:
 
 
 @contextmanager
+def counting(what: str, *, quiet: bool) -> Generator[Callable[[int, int], None]]:
+    """Give what is to be called with how many are done, and of how many; shown on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    with errors.status("") as status:
+        yield lambda done, of: status.update(f"{what} {done} of {of}")
+
+
+@contextmanager
 def _bar(backend: str) -> Generator[Callable[[Progress], None]]:
     """Show a bar below the lines of the failures."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn

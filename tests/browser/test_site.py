@@ -111,8 +111,18 @@ def test_only_one_kind_of_evidence_can_be_shown(page: Page) -> None:
 def test_only_failures_leaves_the_forms_that_fail_somewhere(page: Page) -> None:
     page.get_by_role("combobox", name="Only").select_option("failures")
     assert rows(page) == ["add"]
-    page.get_by_role("combobox", name="Rows").select_option("dtypes")
+    page.get_by_role("combobox", name="Rows").select_option("squares")
     assert rows(page) == ["add f32"]
+
+
+@pytest.mark.parametrize(
+    ("rows_of", "first"), [("operations", "add"), ("dtypes", "bool"), ("extensions", "base"), ("squares", "add i32")]
+)
+def test_the_rows_can_be_other_than_forms(page: Page, rows_of: str, first: str) -> None:
+    page.get_by_role("combobox", name="Rows").select_option(rows_of)
+    assert rows(page)[0] == first
+    bad = page.locator("#matrix td.fail a").first.get_attribute("aria-label") or ""
+    assert bad.endswith("fail" if rows_of == "squares" else "squares")
 
 
 def test_only_differences_leaves_the_forms_that_not_all_have_alike(page: Page) -> None:
@@ -267,7 +277,7 @@ def test_the_colours_follow_the_system_until_they_are_switched(site: str, open_p
     assert luminance(page) < 50
 
 
-@pytest.mark.parametrize("view", ["", "#view=compare&a=0&b=2", "#view=history", "#rows=dtypes"])
+@pytest.mark.parametrize("view", ["", "#view=compare&a=0&b=2", "#view=history", "#rows=squares"])
 def test_no_view_is_wider_than_a_phone(site: str, open_page: Open, view: str) -> None:
     page = open_page(site + view, viewport={"width": 390, "height": 844})
     page.wait_for_timeout(200)

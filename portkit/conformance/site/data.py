@@ -55,11 +55,17 @@ def data_script(found: Sequence[Column]) -> str:
         "evidence": EVIDENCE_MEANING,
         "levels": [level.value for level in Level],
         "dtypes": dtypes,
-        "forms": [[form, FORMS[form].extension if form in FORMS else ""] for form in forms],
+        "forms": [[form, *_kin(form)] for form in forms],
         "keys": [[forms.index(form), dtypes.index(dtype)] for form, dtype in known],
         "reports": [_report(column, known) for column in found],
     }
     return _script("SITE_DATA", content)
+
+
+def _kin(form: str) -> tuple[str, str]:
+    """Return the extension of a form, empty if it is a base form, and its operation; tensor functions have neither."""
+    known = FORMS.get(form)
+    return (known.extension, known.op.value) if known else ("", "tensor" if form.startswith("tensor.") else form)
 
 
 def _report(column: Column, known: Sequence[Key]) -> dict[str, Any]:

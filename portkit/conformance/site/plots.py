@@ -64,8 +64,9 @@ def plot(squares: Mapping[str, Mapping[str, Square]]) -> Plot | None:
     if not ranked:
         return None
     values = [value for _, row in ranked for value in row.values()]
-    low, high = _within(math.floor(_power(min(values)))), max(_within(math.ceil(_power(max(values)))), 0)
-    scale = _Scale(low, high if high > low else low + 1)
+    high = max(_within(math.ceil(_power(max(values)))), 0)
+    low = min(_within(math.floor(_power(min(values)))), 0)
+    scale = _Scale(low if low < high else high - 1, high)
     lines = tuple(
         Line(form, TOP + ROW * (n + 0.5), tuple(scale.dot(dtype, value) for dtype, value in row.items()))
         for n, (form, row) in enumerate(ranked)

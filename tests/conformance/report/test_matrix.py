@@ -224,3 +224,9 @@ def test_a_verdict_of_a_form_is_the_worst_of_its_cells() -> None:
     made = report([entry("ops/a", Verdict.PASS), entry("ops/b", Verdict.FLAKY, cells=("add/i32",))])
     rows = tables([column(Entry("x", Manifest("1", "chip", False, "", "", "", "", "x"), made))])["forms"]
     assert rows[0]["cells"][0]["verdict"] == "flaky"
+
+
+def test_a_build_says_after_each_report_how_many_are_done(registry: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    build(registry, tmp_path / "site", step=lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]

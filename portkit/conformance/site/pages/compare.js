@@ -90,7 +90,7 @@ function errorPlot(a, b, x, y) {
   if (!points.length) return [title, make("p", { class: "soft" }, "No form has an error in both.")];
   const logs = points.flatMap(({ first, second }) => [first, second]).map((error) => (error < 0 ? 2 : Math.log10(error)));
   const high = Math.max(0, Math.min(2, Math.ceil(Math.max(...logs))));
-  const low = Math.max(LEAST, Math.min(high - 1, Math.floor(Math.min(...logs))));
+  const low = Math.max(LEAST, Math.min(0, high - 1, Math.floor(Math.min(...logs))));
   const along = (error) => {
     const power = error < 0 ? high : Math.max(low, Math.min(high, Math.log10(error)));
     return ((power - low) / (high - low)) * (SIDE - MARGIN - EDGE);

@@ -8,25 +8,42 @@ function shownKeys(state) {
     const text = `${key.form} ${key.dtype} ${key.extension}`.toLowerCase();
     return words.every((word) => text.includes(word))
       && (state.dtype === "" || key.dtype === state.dtype)
-      && (state.extension === "" || (key.extension || "base") === state.extension);
+      && (state.extension === "" || key.extension === state.extension);
   });
 }
 
-/** Rows of letters by form, or by form and dtype: {name, dtype, form, keys, letters}. */
+/** What a row is, by the choice of rows: its name, and what its keys have in common. */
+const ROWS = {
+  "": { what: "forms", name: (key) => key.form },
+  squares: { what: "forms with a dtype", name: (key) => `${key.form} ${key.dtype}` },
+  operations: { what: "operations", name: (key) => key.operation },
+  dtypes: { what: "dtypes", name: (key) => key.dtype },
+  extensions: { what: "extensions", name: (key) => key.extension },
+};
+
+/** Rows of letters: {name, keys, squares}, the squares a list of letters for each report. */
 function rowsOf(state, reports) {
   const groups = new Map();
+  const { name } = ROWS[state.rows];
   for (const key of shownKeys(state)) {
-    const name = state.rows === "dtypes" ? `${key.form} ${key.dtype}` : key.form;
-    if (!groups.has(name)) groups.set(name, []);
-    groups.get(name).push(key);
+    if (!groups.has(name(key))) groups.set(name(key), []);
+    groups.get(name(key)).push(key);
   }
+  const titles = state.rows === "dtypes" ? SITE_DATA.dtypes.filter((dtype) => groups.has(dtype)) : [...groups.keys()];
   const rows = [];
-  for (const keys of groups.values()) {
+  for (const title of titles) {
+    const keys = groups.get(title);
     const squares = reports.map((report) => keys.map((key) => report.squares[key.at]));
-    const row = { keys, form: keys[0].form, dtype: state.rows === "dtypes" ? keys[0].dtype : "", squares };
+    const row = { name: title, keys, squares, ...partsOf(state.rows, keys[0]) };
     if (squares.some((letters) => letters.some((letter) => letter !== UNDECLARED)) && isWanted(row, state.only)) rows.push(row);
   }
   return rows;
+}
+
+/** What a row of forms says besides its name; a row of anything else leads to no single form. */
+function partsOf(rows, key) {
+  if (rows !== "" && rows !== "squares") return { form: "", dtype: "", extension: "" };
+  return { form: key.form, dtype: rows === "squares" ? key.dtype : "", extension: key.extension === "base" ? "" : key.extension };
 }
 
 function isWanted(row, only) {
@@ -45,7 +62,7 @@ function showMatrix(state) {
     card.hidden = !reports.includes(REPORTS[Number(card.dataset.report)]);
   }
   const empty = reports.length === 0 ? "No report matches these filters." : rows.length === 0 ? "No row matches these filters." : "";
-  count.textContent = empty || `${rows.length} ${state.rows === "dtypes" ? "forms with a dtype" : "forms"} on ${reports.length} backend${reports.length === 1 ? "" : "s"}`;
+  count.textContent = empty || `${rows.length} ${ROWS[state.rows].what} on ${reports.length} backend${reports.length === 1 ? "" : "s"}`;
   place.hidden = empty !== "";
   place.replaceChildren(...(empty ? [] : [tableOf(reports, rows, state)]));
   if (!empty) walkCells(place.firstElementChild);
@@ -60,12 +77,12 @@ function tableOf(reports, rows, state) {
   const body = make("tbody");
   body.append(...summaryRows(reports, state), ...rows.map((row) => formRow(row, reports)));
   return make("table", { role: "grid", "aria-labelledby": "matrix-title" },
-    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, state.rows === "dtypes" ? "form, dtype" : "form"), ...heads)), body);
+    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, ROWS[state.rows].what), ...heads)), body);
 }
 
 /** The rows of levels and strict outputs; they stand above the forms as long as nothing narrows the forms. */
 function summaryRows(reports, state) {
-  if (state.op || state.dtype || state.extension || state.only) return [];
+  if (state.op || state.dtype || state.extension || state.only || state.rows) return [];
   const shown = SITE_DATA.levels.filter((level) => reports.some((report) => level in report.levels));
   const rows = shown.map((level) => countRow(`level ${level}`, "levels", reports, (report) => report.levels[level]));
   if (reports.some((report) => report.strict[1])) {
@@ -87,9 +104,9 @@ function countRow(name, anchor, reports, countsOf) {
 }
 
 function formRow(row, reports) {
-  const head = make("th", { scope: "row" }, row.form);
+  const head = make("th", { scope: "row" }, row.form || row.name || "any");
   if (row.dtype) head.append(" ", make("span", { class: "soft" }, row.dtype));
-  if (row.keys[0].extension) head.append(" ", make("span", { class: "ext" }, row.keys[0].extension));
+  if (row.extension) head.append(" ", make("span", { class: "ext" }, row.extension));
   return make("tr", {}, head, ...row.squares.map((letters, n) => formCell(row, reports[n], letters)));
 }
 
@@ -101,11 +118,10 @@ function formCell(row, report, letters) {
   const { name } = VERDICTS.get(worstOf(declared));
   const like = declared.filter((letter) => VERDICTS.get(letter).name === name).length;
   const number = name === "pass" || like === declared.length ? `${declared.length}` : `${like}/${declared.length}`;
-  const what = `${row.form}${row.dtype ? ` ${row.dtype}` : ""} on ${report.backend}: ${name}`;
-  const link = make("a", {
-    href: addressOf(report, `form-${row.form}`), tabindex: -1, title: what,
-    "aria-label": row.dtype ? what : `${what}, ${number} dtypes`, "data-form": row.form, "data-at": REPORTS.indexOf(report),
-  }, markOf(name), row.dtype ? "" : make("span", { class: "number" }, number));
+  const what = `${row.name} on ${report.backend}: ${name}`;
+  const place = row.form ? { href: addressOf(report, `form-${row.form}`), "data-form": row.form, "data-at": REPORTS.indexOf(report) } : { href: addressOf(report, "operations") };
+  const label = row.dtype ? what : `${what}, ${number} ${row.form ? "dtypes" : "squares"}`;
+  const link = make("a", { ...place, tabindex: -1, title: what, "aria-label": label }, markOf(name), row.dtype ? "" : make("span", { class: "number" }, number));
   return make("td", { class: `cell ${name}` }, link);
 }
 

@@ -15,7 +15,7 @@
   const prepare = () => {
     for (const name of ["evidence", "profile", "spec", "suite"]) fill(filters, name, distinct(name));
     fill(filters, "dtype", SITE_DATA.dtypes);
-    fill(filters, "extension", [...new Set(KEYS.map((key) => key.extension || "base"))]);
+    fill(filters, "extension", [...new Set(KEYS.map((key) => key.extension))]);
     for (const name of ["a", "b"]) {
       pair.elements[name].append(...REPORTS.map((report, n) => make("option", { value: n }, `${titleOf(report)}, ${report.date}`)));
     }

@@ -28,7 +28,8 @@ const WRONG = "✗";
 const KEYS = SITE_DATA.keys.map(([form, dtype], at) => ({
   at,
   form: SITE_DATA.forms[form][0],
-  extension: SITE_DATA.forms[form][1],
+  extension: SITE_DATA.forms[form][1] || "base",
+  operation: SITE_DATA.forms[form][2],
   dtype: SITE_DATA.dtypes[dtype],
 }));
 
