@@ -2,6 +2,10 @@
 
 `fused` as the compiler likes it; `stored` with every intermediate result kept in memory; `narrow` for a device with
 fewer processors and short vectors, so that every loop is cut differently; `plain` without any extension.
+
+Beside these ways each graph is compiled rewritten, so that it computes the same by other operations
+(`portkit.conformance.cases.tensor_fuzz_rewrites`). The bound remains that of the graph as it was written: one rewriting
+of each graph up to tier standard, in turn, and all of them in full.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ import msgspec
 import portkit.tensor as t
 from portkit.conformance.case import Case, Cell, GraphTrial, Tier
 from portkit.conformance.cases.draws import Draws
-from portkit.conformance.cases.tensorcase import Input, leaves_of, tensor_case, trial_of
+from portkit.conformance.cases.tensor_fuzz_rewrites import REWRITINGS, Rewriting
+from portkit.conformance.cases.tensorcase import Input, holds, leaves_of, tensor_case, trial_of
 from portkit.contract import Capabilities, Tuning
 from portkit.tensor.tensor import Tensor
 
@@ -185,19 +190,37 @@ _WAYS: dict[str, Callable[[Capabilities], Capabilities]] = {
 }
 
 
-def cells() -> Iterator[Cell]:
+def cells(capabilities: Capabilities) -> Iterator[Cell]:
     """Yield the cells of random graphs."""
-    return (Cell(f"tensor.random.{way}", "f32") for way in _WAYS)
+    yield from (Cell(f"tensor.random.{way}", "f32") for way in _WAYS)
+    yield from (_cell(rewriting) for rewriting in _rewritings(capabilities))
 
 
 def cases(capabilities: Capabilities) -> Iterator[Case]:
-    """Yield every random graph in every way."""
-    del capabilities
+    """Yield every random graph in every way, and then rewritten."""
     for seed in range(SEEDS[Tier.FULL]):
-        tier = next(tier for tier, count in SEEDS.items() if seed < count)
         for way in _WAYS:
             case_id = f"tensors/fused/random-{seed:03}/{way}"
-            yield tensor_case(case_id, partial(_trial, seed, way), (Cell(f"tensor.random.{way}", "f32"),), tier)
+            yield tensor_case(case_id, partial(_trial, seed, way), (Cell(f"tensor.random.{way}", "f32"),), _tier(seed))
+    made = [(rewriting, (_cell(rewriting),)) for rewriting in _rewritings(capabilities)]
+    for seed in range(SEEDS[Tier.FULL]):
+        for rewriting, of in made:
+            case_id = f"tensors/rewritten/random-{seed:03}/{rewriting.name}"
+            tier = _tier(seed) if rewriting is REWRITINGS[seed % len(REWRITINGS)] else Tier.FULL
+            yield tensor_case(case_id, partial(_rewritten, seed, rewriting, case_id), of, tier)
+
+
+def _tier(seed: int) -> Tier:
+    return next(tier for tier, count in SEEDS.items() if seed < count)
+
+
+def _cell(rewriting: Rewriting) -> Cell:
+    return Cell(f"tensor.rewritten.{rewriting.name}", "f32")
+
+
+def _rewritings(capabilities: Capabilities) -> list[Rewriting]:
+    """Return the rewritings whose dtypes a device can hold."""
+    return [r for r in REWRITINGS if holds(capabilities, r.dtypes)]
 
 
 @lru_cache(maxsize=8)
@@ -206,6 +229,17 @@ def random_graph(seed: int) -> tuple[Node, ...]:
     return tuple(_Writer(f"tensors/fused/random-{seed:03}").write())
 
 
+def rewritable(seed: int, rewriting: Rewriting) -> tuple[Node, ...]:
+    """Return the first graph from a seed on that a rewriting applies to."""
+    graphs = (random_graph(number) for number in range(seed, seed + SEEDS[Tier.FULL]))
+    return next(nodes for nodes in graphs if rewriting.sites(nodes))
+
+
 def _trial(seed: int, way: str, capabilities: Capabilities) -> GraphTrial:
     nodes = random_graph(seed)
     return trial_of(nodes, _WAYS[way](capabilities), stored(nodes) if way == "stored" else ())
+
+
+def _rewritten(seed: int, rewriting: Rewriting, case_id: str, capabilities: Capabilities) -> GraphTrial:
+    nodes = rewritable(seed, rewriting)
+    return trial_of(nodes, capabilities, rewriting.of(nodes, case_id))
