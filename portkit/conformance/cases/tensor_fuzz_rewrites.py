@@ -131,6 +131,11 @@ def _is_map(*names: str) -> Applies:
     return lambda x: x.op == "map" and x.attr in names
 
 
+def _above_minus_zero(x: Node) -> bool:
+    """What is never -0.0, of which a sum makes +0.0."""
+    return x.dtype.is_float and _is_map("abs", "exp", "sigmoid")(x)
+
+
 def _commutative(x: Node) -> bool:
     return _is_map("add", "mul", "max", "min", "and", "or", "xor")(x) and x.inputs[0] is not x.inputs[1]
 
@@ -257,7 +262,7 @@ def _scattered(w: Places, x: Node) -> Node:
     return graph.scatter("set", start, w.kept(_backwards(x, axis)), w.kept(graph.flip(x, [axis])), axis)
 
 
-def _expanded(x: Node, axis: int, n: int) -> Node:
+def expanded(x: Node, axis: int, n: int) -> Node:
     """Return a node n times along a new axis."""
     apart = graph.reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
     return graph.expand(apart, (*x.shape[:axis], n, *x.shape[axis:]))
@@ -266,7 +271,7 @@ def _expanded(x: Node, axis: int, n: int) -> Node:
 def _repeated(w: Places, x: Node) -> Node:
     """x -> max(expand(x)) along a new axis."""
     axis = w.below(x.rank + 1)
-    many = w.kept(_expanded(x, axis, 2 + w.below(3)))
+    many = w.kept(expanded(x, axis, 2 + w.below(3)))
     return graph.reshape(graph.reduce("or" if x.dtype is BOOL else "max", many, [axis]), x.shape)
 
 
@@ -292,7 +297,7 @@ def _doubled(w: Places, x: Node) -> Node:
 def _summed(w: Places, x: Node) -> Node:
     """x -> sum(expand(x)) * 0.5 along a new axis of 2; x is stored, so that none of its products is added unrounded."""
     axis = w.below(x.rank + 1)
-    total = graph.reshape(graph.reduce("add", w.kept(_expanded(graph.store(x), axis, 2)), [axis]), x.shape)
+    total = graph.reshape(graph.reduce("add", w.kept(expanded(graph.store(x), axis, 2)), [axis]), x.shape)
     return map_("mul", total, graph.const(x.dtype, 0.5, x.shape))
 
 
@@ -339,9 +344,10 @@ _OPPOSITE = {"max": "min", "min": "max"}
 
 
 def _mirrored(w: Places, x: Node) -> Node:
-    """max(x) -> -min(-x);  min(x) -> -max(-x), along axes."""
+    """max(x) -> -min(-x);  min(x) -> -max(-x), along axes; of integers, of which one has no opposite, with ~ for -."""
     kind, axes = _fold(x)
-    return map_("neg", graph.reduce(_OPPOSITE[kind], w.kept(map_("neg", x.inputs[0])), axes))
+    turn = "neg" if x.dtype.is_float else "not"
+    return map_(turn, graph.reduce(_OPPOSITE[kind], w.kept(map_(turn, x.inputs[0])), axes))
 
 
 def _parted(w: Places, x: Node) -> Node:
@@ -385,7 +391,7 @@ REWRITINGS: tuple[Rewriting, ...] = (
     Rewriting("negated", _anything, _negated),
     Rewriting("multiplied", _number, _multiplied),
     Rewriting("doubled", _float, _doubled),
-    Rewriting("summed", _float, _summed),
+    Rewriting("summed", _above_minus_zero, _summed),
     Rewriting("converted", _is_f32, _converted, dtypes=("f64",)),
     Rewriting("seen_as_bits", _is_f32, _seen_as_bits, dtypes=("u32",)),
     Rewriting("chosen", _anything, _chosen),

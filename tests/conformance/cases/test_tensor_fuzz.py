@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from portkit.compiler import simplify_folds as folds
 from portkit.compiler import simplify_functions as functions
 from portkit.compiler import simplify_views as views
 from portkit.compiler.evaluate import evaluate
+from portkit.compiler.functions import FUNCTIONS
 from portkit.compiler.graph import Node, map_
 from portkit.compiler.simplify import simplify
 from portkit.conformance.case import Case, Tier
 from portkit.conformance.cases import tensor_fuzz
-from portkit.conformance.cases.tensor_fuzz import SEEDS, random_graph, rewritable, stored
+from portkit.conformance.cases.tensor_fuzz import FAMILIES, FLOATS, MIXED, Family, random_graph, rewritable, stored
 from portkit.conformance.cases.tensor_fuzz_rewrites import REWRITINGS, Rewriting
 from portkit.conformance.cases.tensorcase import trial_of
 from portkit.conformance.graph_bounds import graph_bounds
@@ -30,11 +32,11 @@ from portkit.conformance.verdict import Verdict
 from portkit.contract import Capabilities
 from portkit.reference.bounds import NumericModel
 from portkit.runtime.client import DeviceClient
+from portkit.spec.forms import CLASSES
 from tests.conformance.cases.host_device import BASE, MAXIMAL
 
 Arrays = list[np.ndarray[Any, Any]]
-SEED = st.integers(0, SEEDS[Tier.FULL] - 1)
-NAMES = [r.name for r in REWRITINGS]
+SEED = st.integers(0, MIXED.seeds[Tier.FULL] - 1)
 
 
 def values(nodes: Sequence[Node]) -> Arrays:
@@ -49,35 +51,40 @@ def rewriting(name: str) -> Rewriting:
     return next(r for r in REWRITINGS if r.name == name)
 
 
+def rows(*, exact: bool) -> list[Any]:
+    """Return each family with each of its rewritings, as parameters with names."""
+    pairs = ((family, row) for family in FAMILIES for row in family.rewritings if row.exact == exact)
+    return [pytest.param(family, row, id=f"{family.name}-{row.name}") for family, row in pairs]
+
+
 # --- what rewritings keep -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rewritten", [r for r in REWRITINGS if r.exact], ids=lambda r: r.name)
-@settings(max_examples=6, deadline=None)
+@pytest.mark.parametrize(("family", "row"), rows(exact=True))
+@settings(max_examples=4, deadline=None)
 @given(seed=SEED)
-def test_an_exact_rewriting_changes_no_bit_of_any_result(rewritten: Rewriting, seed: int) -> None:
-    nodes = rewritable(seed, rewritten)
-    assert same(values(rewritten.of(nodes, f"{seed}")), values(nodes))
+def test_an_exact_rewriting_changes_no_bit_of_any_result(family: Family, row: Rewriting, seed: int) -> None:
+    nodes = rewritable(seed, row, family)
+    assert same(values(row.of(nodes, f"{seed}")), values(nodes))
 
 
-@pytest.mark.parametrize("rewritten", [r for r in REWRITINGS if not r.exact], ids=lambda r: r.name)
-@settings(max_examples=6, deadline=None)
+@pytest.mark.parametrize(("family", "row"), rows(exact=False))
+@settings(max_examples=4, deadline=None)
 @given(seed=SEED)
 def test_another_order_of_a_fold_stays_within_the_bounds_of_the_graph_as_it_was_written(
-    rewritten: Rewriting, seed: int
+    family: Family, row: Rewriting, seed: int
 ) -> None:
-    nodes = rewritable(seed, rewritten)
-    contents = trial_of(nodes, BASE).contents
-    accepted = graph_bounds(nodes, contents, BASE, NumericModel())
-    for actual, admits in zip(values(rewritten.of(nodes, f"{seed}")), accepted, strict=True):
+    nodes = rewritable(seed, row, family)
+    accepted = graph_bounds(nodes, trial_of(nodes, BASE).contents, BASE, NumericModel())
+    for actual, admits in zip(values(row.of(nodes, f"{seed}")), accepted, strict=True):
         assert admits.accepts(actual.reshape(-1)).all()
 
 
-@pytest.mark.parametrize("rewritten", REWRITINGS, ids=lambda r: r.name)
-def test_every_rewriting_makes_another_graph_of_the_same_dtypes_and_shapes(rewritten: Rewriting) -> None:
-    for seed in range(8):
-        nodes = rewritable(seed, rewritten)
-        made = rewritten.of(nodes, f"{seed}")
+@pytest.mark.parametrize(("family", "row"), [*rows(exact=True), *rows(exact=False)])
+def test_every_rewriting_makes_another_graph_of_the_same_dtypes_and_shapes(family: Family, row: Rewriting) -> None:
+    for seed in range(3):
+        nodes = rewritable(seed, row, family)
+        made = row.of(nodes, f"{seed}")
         assert [(n.dtype, n.shape) for n in made] == [(n.dtype, n.shape) for n in nodes]
         assert tuple(made) != nodes
 
@@ -88,32 +95,74 @@ def test_the_same_id_gives_the_same_rewriting() -> None:
     assert all(a is b for a, b in zip(first, again, strict=True))
 
 
-def test_names_of_rewritings_are_unique() -> None:
-    assert len(set(NAMES)) == len(NAMES)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_names_of_rewritings_are_unique(family: Family) -> None:
+    names = [r.name for r in family.rewritings]
+    assert len(set(names)) == len(names)
+
+
+# --- mixed graphs -------------------------------------------------------------------------------------------------
+
+
+@cache
+def mixed_nodes() -> list[Node]:
+    """Return the nodes of all mixed graphs."""
+    return graph.topological([n for seed in range(MIXED.seeds[Tier.FULL]) for n in random_graph(seed, MIXED)])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEED)
+def test_every_result_of_a_mixed_graph_is_determined(seed: int) -> None:
+    nodes = random_graph(seed, MIXED)
+    accepted = graph_bounds(nodes, trial_of(nodes, BASE).contents, BASE, NumericModel())
+    for actual, admits in zip(values(nodes), accepted, strict=True):
+        assert admits.determined.all()
+        assert admits.accepts(actual.reshape(-1)).all()
+
+
+def test_mixed_graphs_use_every_function_of_integers_every_fold_and_every_movement() -> None:
+    nodes = mixed_nodes()
+    integers = {f.name for f in FUNCTIONS.values() if "i32" in f.dtypes}
+    assert integers - {n.attr for n in nodes if n.op == "map"} == {"bits"}
+    assert {n.attr[0] for n in nodes if n.op == "reduce"} == set(graph.REDUCTIONS)
+    assert {n.attr[0] for n in nodes if n.op == "view"} == set(views.VIEW_RULES)
+    assert {n.op for n in nodes} >= {"scan", "gather", "scatter"}
+
+
+def test_mixed_graphs_have_tensors_of_every_width_of_integers() -> None:
+    nodes = mixed_nodes()
+    assert {n.dtype.name for n in nodes} >= set(CLASSES["int"]) | {"bool", "f32"}
 
 
 # --- which cases there are ----------------------------------------------------------------------------------------
 
 
-def rewritten_cases(capabilities: Capabilities) -> list[Case]:
-    return [c for c in tensor_fuzz.cases(capabilities) if c.id.startswith("tensors/rewritten/")]
+def rewritten_cases(capabilities: Capabilities, family: Family = FLOATS) -> list[Case]:
+    return [c for c in tensor_fuzz.cases(capabilities) if c.id.startswith(f"{family.rewritten}-")]
 
 
-def test_each_graph_is_rewritten_in_one_way_up_to_tier_standard_and_in_every_way_in_full() -> None:
-    cases = rewritten_cases(MAXIMAL)
-    assert len(cases) == SEEDS[Tier.FULL] * len(REWRITINGS)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_each_graph_is_rewritten_in_one_way_up_to_tier_standard_and_in_every_way_in_full(family: Family) -> None:
+    cases = rewritten_cases(MAXIMAL, family)
+    assert len(cases) == family.seeds[Tier.FULL] * len(family.rewritings)
     early = [c for c in cases if c.tier is not Tier.FULL]
-    assert len({c.group for c in early}) == len(early) == SEEDS[Tier.STANDARD]
+    assert len({c.group for c in early}) == len(early) == family.seeds[Tier.STANDARD]
 
 
-def test_every_rewriting_has_its_turn_in_tier_standard() -> None:
-    early = [c for c in rewritten_cases(MAXIMAL) if c.tier is not Tier.FULL]
-    assert {c.id.rpartition("/")[2] for c in early} == set(NAMES)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_rewriting_that_is_owed_has_its_turn_in_tier_standard(family: Family) -> None:
+    early = [c for c in rewritten_cases(MAXIMAL, family) if c.tier is not Tier.FULL]
+    assert {c.id.rpartition("/")[2] for c in early} >= {r.name for r in family.rewritings[: family.owed]}
 
 
 def test_a_rewriting_to_a_dtype_that_the_device_cannot_hold_is_left_out() -> None:
     assert "converted" in {c.id.rpartition("/")[2] for c in rewritten_cases(MAXIMAL)}
     assert "converted" not in {c.id.rpartition("/")[2] for c in rewritten_cases(BASE)}
+
+
+def test_cases_have_no_cell_that_is_not_declared() -> None:
+    declared = set(tensor_fuzz.cells(MAXIMAL))
+    assert {cell for case in tensor_fuzz.cases(MAXIMAL) for cell in case.cells} == declared
 
 
 # --- faults that are found by rewriting ---------------------------------------------------------------------------
@@ -213,7 +262,7 @@ def test_a_fault_that_no_graph_as_it_was_written_shows_is_found_by_a_rewriting(
     fault.plant(monkeypatch)
     finder = rewriting(fault.found_by)
     found = False
-    for seed in range(SEEDS[Tier.STANDARD]):
+    for seed in range(FLOATS.seeds[Tier.STANDARD]):
         nodes = random_graph(seed)
         wanted = values(nodes)
         for written in (nodes, stored(nodes)):
