@@ -4,8 +4,8 @@
 fewer processors and short vectors, so that every loop is cut differently; `plain` without any extension.
 
 Beside these ways each graph is compiled rewritten, so that it computes the same by other operations
-(`portkit.conformance.cases.tensor_fuzz_rewrites`). The bound remains that of the graph as it was written: one rewriting
-of each graph up to tier standard, in turn, and all of them in full.
+(`portkit.conformance.cases.tensor_fuzz_rewrites`), in one way or in several, one after another. The bound remains that
+of the graph as it was written. Up to tier standard each rewriting has its turn; full has all of them of every graph.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from portkit.conformance.case import Case, Cell, GraphTrial, Tier
+from portkit.conformance.cases.tensor_fuzz_algebra import ALGEBRA
 from portkit.conformance.cases.tensor_fuzz_floats import float_graph
+from portkit.conformance.cases.tensor_fuzz_folds import FOLDS
 from portkit.conformance.cases.tensor_fuzz_integers import REWRITINGS_OF_INTEGERS
 from portkit.conformance.cases.tensor_fuzz_mixed import mixed_graph
-from portkit.conformance.cases.tensor_fuzz_rewrites import REWRITINGS, Rewriting
+from portkit.conformance.cases.tensor_fuzz_movement import MOVEMENT
+from portkit.conformance.cases.tensor_fuzz_rewrites import Places, Rewriting
 from portkit.conformance.cases.tensorcase import holds, tensor_case, trial_of
 from portkit.contract import Capabilities, Tuning
 
@@ -49,12 +52,16 @@ class Family:
     def tier(self, seed: int) -> Tier:
         return next(tier for tier, count in self.seeds.items() if seed < count)
 
-    def turn(self, seed: int) -> Rewriting:
-        """Return the rewriting of a graph up to tier standard."""
-        return self.rewritings[seed % len(self.rewritings)]
+    def turns(self, seed: int) -> tuple[Rewriting, ...]:
+        """Return the rewritings of a graph up to tier standard."""
+        return self.rewritings[: self.owed][seed % self.seeds[Tier.STANDARD] :: self.seeds[Tier.STANDARD]]
 
     def of_way(self, way: str) -> Cell:
         return Cell(f"tensor.{self.name}.{way}", self.dtype)
+
+    @property
+    def of_several(self) -> Cell:
+        return Cell("tensor.rewritten.several", self.dtype)
 
     def of_rewriting(self, rewriting: Rewriting) -> tuple[Cell, ...]:
         """Return the cell of a rewriting, none if the family does not owe it."""
@@ -66,6 +73,7 @@ class Family:
         return [r for r in self.rewritings if holds(capabilities, r.dtypes)]
 
 
+REWRITINGS = (*MOVEMENT, *ALGEBRA, *FOLDS)
 FLOATS = Family(
     "random",
     "f32",
@@ -82,11 +90,15 @@ MIXED = Family(
     "tensors/mixed/random",
     "tensors/rewritten/mixed",
     mixed_graph,
-    {Tier.SMOKE: 1, Tier.STANDARD: 10, Tier.FULL: 100},
+    {Tier.SMOKE: 1, Tier.STANDARD: 6, Tier.FULL: 100},
     (*REWRITINGS_OF_INTEGERS, *REWRITINGS),
     len(REWRITINGS_OF_INTEGERS),
 )
 FAMILIES = (FLOATS, MIXED)
+_SEVERAL = 6
+"""How many rewritings one after another make a graph."""
+_STANDARD_SEVERAL = 4
+"""How many such graphs of each family are in tier standard."""
 
 
 # --- the ways to compile ------------------------------------------------------------------------------------------
@@ -131,6 +143,7 @@ def cells(capabilities: Capabilities) -> Iterator[Cell]:
     """Yield the cells of random graphs."""
     for family in FAMILIES:
         yield from map(family.of_way, _WAYS)
+        yield family.of_several
         for rewriting in family.possible(capabilities):
             yield from family.of_rewriting(rewriting)
 
@@ -140,6 +153,7 @@ def cases(capabilities: Capabilities) -> Iterator[Case]:
     for family in FAMILIES:
         yield from _compiled(family)
         yield from _rewritten(family, capabilities)
+        yield from _rewritten_often(family)
 
 
 def _compiled(family: Family) -> Iterator[Case]:
@@ -155,8 +169,16 @@ def _rewritten(family: Family, capabilities: Capabilities) -> Iterator[Case]:
     for seed in range(family.seeds[Tier.FULL]):
         for rewriting, of in made:
             case_id = f"{family.rewritten}-{seed:03}/{rewriting.name}"
-            tier = family.tier(seed) if rewriting is family.turn(seed) else Tier.FULL
+            tier = family.tier(seed) if rewriting in family.turns(seed) else Tier.FULL
             yield tensor_case(case_id, partial(_rewritten_trial, family, seed, rewriting, case_id), of, tier)
+
+
+def _rewritten_often(family: Family) -> Iterator[Case]:
+    cell = (family.of_several,)
+    for seed in range(family.seeds[Tier.FULL]):
+        case_id = f"{family.rewritten}-{seed:03}/several"
+        tier = Tier.STANDARD if seed < _STANDARD_SEVERAL else Tier.FULL
+        yield tensor_case(case_id, partial(_several_trial, family, seed, case_id), cell, tier)
 
 
 @lru_cache(maxsize=8)
@@ -171,6 +193,20 @@ def rewritable(seed: int, rewriting: Rewriting, family: Family = FLOATS) -> tupl
     return next(nodes for nodes in graphs if rewriting.sites(nodes))
 
 
+def several(outputs: Sequence[Node], rewritings: Sequence[Rewriting], case_id: str) -> list[Node]:
+    """Return a graph after some rewritings, each of what those before it made.
+
+    Those that need dtypes are left out, so that an id means the same graph on every device.
+    """
+    nodes, left = list(outputs), _SEVERAL
+    for k in Places(case_id).permutation(len(rewritings)):
+        rewriting = rewritings[k]
+        if left and not rewriting.dtypes and rewriting.sites(nodes):
+            nodes = rewriting.of(nodes, f"{case_id}:{rewriting.name}")
+            left -= 1
+    return nodes
+
+
 def _compiled_trial(family: Family, seed: int, way: str, capabilities: Capabilities) -> GraphTrial:
     nodes = random_graph(seed, family)
     return trial_of(nodes, _WAYS[way](capabilities), stored(nodes) if way == "stored" else ())
@@ -181,3 +217,8 @@ def _rewritten_trial(
 ) -> GraphTrial:
     nodes = rewritable(seed, rewriting, family)
     return trial_of(nodes, capabilities, rewriting.of(nodes, case_id))
+
+
+def _several_trial(family: Family, seed: int, case_id: str, capabilities: Capabilities) -> GraphTrial:
+    nodes = random_graph(seed, family)
+    return trial_of(nodes, capabilities, several(nodes, family.rewritings, case_id))

@@ -1,13 +1,15 @@
-"""Rewritings of integers and conditions that keep every bit: laws of bits, of division, of order, and wider dtypes.
+"""Rewritings that keep every bit of integers and conditions: laws of bits, of division, of order, and wider dtypes.
 
-Letters: x y operands, c m constants, k a shift, w a wider dtype.
+Folds along several axes are here too: of whole numbers they are exact in any order.
+
+Letters: x y operands, p q conditions, c m constants, k a shift.
 """
 
 from __future__ import annotations
 
 from portkit.compiler import graph
 from portkit.compiler.graph import Node, map_
-from portkit.conformance.cases.tensor_fuzz_rewrites import Places, Rewriting, expanded
+from portkit.conformance.cases.tensor_fuzz_rewrites import Places, Rewriting, expanded, fold_of
 from portkit.spec.types import BOOL, DTYPES, I32
 
 _WIDER = {"bool": "u8", "i8": "i16", "u8": "u16", "i16": "i32", "u16": "u32", "i32": "i64", "u32": "u64"}
@@ -32,6 +34,18 @@ def _is_condition(x: Node) -> bool:
 
 def _is_junction(x: Node) -> bool:
     return x.op == "map" and x.attr in ("and", "or")
+
+
+def _is_sum(x: Node) -> bool:
+    return x.op == "map" and x.attr in ("add", "sub") and x.dtype.is_int
+
+
+def _has_two_axes(x: Node) -> bool:
+    return x.op == "reduce" and len(fold_of(x)[1]) > 1
+
+
+def _is_junction_of_conditions(x: Node) -> bool:
+    return _is_junction(x) and x.dtype is BOOL
 
 
 def _is_order(x: Node) -> bool:
@@ -76,7 +90,11 @@ def _offset(w: Places, x: Node) -> Node:
 
 
 def _divided(w: Places, x: Node) -> Node:
-    """x -> (x idiv c) * c + x imod c;  x -> (x tdiv c) * c + x tmod c."""
+    """x -> (x idiv c) * c + x imod c;  x -> (x tdiv c) * c + x tmod c;  x idiv 6 as (x idiv 2) idiv 3."""
+    if w.below(3) == 0:
+        two, three, six = (graph.const(x.dtype, n, x.shape) for n in (2, 3, 6))
+        sixth = map_("idiv", w.kept(map_("idiv", x, two)), three)
+        return map_("add", map_("mul", sixth, six), map_("imod", x, six))
     quotient, remainder = (("idiv", "imod"), ("tdiv", "tmod"))[w.below(2)]
     divisor = _DIVISORS[w.below(len(_DIVISORS))]
     c = graph.const(x.dtype, -divisor if x.dtype.is_signed and w.below(2) else divisor, x.shape)
@@ -113,6 +131,33 @@ def _counted(w: Places, x: Node) -> Node:
     return map_("not", map_("eq", number, graph.const(I32, 0, x.shape)))
 
 
+def _guarded(w: Places, x: Node) -> Node:
+    """x -> where((x & 7) < 8, x, c)."""
+    seven, eight = (graph.const(x.dtype, n, x.shape) for n in (7, 8))
+    return map_("where", map_("lt", w.kept(map_("and", x, seven)), eight), x, _constant(w, x))
+
+
+def _branched(w: Places, x: Node) -> Node:
+    """p & q -> where(p, q, false);  p | q -> where(p, true, q)."""
+    p, q = x.inputs
+    known = graph.const(BOOL, x.attr == "or", x.shape)
+    return map_("where", w.kept(p), known, q) if x.attr == "or" else map_("where", w.kept(p), q, known)
+
+
+def _reversed(w: Places, x: Node) -> Node:
+    """x - y -> -(y - x);  x + y -> -(-x - y)."""
+    left, right = x.inputs
+    other = map_("neg", left) if x.attr == "add" else right
+    return map_("neg", w.kept(map_("sub", other, right if x.attr == "add" else left)))
+
+
+def _in_turn(w: Places, x: Node) -> Node:
+    """fold(x) along two axes -> fold(fold(x) along one) along the other."""
+    (kind, axes), (y,) = fold_of(x), x.inputs
+    k = w.below(len(axes))
+    return graph.reduce(kind, w.kept(graph.reduce(kind, y, [axes[k]])), [*axes[:k], *axes[k + 1 :]])
+
+
 REWRITINGS_OF_INTEGERS: tuple[Rewriting, ...] = (
     Rewriting("widened", _is_narrow, _widened),
     Rewriting("divided", _is_integer, _divided),
@@ -124,4 +169,8 @@ REWRITINGS_OF_INTEGERS: tuple[Rewriting, ...] = (
     Rewriting("repeated_sum", _is_integer, _summed),
     Rewriting("compared", _is_order, _compared),
     Rewriting("counted", _is_condition, _counted),
+    Rewriting("guarded", _is_integer, _guarded),
+    Rewriting("branched", _is_junction_of_conditions, _branched),
+    Rewriting("reversed", _is_sum, _reversed),
+    Rewriting("in_turn", _has_two_axes, _in_turn),
 )
