@@ -105,6 +105,12 @@ def _commuted(w: Places, x: Node) -> Node:
     return map_(x.attr, w.kept(right), w.kept(left))
 
 
+def _applied_again(w: Places, x: Node) -> Node:
+    """max(x, y) -> max(x, max(x, y)); so too min & |."""
+    first = x.inputs[w.below(2)]
+    return map_(x.attr, first, w.kept(x))
+
+
 def _opposed(w: Places, x: Node) -> Node:
     """x + y -> x - -y;  x - y -> x + -y."""
     left, right = x.inputs
@@ -128,5 +134,6 @@ ALGEBRA: tuple[Rewriting, ...] = (
     Rewriting("chosen", anything, _chosen),
     Rewriting("turned", is_map("where"), _turned),
     Rewriting("commuted", _commutative, _commuted),
+    Rewriting("applied_again", is_map("max", "min", "and", "or"), _applied_again),
     Rewriting("opposed", is_map("add", "sub"), _opposed),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -265,6 +265,38 @@ FAULTS = (
     Fault(functions.FUNCTION_RULES, "add", "sum_with_negated", subtracts_the_wrong_way, "opposed"),
     Fault(folds.FOLD_RULES, "reduce", "fold_along_repeats", forgets_repeats_of_sums, "summed"),
 )
+
+
+def rules_reached(graphs: Iterable[Sequence[Node]], patch: pytest.MonkeyPatch) -> set[str]:
+    """Return the names of the rules of the simplifier that make something of a node of some graphs."""
+    found: set[str] = set()
+
+    def watched(rule: Callable[[Node], Node | None]) -> Callable[[Node], Node | None]:
+        def run(node: Node) -> Node | None:
+            made = rule(node)
+            if made is not None and made is not node:
+                found.add(rule.__name__)
+            return made
+
+        return run
+
+    with patch.context() as inner:
+        for table in (views.VIEW_RULES, functions.FUNCTION_RULES, folds.FOLD_RULES):
+            for row, rules in list(table.items()):
+                inner.setitem(table, row, tuple(map(watched, rules)))
+        for nodes in graphs:
+            simplify(nodes)
+    return found
+
+
+def test_rewritings_reach_three_times_as_many_rules_as_the_graphs_that_they_are_made_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graphs = [random_graph(seed) for seed in range(FLOATS.seeds[Tier.STANDARD])]
+    made = [c.graph(MAXIMAL) for c in rewritten_cases(MAXIMAL) if c.tier is not Tier.FULL and c.graph]
+    written = rules_reached(graphs, monkeypatch)
+    rewritten = rules_reached([trial.compiled for trial in made], monkeypatch)
+    assert len(rewritten) > 3 * len(written) > 0
 
 
 def by_rule(fault: Fault) -> str:
