@@ -5,7 +5,7 @@ fewer processors and short vectors, so that every loop is cut differently; `plai
 
 Beside these ways each graph is compiled rewritten, so that it computes the same by other operations
 (`portkit.conformance.cases.tensor_fuzz_rewrites`), in one way or in several, one after another. The bound remains that
-of the graph as it was written. Up to tier standard each rewriting has its turn; full has all of them of every graph.
+of the graph as it was written. In tier standard each rewriting has its turn; full has all of them of every graph.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 class Family:
     """Random graphs of one kind: how one is written, how many there are up to and including a tier, what they are of.
 
-    `compiled` and `rewritten` are what ids begin with, before the seed. The first `owed` rewritings have their turn up
-    to tier standard, each a cell of its own.
+    `compiled` and `rewritten` are what ids begin with, before the seed. The first `owed` rewritings have their turn in
+    tier standard, each a cell of its own.
     """
 
     name: str
@@ -53,8 +53,8 @@ class Family:
         return next(tier for tier, count in self.seeds.items() if seed < count)
 
     def turns(self, seed: int) -> tuple[Rewriting, ...]:
-        """Return the rewritings of a graph up to tier standard."""
-        return self.rewritings[: self.owed][seed % self.seeds[Tier.STANDARD] :: self.seeds[Tier.STANDARD]]
+        """Return the rewritings of a graph in tier standard, none if it is not in that tier."""
+        return self.rewritings[: self.owed][seed :: self.seeds[Tier.STANDARD]] if self.tier(seed) != Tier.FULL else ()
 
     def of_way(self, way: str) -> Cell:
         return Cell(f"tensor.{self.name}.{way}", self.dtype)
@@ -169,7 +169,7 @@ def _rewritten(family: Family, capabilities: Capabilities) -> Iterator[Case]:
     for seed in range(family.seeds[Tier.FULL]):
         for rewriting, of in made:
             case_id = f"{family.rewritten}-{seed:03}/{rewriting.name}"
-            tier = family.tier(seed) if rewriting in family.turns(seed) else Tier.FULL
+            tier = Tier.STANDARD if rewriting in family.turns(seed) else Tier.FULL
             yield tensor_case(case_id, partial(_rewritten_trial, family, seed, rewriting, case_id), of, tier)
 
 
