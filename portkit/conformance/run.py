@@ -63,6 +63,8 @@ from portkit.spec import forms
 IN_PROCESS = 24
 """So few cases are judged in this process: starting workers would take longer."""
 GROUP_SIZES = (10, 50)
+MOST_HANGS = 20
+"""After so many cases that did not end a run stops: each takes its time limit several times over."""
 _POLL_SECONDS = 0.02
 _ENDING_SECONDS = 5.0
 _CODES: tuple[tuple[type[PortkitError], ExitCode], ...] = (
@@ -171,6 +173,7 @@ class _Run:
         self.tier_ids: list[str] = []
         self.total = 0
         self.began = False
+        self._hangs = 0
         self._lock = -1
 
     def close(self) -> None:
@@ -262,6 +265,12 @@ class _Run:
     def _record(self, entry: Entry) -> None:
         self.entries[entry.id] = entry
         self.options.on_progress(Progress(entry, len(self.entries), self.total))
+        self._hangs += entry.verdict is Verdict.TIMEOUT
+        if self._hangs >= MOST_HANGS and len(self.entries) < self.total:
+            raise DeviceError(
+                f"stopped early: {self._hangs} cases hung, the last {entry.id}, and "
+                f"{self.total - len(self.entries)} are left; mend one with --case ID, or go on with --resume"
+            )
 
     # --- in this process ------------------------------------------------------------------------------------------
 
