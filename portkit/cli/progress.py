@@ -55,6 +55,20 @@ class Failures:
             warn("... and more; the report lists them all")
 
 
+def in_tenths(total: int, what: str) -> Callable[[int], None]:
+    """Return what prints a line after each tenth of long work, where there is no terminal to draw on."""
+    told = 0
+
+    def step(done: int) -> None:
+        nonlocal told
+        tenth = 10 * done // max(1, total)
+        if tenth > told:
+            told = tenth
+            warn(f"{done} of {total} {what}")
+
+    return step
+
+
 @contextmanager
 def looking_closer(*, quiet: bool) -> Generator[Callable[[str], None]]:
     """Give what is to be called with the id of each failure that is looked at; shown on a terminal only."""
