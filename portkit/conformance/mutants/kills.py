@@ -133,9 +133,7 @@ class Hunter:
 
         return attempt
 
-    def _tried(
-        self, case: Case, attempt: Callable[[DeviceClient], Finding], name: str, fault: Wrapped
-    ) -> Kill | None:
+    def _tried(self, case: Case, attempt: Callable[[DeviceClient], Finding], name: str, fault: Wrapped) -> Kill | None:
         found = attempt(cast("DeviceClient", fault))
         if Check.CALL in found.found_by or (case.trial is None and found.verdict is not Verdict.PASS):
             self.client.kill()
