@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 LISTED = 20
 """Failures that are listed; the reports have them all."""
 
+ENOUGH = 0.9
+"""The share of the declared cells below which a run that passes is said to show little."""
+MORE = 1000
+"""So many kernels are suggested then."""
+
 
 class PaletteName(StrEnum):
     """What kernels may use: what every device has, or all that this one declares."""
@@ -109,6 +114,7 @@ def _print(backend: str, palette: PaletteName, folder: Path, result: FuzzResult)
         say(f"{done:,} kernels from seed {result.start} in {result.seconds:.0f} s, {rate:.1f} a second: {verdicts}")
         _print_coverage(result)
         _print_failures(backend, result)
+        _print_shortfall(backend, palette, result)
         say(f"\nreports   {folder}")
     if result.exit_code == EXIT_INTERRUPTED:
         words = ["portkit", "fuzz", "--backend", backend, "--from", str(result.end), "--palette", palette.value]
@@ -126,6 +132,16 @@ def _print_coverage(result: FuzzResult) -> None:
     rows += [(f"form x dtype, {name}", f"{n:,}") for name, n in coverage.by_context().items()]
     say()
     print_table(("covered", "cells"), rows)
+
+
+def _print_shortfall(backend: str, palette: PaletteName, result: FuzzResult) -> None:
+    """Say of a run in which all passed how little it shows, if much was in no kernel, and what shows more."""
+    seen, declared = len(result.coverage.cells), len(result.coverage.declared)
+    if result.wrong or result.exit_code or seen >= ENOUGH * declared:
+        return
+    words = ["portkit", "fuzz", "--backend", backend, "--from", str(result.end), "--palette", palette.value]
+    say(f"\nThis shows little: {declared - seen:,} of {declared:,} cells were in no kernel. For more:")
+    say(f"    {shlex.join(words)} --count {MORE}")
 
 
 def _print_failures(backend: str, result: FuzzResult) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from portkit.cli.conform import TierName
 from portkit.cli.output import EXIT_FAIL, EXIT_PASS, errors, print_json, print_table, say
+from portkit.cli.progress import in_tenths
 from portkit.errors import UsageError, near_names
 
 if TYPE_CHECKING:
@@ -115,8 +116,11 @@ def _hunt(
 
 @contextmanager
 def _progress(total: int, *, quiet: bool) -> Generator[Callable[[int], None]]:
-    if quiet or not sys.stderr.isatty():
+    if quiet:
         yield lambda done: None
+        return
+    if not sys.stderr.isatty():
+        yield in_tenths(total, "families of cases")
         return
     with errors.status("starting") as status:
         yield lambda done: status.update(f"{done} of {total} families of cases")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -55,6 +56,20 @@ class Failures:
             warn("... and more; the report lists them all")
 
 
+def in_tenths(total: int, what: str) -> Callable[[int], None]:
+    """Return what prints a line after each tenth of long work, where there is no terminal to draw on."""
+    told = 0
+
+    def step(done: int) -> None:
+        nonlocal told
+        tenth = 10 * done // max(1, total)
+        if tenth > told:
+            told = tenth
+            warn(f"{done} of {total} {what}")
+
+    return step
+
+
 @contextmanager
 def looking_closer(*, quiet: bool) -> Generator[Callable[[str], None]]:
     """Give what is to be called with the id of each failure that is looked at; shown on a terminal only."""
@@ -81,14 +96,19 @@ def _bar(backend: str) -> Generator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[wrong]}", style="red"))
-    with Bar(TextColumn(shown(backend), markup=False), *columns, console=errors, transient=True) as bar:
-        task = bar.add_task("", total=None, wrong="")
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[rate]}"))
+    wrong_column = TextColumn("{task.fields[wrong]}", style="red")
+    with Bar(TextColumn(shown(backend), markup=False), *columns, wrong_column, console=errors, transient=True) as bar:
+        task = bar.add_task("", total=None, wrong="", rate="")
         failures = Failures()
+        began, judged = time.perf_counter(), 0
 
         def show(step: Progress) -> None:
+            nonlocal judged
             failures(step)
+            judged += 1  # what an earlier run judged took no time in this one
+            rate = f"{judged / (time.perf_counter() - began):.1f}/s"
             wrong = f"{failures.count} not passed" if failures.count else ""
-            bar.update(task, completed=step.done, total=step.total, wrong=wrong)
+            bar.update(task, completed=step.done, total=step.total or None, wrong=wrong, rate=rate)
 
         yield show

@@ -116,6 +116,7 @@ class _Fuzzing:
                 workers=options.workers,
                 seconds=options.case_seconds,
                 suite=f"{__name__}:seeds/{options.palette},{start},{end}",
+                go_on=f"go on with --from {start}",
                 on_progress=self._note,
             )
         )

@@ -63,6 +63,8 @@ from portkit.spec import forms
 IN_PROCESS = 24
 """So few cases are judged in this process: starting workers would take longer."""
 GROUP_SIZES = (10, 50)
+MOST_HANGS = 20
+"""After so many cases that did not end a run stops: each takes its time limit several times over."""
 _POLL_SECONDS = 0.02
 _ENDING_SECONDS = 5.0
 _CODES: tuple[tuple[type[PortkitError], ExitCode], ...] = (
@@ -91,7 +93,8 @@ class RunOptions:
     `seconds` is the time limit of one case; `suite` names another suite than portkit's own (`package.module:FUNCTION`);
     `mutant` plants a fault in the device, to see that the suite finds it. From a `repeat` of 2 on, each launch that
     passes runs so often, and in other orders of its work-groups, and is compared. `shuffle` is the seed of the order of
-    the cases, None for the suite's own; `in_order` judges them in one process in the order of the patterns.
+    the cases, None for the suite's own; `in_order` judges them in one process in the order of the patterns. `go_on` is
+    what to say of a run that is cut off.
     """
 
     backend: str
@@ -108,6 +111,7 @@ class RunOptions:
     repeat: int = 1
     shuffle: int | None = None
     in_order: bool = False
+    go_on: str = "go on with --resume"
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
 
 
@@ -134,9 +138,9 @@ def run_suite(options: RunOptions) -> RunResult:
         run.run()
         message = ""
     except KeyboardInterrupt:
-        return run.result(ExitCode.INTERRUPTED, "interrupted; go on with --resume", started)
+        return run.result(ExitCode.INTERRUPTED, f"interrupted; {options.go_on}", started)
     except PortkitError as error:
-        again = "; go on with --resume when it answers again" if run.began and isinstance(error, NotReachable) else ""
+        again = f"; {options.go_on} when it answers again" if run.began and isinstance(error, NotReachable) else ""
         code = next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.HARNESS_ERROR)
         return run.result(code, f"{error}{again}", started)
     finally:
@@ -171,6 +175,7 @@ class _Run:
         self.tier_ids: list[str] = []
         self.total = 0
         self.began = False
+        self._hangs = 0
         self._lock = -1
 
     def close(self) -> None:
@@ -262,6 +267,12 @@ class _Run:
     def _record(self, entry: Entry) -> None:
         self.entries[entry.id] = entry
         self.options.on_progress(Progress(entry, len(self.entries), self.total))
+        self._hangs += entry.verdict is Verdict.TIMEOUT
+        if self._hangs >= MOST_HANGS and len(self.entries) < self.total:
+            raise DeviceError(
+                f"stopped early: {self._hangs} cases hung, the last {entry.id}, and "
+                f"{self.total - len(self.entries)} are left; mend one with --case ID, or {self.options.go_on}"
+            )
 
     # --- in this process ------------------------------------------------------------------------------------------
 

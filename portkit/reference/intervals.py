@@ -261,14 +261,19 @@ def _as_members(x: Interval, kind: int) -> Origin:
 # --- conversion, flushing, devices without infinities ----------------------------------------------------------------
 
 
-def flushed(x: Value, dtype: DType) -> Value:
-    """Return `x` widened to both zeros wherever it may be subnormal (Spec: numeric_c7)."""
+def flushed(x: Value, dtype: DType, *, rounded: bool = False) -> Value:
+    """Return `x` widened to both zeros wherever it may be subnormal (Spec: numeric_c7).
+
+    A result that was rounded to the smallest normal number was perhaps below it before, which is where devices that
+    flush look (IEEE 754-2019, 7.5).
+    """
+    smallest = dtype.numpy.type(2.0**dtype.emin)
     if isinstance(x, Interval):
-        smallest = dtype.numpy.type(2.0**dtype.emin)
+        smallest = np.nextafter(smallest, dtype.numpy.type(1)) if rounded else smallest
         tiny = ((x.hi > 0) & (x.lo < smallest)) | ((x.lo < 0) & (x.hi > -smallest))
     else:
         assert not isinstance(x, Choices)
-        tiny = is_subnormal(x, dtype)
+        tiny = is_subnormal(x, dtype) | (rounded & (np.abs(x) == smallest))
     if not tiny.any():
         return x
     known = interval(x)

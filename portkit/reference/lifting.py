@@ -90,6 +90,10 @@ def bind(op: Op) -> Lifted:
     return _on_device(op, run)
 
 
+_ROUND_TO_NORMAL = frozenset({"mul", "mul.add", "mov.cast", "mov.recip"})
+"""Forms whose exact result may be below the normal range where the rounded one is not; sums are exact there."""
+
+
 def all_plain(xs: tuple[Value, ...]) -> TypeGuard[tuple[Array, ...]]:
     """Return whether all registers are plain arrays."""
     return all(type(x) is np.ndarray for x in xs)
@@ -104,15 +108,15 @@ def _on_device(op: Op, run: Lifted) -> Lifted:
     if not floats or (op.model.nonfinite and not any(d.name in flush for d in floats)):
         return run
 
-    def treated(x: Value, dtype: DType) -> Value:
+    def treated(x: Value, dtype: DType, *, rounded: bool = False) -> Value:
         if dtype.name in flush:
-            x = intervals.flushed(x, dtype)
+            x = intervals.flushed(x, dtype, rounded=rounded)
         return x if op.model.nonfinite or not dtype.is_float else intervals.open_nonfinite(x)
 
     def on_device(*xs: Value) -> Value:
         inputs = (treated(x, d) for x, d in zip(xs, sources, strict=False))
         result = run(*inputs, *xs[len(sources) :])
-        return result if target is None else treated(result, target)
+        return result if target is None else treated(result, target, rounded=op.instr.name in _ROUND_TO_NORMAL)
 
     return on_device
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -351,57 +350,6 @@ def test_two_backends_of_one_module_have_different_folders() -> None:
 def test_a_command_line_names_only_what_differs_from_the_defaults() -> None:
     request = Request("cpu", default_folder("cpu"), "core", TierName.STANDARD, (), False, None, None, 10.0)
     assert request.command() == "portkit conform --backend cpu"
-
-
-# --- the bar ------------------------------------------------------------------------------------------------------
-
-
-def terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> Callable[[], str]:
-    """Let standard error be a terminal of some width; returns what it shows."""
-    import io
-
-    from rich.console import Console
-
-    class Screen(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    screen = Screen()
-    monkeypatch.setattr("sys.stderr", screen)
-    console = Console(file=screen, width=width, force_terminal=True, soft_wrap=True, highlight=False, markup=False)
-    monkeypatch.setattr(progress, "errors", console)
-    monkeypatch.setattr("portkit.cli.output.errors", console)
-    return screen.getvalue
-
-
-def steps(count: int) -> list[Progress]:
-    return [Progress(entry(f"ops/{k}", Verdict.FAIL if k == 1 else Verdict.PASS), k + 1, count) for k in range(count)]
-
-
-def test_a_terminal_shows_a_bar_that_counts_cases_and_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = terminal(monkeypatch, 80)
-    with progress.progress("ch[ip", quiet=False) as step:
-        for found in steps(30):
-            step(found)
-    assert "ch[ip" in shown()
-    assert "30/30" in shown()
-    assert "1 not passed" in shown()
-    assert "ops/1: out[3] is wrong" in shown()
-
-
-def test_a_narrow_terminal_shows_failures_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = terminal(monkeypatch, progress.NARROW - 1)
-    with progress.progress("chip", quiet=False) as step:
-        for found in steps(30):
-            step(found)
-    assert shown() == "fail     ops/1: out[3] is wrong\n"
-
-
-def test_a_quiet_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = terminal(monkeypatch, 80)
-    with progress.progress("chip", quiet=True) as step:
-        step(steps(2)[1])
-    assert shown() == ""
 
 
 # --- real runs ----------------------------------------------------------------------------------------------------

@@ -21,6 +21,12 @@ def test_what_was_covered_is_printed_as_a_table(portkit: Portkit) -> None:
     assert "with lanes and sources" in called.out
 
 
+def test_few_kernels_that_pass_are_said_to_show_little(portkit: Portkit) -> None:
+    called = portkit("fuzz", "-b", "cpu", *BASE, "--count", 1)
+    assert "This shows little: " in called.out
+    assert "    portkit fuzz --backend cpu --from 1 --palette base --count 1000\n" in called.out
+
+
 def test_time_that_is_up_ends_the_run_without_fault(portkit: Portkit) -> None:
     called = portkit("fuzz", "-b", "cpu", *BASE, "--seconds", 0.1, "--json")
     assert called.status == 0

@@ -67,6 +67,12 @@ def _name(number: int) -> str:
     return f"hang_{number}" if number in HANGS else f"sum_{number}"
 
 
+def collect_hanging(capabilities: Capabilities, profile: str) -> list[Case]:
+    """Return 12 cases that hang on the faulty fake."""
+    del capabilities, profile
+    return [launch_case(f"ops/add/{k:02d}", f"hang_{k}") for k in range(12)]
+
+
 def _kills_its_judge() -> Trial:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError

@@ -63,6 +63,18 @@ def test_crashes_and_hangs_cost_exactly_their_cases(tmp_path: Path, monkeypatch:
     assert sum(v == "pass" for v in found.values()) == ALL - len(CRASHES) - len(HANGS)
 
 
+def test_a_device_that_hangs_on_everything_ends_the_run_early_and_resuming_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portkit.conformance.run.MOST_HANGS", 2)
+    result = run(tmp_path, "FAULTY", "collect_hanging", workers=1, seconds=0.1)
+    assert result.exit_code is ExitCode.NOT_PASSED
+    assert result.counts == {Verdict.TIMEOUT: 2}
+    assert result.message.startswith("stopped early: 2 cases hung, the last ops/add/01, and 10 are left")
+    resumed = run(tmp_path, "FAULTY", "collect_hanging", workers=1, seconds=0.1, resume=True)
+    assert resumed.counts == {Verdict.TIMEOUT: 4}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_case_that_ends_its_worker_is_our_error_and_no_other_is_lost(tmp_path: Path, workers: int) -> None:
     result = run(tmp_path, suite="collect_deadly", workers=workers)

@@ -196,6 +196,15 @@ def test_a_preserving_device_may_not_flush() -> None:
     assert not result.accepts(np.zeros(LANES, np.float32)).any()
 
 
+def test_a_flushing_device_may_look_before_it_rounds_to_the_smallest_normal_number() -> None:
+    smallest, below_one = np.float32(2.0**-126), np.float32(1 - 2.0**-24)
+    inputs = {"x0": np.full(LANES, smallest), "x1": np.full(LANES, below_one)}
+    inputs["x1"][1:] = 1 + 2.0**-23  # just above it, before and after
+    result = bounds(kernels.one_form("mul", "f32", 2), {}, inputs, FLUSH)["out"]
+    assert values.run(kernels.one_form("mul", "f32", 2), {}, inputs)["out"][0] == smallest
+    assert [bool(a) for a in result.accepts(np.zeros(LANES, np.float32))[:2]] == [True, False]
+
+
 def test_a_strict_kernel_never_flushes() -> None:
     inputs = {"x0": np.full(LANES, TINY), "x1": np.full(LANES, np.float32(1.0))}
     assert bounds(kernels.one_form("mul", "f32", 2, numeric="strict"), {}, inputs, FLUSH)["out"].determined.all()

@@ -1,7 +1,8 @@
 """The cells that a device owes on level `tensors`, from the tables of the library and not from those of the cases.
 
 Every elementwise function on every dtype that the device can hold, every public function of `portkit.tensor` on the
-dtype that is its own, representatives on all dtypes, dynamic shapes, and random graphs in every way to compile them.
+dtype that is its own, representatives on all dtypes, dynamic shapes, and random graphs in every way to compile them and
+in every rewriting.
 """
 
 from __future__ import annotations
@@ -52,4 +53,4 @@ def _all(capabilities: Capabilities) -> Iterator[Cell]:
             yield Cell(f"tensor.{name}.grad", "f32")
     yield from tensor_dtypes.cells(capabilities)
     yield from tensor_dynamic.cells()
-    yield from tensor_fuzz.cells()
+    yield from tensor_fuzz.cells(capabilities)

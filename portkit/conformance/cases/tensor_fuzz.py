@@ -2,152 +2,103 @@
 
 `fused` as the compiler likes it; `stored` with every intermediate result kept in memory; `narrow` for a device with
 fewer processors and short vectors, so that every loop is cut differently; `plain` without any extension.
+
+Beside these ways each graph is compiled rewritten, so that it computes the same by other operations
+(`portkit.conformance.cases.tensor_fuzz_rewrites`), in one way or in several, one after another. The bound remains that
+of the graph as it was written. In tier standard each rewriting has its turn; full has all of them of every graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-import portkit.tensor as t
 from portkit.conformance.case import Case, Cell, GraphTrial, Tier
-from portkit.conformance.cases.draws import Draws
-from portkit.conformance.cases.tensorcase import Input, leaves_of, tensor_case, trial_of
+from portkit.conformance.cases.tensor_fuzz_algebra import ALGEBRA
+from portkit.conformance.cases.tensor_fuzz_floats import float_graph
+from portkit.conformance.cases.tensor_fuzz_folds import FOLDS
+from portkit.conformance.cases.tensor_fuzz_integers import REWRITINGS_OF_INTEGERS
+from portkit.conformance.cases.tensor_fuzz_mixed import mixed_graph
+from portkit.conformance.cases.tensor_fuzz_movement import MOVEMENT
+from portkit.conformance.cases.tensor_fuzz_rewrites import Places, Rewriting
+from portkit.conformance.cases.tensorcase import holds, tensor_case, trial_of
 from portkit.contract import Capabilities, Tuning
-from portkit.tensor.tensor import Tensor
 
 if TYPE_CHECKING:
     from portkit.compiler.graph import Node
 
-SEEDS = {Tier.SMOKE: 2, Tier.STANDARD: 24, Tier.FULL: 400}
-"""How many graphs there are up to and including a tier."""
-STEPS = (5, 11)
-_LARGE = 200
-"""Elements beyond which a tensor does not grow."""
-_SHAPES = ((4, 6), (6, 5), (1, 6), (3, 4, 6), (5,), (4, 1), (6, 6))
 
-Step = Callable[["_Writer", Tensor], Tensor]
+@dataclass(frozen=True, eq=False, slots=True)
+class Family:
+    """Random graphs of one kind: how one is written, how many there are up to and including a tier, what they are of.
 
+    `compiled` and `rewritten` are what ids begin with, before the seed. The first `owed` rewritings have their turn in
+    tier standard, each a cell of its own.
+    """
 
-class _Writer:
-    """Makes a graph step by step from a pool of tensors whose elements stay within a few units."""
+    name: str
+    dtype: str
+    compiled: str
+    rewritten: str
+    write: Callable[[str], Sequence[Node]]
+    seeds: Mapping[Tier, int]
+    rewritings: tuple[Rewriting, ...]
+    owed: int
 
-    def __init__(self, seed: str) -> None:
-        self.draws = Draws(seed)
-        shapes = [_SHAPES[self.below(len(_SHAPES))] for _ in range(4)]
-        self.leaves = [Tensor.of(leaf) for leaf in leaves_of([Input(s) for s in shapes], seed)]
-        self.pool = list(self.leaves)
+    def tier(self, seed: int) -> Tier:
+        return next(tier for tier, count in self.seeds.items() if seed < count)
 
-    def write(self) -> list[Node]:
-        """Return the outputs: the last tensor and one on the way."""
-        low, high = STEPS
-        for _ in range(low + self.below(high - low + 1)):
-            x = self.recent()
-            self.pool.append(_STEPS[self.below(len(_STEPS))](self, x))
-        return [self.pool[-1].node, self.pool[len(self.leaves) + 1].node]
+    def turns(self, seed: int) -> tuple[Rewriting, ...]:
+        """Return the rewritings of a graph in tier standard, none if it is not in that tier."""
+        return self.rewritings[: self.owed][seed :: self.seeds[Tier.STANDARD]] if self.tier(seed) != Tier.FULL else ()
 
-    def below(self, count: int) -> int:
-        return int(self.draws.integers(0, count - 1, 1)[0])
+    def of_way(self, way: str) -> Cell:
+        return Cell(f"tensor.{self.name}.{way}", self.dtype)
 
-    def recent(self) -> Tensor:
-        """Return a tensor of the pool, rather a late one, so that graphs are deep."""
-        return self.pool[max(self.below(len(self.pool)), self.below(len(self.pool)))]
+    @property
+    def of_several(self) -> Cell:
+        return Cell("tensor.rewritten.several", self.dtype)
 
-    def axis(self, x: Tensor) -> int:
-        return self.below(max(x.ndim, 1))
+    def of_rewriting(self, rewriting: Rewriting) -> tuple[Cell, ...]:
+        """Return the cell of a rewriting, none if the family does not owe it."""
+        owed = rewriting in self.rewritings[: self.owed]
+        return (Cell(f"tensor.rewritten.{rewriting.name}", self.dtype),) if owed else ()
 
-    def partner(self, x: Tensor) -> Tensor:
-        """Return a tensor that broadcasts with `x`."""
-        fitting = [y for y in self.pool if _broadcasts(x, y)]
-        return fitting[self.below(len(fitting))]
-
-
-def _broadcasts(x: Tensor, y: Tensor) -> bool:
-    """Whether two shapes fit, and the larger one holds all of the result."""
-    pairs = zip(reversed(x.shape), reversed(y.shape), strict=False)
-    return all(n == m or 1 in (n, m) for n, m in pairs)
+    def possible(self, capabilities: Capabilities) -> list[Rewriting]:
+        """Return the rewritings whose dtypes a device can hold."""
+        return [r for r in self.rewritings if holds(capabilities, r.dtypes)]
 
 
-def _halved_sum(w: _Writer, x: Tensor) -> Tensor:
-    return (x + w.partner(x)) * 0.5
-
-
-def _chosen(w: _Writer, x: Tensor) -> Tensor:
-    """A choice by an input, so that no condition is uncertain."""
-    leaf = w.leaves[w.below(len(w.leaves))]
-    return t.where(leaf > 0.0, x, t.neg(x)) if _broadcasts(x, leaf) else t.relu(leaf)
-
-
-def _multiplied(w: _Writer, x: Tensor) -> Tensor:
-    """The product with a matrix of fitting rows, scaled by their number."""
-    if x.ndim < 1:
-        return x * 0.5
-    fitting = [y for y in w.pool if y.ndim == 2 and y.shape[0] == x.shape[-1]]
-    return x @ fitting[w.below(len(fitting))] * (1 / 6) if fitting else t.sigmoid(x)
-
-
-def _reduced(fold: Callable[..., Tensor]) -> Step:
-    return lambda w, x: fold(x, axis=w.axis(x), keepdims=True) if x.ndim else t.abs(x)
-
-
-def _along(f: Callable[..., Tensor]) -> Step:
-    return lambda w, x: f(x, w.axis(x)) if x.ndim else t.tanh(x)
-
-
-def _mapped(f: Callable[[Tensor], Tensor]) -> Step:
-    return lambda _, x: f(x)
-
-
-def _padded(w: _Writer, x: Tensor) -> Tensor:
-    widths = [(w.below(2), w.below(3)) for _ in range(x.ndim)]
-    return t.pad(x, widths, 0.25)
-
-
-def _permuted(w: _Writer, x: Tensor) -> Tensor:
-    return t.permute(x, *[int(a) for a in w.draws.permutation(x.ndim)]) if x.ndim > 1 else x * 1.5
-
-
-def _sliced(w: _Writer, x: Tensor) -> Tensor:
-    return x[w.below(2) :: 1 + w.below(2)] if x.ndim and x.shape[0] != 1 else t.square(x)
-
-
-def _doubled(w: _Writer, x: Tensor) -> Tensor:
-    return t.cat([x, t.sin(x)], w.axis(x)) if x.ndim and _size(x) < _LARGE else t.cos(x)
-
-
-def _size(x: Tensor) -> int:
-    """Return the number of elements of a tensor of fixed shape."""
-    return x.size if isinstance(x.size, int) else 0
-
-
-_STEPS: tuple[Step, ...] = (
-    _halved_sum,
-    lambda w, x: t.tanh(x * w.partner(x)),
-    lambda w, x: t.maximum(x, w.partner(x)),
-    _chosen,
-    _multiplied,
-    _multiplied,
-    _reduced(t.mean),
-    _reduced(t.max),
-    lambda w, x: t.tanh(_reduced(t.sum)(w, x)),
-    _along(t.softmax),
-    lambda w, x: t.tanh(_along(t.cumsum)(w, x)),
-    _mapped(t.sigmoid),
-    _mapped(t.gelu),
-    _mapped(lambda x: t.exp(t.neg(t.abs(x)))),
-    _mapped(lambda x: t.sqrt(t.abs(x) + 0.5)),
-    _mapped(lambda x: t.reciprocal(t.abs(x) + 0.5)),
-    _mapped(lambda x: t.log1p(t.abs(x))),
-    _mapped(lambda x: t.reshape(x, -1)),
-    _padded,
-    _permuted,
-    _sliced,
-    _doubled,
-    _along(t.flip),
+REWRITINGS = (*MOVEMENT, *ALGEBRA, *FOLDS)
+FLOATS = Family(
+    "random",
+    "f32",
+    "tensors/fused/random",
+    "tensors/rewritten/random",
+    float_graph,
+    {Tier.SMOKE: 2, Tier.STANDARD: 24, Tier.FULL: 400},
+    REWRITINGS,
+    len(REWRITINGS),
 )
+MIXED = Family(
+    "mixed",
+    "i32",
+    "tensors/mixed/random",
+    "tensors/rewritten/mixed",
+    mixed_graph,
+    {Tier.SMOKE: 1, Tier.STANDARD: 6, Tier.FULL: 100},
+    (*REWRITINGS_OF_INTEGERS, *REWRITINGS),
+    len(REWRITINGS_OF_INTEGERS),
+)
+FAMILIES = (FLOATS, MIXED)
+_SEVERAL = 6
+"""How many rewritings one after another make a graph."""
+_STANDARD_SEVERAL = 4
+"""How many such graphs of each family are in tier standard."""
 
 
 # --- the ways to compile ------------------------------------------------------------------------------------------
@@ -185,27 +136,89 @@ _WAYS: dict[str, Callable[[Capabilities], Capabilities]] = {
 }
 
 
-def cells() -> Iterator[Cell]:
+# --- cells and cases ----------------------------------------------------------------------------------------------
+
+
+def cells(capabilities: Capabilities) -> Iterator[Cell]:
     """Yield the cells of random graphs."""
-    return (Cell(f"tensor.random.{way}", "f32") for way in _WAYS)
+    for family in FAMILIES:
+        yield from map(family.of_way, _WAYS)
+        yield family.of_several
+        for rewriting in family.possible(capabilities):
+            yield from family.of_rewriting(rewriting)
 
 
 def cases(capabilities: Capabilities) -> Iterator[Case]:
-    """Yield every random graph in every way."""
-    del capabilities
-    for seed in range(SEEDS[Tier.FULL]):
-        tier = next(tier for tier, count in SEEDS.items() if seed < count)
+    """Yield every random graph in every way, and then rewritten."""
+    for family in FAMILIES:
+        yield from _compiled(family)
+        yield from _rewritten(family, capabilities)
+        yield from _rewritten_often(family)
+
+
+def _compiled(family: Family) -> Iterator[Case]:
+    of = {way: (family.of_way(way),) for way in _WAYS}
+    for seed in range(family.seeds[Tier.FULL]):
         for way in _WAYS:
-            case_id = f"tensors/fused/random-{seed:03}/{way}"
-            yield tensor_case(case_id, partial(_trial, seed, way), (Cell(f"tensor.random.{way}", "f32"),), tier)
+            case_id = f"{family.compiled}-{seed:03}/{way}"
+            yield tensor_case(case_id, partial(_compiled_trial, family, seed, way), of[way], family.tier(seed))
+
+
+def _rewritten(family: Family, capabilities: Capabilities) -> Iterator[Case]:
+    made = [(rewriting, family.of_rewriting(rewriting)) for rewriting in family.possible(capabilities)]
+    for seed in range(family.seeds[Tier.FULL]):
+        for rewriting, of in made:
+            case_id = f"{family.rewritten}-{seed:03}/{rewriting.name}"
+            tier = Tier.STANDARD if rewriting in family.turns(seed) else Tier.FULL
+            yield tensor_case(case_id, partial(_rewritten_trial, family, seed, rewriting, case_id), of, tier)
+
+
+def _rewritten_often(family: Family) -> Iterator[Case]:
+    cell = (family.of_several,)
+    for seed in range(family.seeds[Tier.FULL]):
+        case_id = f"{family.rewritten}-{seed:03}/several"
+        tier = Tier.STANDARD if seed < _STANDARD_SEVERAL else Tier.FULL
+        yield tensor_case(case_id, partial(_several_trial, family, seed, case_id), cell, tier)
 
 
 @lru_cache(maxsize=8)
-def random_graph(seed: int) -> tuple[Node, ...]:
+def random_graph(seed: int, family: Family = FLOATS) -> tuple[Node, ...]:
     """Return the outputs of the graph of a seed; its sources have their contents."""
-    return tuple(_Writer(f"tensors/fused/random-{seed:03}").write())
+    return tuple(family.write(f"{family.compiled}-{seed:03}"))
 
 
-def _trial(seed: int, way: str, capabilities: Capabilities) -> GraphTrial:
-    nodes = random_graph(seed)
+def rewritable(seed: int, rewriting: Rewriting, family: Family = FLOATS) -> tuple[Node, ...]:
+    """Return the first graph from a seed on that a rewriting applies to."""
+    graphs = (random_graph(number, family) for number in range(seed, seed + family.seeds[Tier.FULL]))
+    return next(nodes for nodes in graphs if rewriting.sites(nodes))
+
+
+def several(outputs: Sequence[Node], rewritings: Sequence[Rewriting], case_id: str) -> list[Node]:
+    """Return a graph after some rewritings, each of what those before it made.
+
+    Those that need dtypes are left out, so that an id means the same graph on every device.
+    """
+    nodes, left = list(outputs), _SEVERAL
+    for k in Places(case_id).permutation(len(rewritings)):
+        rewriting = rewritings[k]
+        if left and not rewriting.dtypes and rewriting.sites(nodes):
+            nodes = rewriting.of(nodes, f"{case_id}:{rewriting.name}")
+            left -= 1
+    return nodes
+
+
+def _compiled_trial(family: Family, seed: int, way: str, capabilities: Capabilities) -> GraphTrial:
+    nodes = random_graph(seed, family)
     return trial_of(nodes, _WAYS[way](capabilities), stored(nodes) if way == "stored" else ())
+
+
+def _rewritten_trial(
+    family: Family, seed: int, rewriting: Rewriting, case_id: str, capabilities: Capabilities
+) -> GraphTrial:
+    nodes = rewritable(seed, rewriting, family)
+    return trial_of(nodes, capabilities, rewriting.of(nodes, case_id))
+
+
+def _several_trial(family: Family, seed: int, case_id: str, capabilities: Capabilities) -> GraphTrial:
+    nodes = random_graph(seed, family)
+    return trial_of(nodes, capabilities, several(nodes, family.rewritings, case_id))

@@ -313,7 +313,8 @@ IDENTITIES: dict[str, Callable[[Type], int]] = {
 class FoldFault:
     """A kernel rewriting: a reduction over a work-group leaves out the lanes from a number on.
 
-    `size` is the work-group size, 0 for any; `in_loop` asks for reductions inside of serial loops.
+    `size` is the work-group size, 0 for any; `in_loop` asks for reductions inside of serial loops, `counting` for those
+    that give the count of one.
     """
 
     kind: str
@@ -321,6 +322,7 @@ class FoldFault:
     size: int = 0
     dtype: str = ""
     in_loop: bool = False
+    counting: bool = False
 
     @property
     def summary(self) -> str:
@@ -333,11 +335,11 @@ class FoldFault:
         first = self.first(kernel.lanes)
         if len(heads) != 1 or self.size not in (0, kernel.lanes) or first >= kernel.lanes:
             return kernel
-        inside = {i.result for k, i in enumerate(kernel.body) if in_a_loop(kernel, k)}
+        meant = self._meant(kernel)
 
         def expand(i: Instr, e: Emitter) -> bool:
             named = i.type is not None and i.name == f"reduce.group.{self.kind}"
-            if not named or (self.in_loop and i.result not in inside):
+            if not named or i.result not in meant:
                 return False
             assert i.type is not None
             if self.dtype not in ("", i.type.dtype.name):
@@ -350,3 +352,9 @@ class FoldFault:
             return True
 
         return rewrite(kernel, expand)
+
+    def _meant(self, kernel: Kernel) -> set[str]:
+        """Return the registers that may hold the result."""
+        inside = {i.result for k, i in enumerate(kernel.body) if not self.in_loop or in_a_loop(kernel, k)}
+        counts = {a for i in kernel.body if i.name == "loop.serial" for a in i.args}
+        return inside & counts if self.counting else inside

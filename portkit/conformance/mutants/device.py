@@ -7,7 +7,7 @@ from typing import Any
 
 from portkit.compiler.legalise import legalise
 from portkit.contract import ALIGNMENT
-from portkit.errors import InvalidHandle, VerifyError
+from portkit.errors import DTypeError, InvalidHandle, UsageError, VerifyError
 from portkit.runtime.client import Bytes, DeviceClient, Executed, Guard, RemoteExecutable
 from portkit.spec.kernel import Kernel
 from portkit.spec.verify import verify
@@ -21,6 +21,11 @@ class Wrapped:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+    def may_show(self, kernels: Sequence[Kernel]) -> bool:
+        """Whether the fault may show where these kernels are sent, on this device."""
+        del kernels
+        return True
 
     def execute(
         self,
@@ -58,6 +63,12 @@ def rewriting(change: Callable[[Kernel], Kernel]) -> type[Wrapped]:
             except VerifyError:
                 return kernel  # to refuse it is the device's part
             return legalise(change(kernel), self.inner.capabilities).kernel
+
+        def may_show(self, kernels: Sequence[Kernel]) -> bool:
+            try:
+                return any(self._changed(kernel) is not kernel for kernel in kernels)
+            except (DTypeError, UsageError):  # the device cannot run what the fault makes of it
+                return False
 
         def execute(self, kernel: Kernel, *args: Any, **options: Any) -> Executed:
             return self.inner.execute(self._changed(kernel), *args, **options)

@@ -11,7 +11,7 @@ import atexit
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
@@ -92,9 +92,11 @@ class Hunter:
         for case in (self.cases[case_id] for case_id in job.cases if case_id in self.cases):
             if self.stopped():
                 break
-            tried = [mutant for mutant in touched.by(self._kernels, case) if left[mutant.name]]
-            seen |= {mutant.name for mutant in tried}
-            found = self._case(case, tried) if tried else []
+            kernels = self._kernels(case)
+            planted = {m.name: m.wrap(self.client) for m in touched.by(kernels, case) if left[m.name]}
+            faults = {name: fault for name, fault in planted.items() if fault.may_show(kernels)}
+            seen |= set(faults)
+            found = self._case(case, faults) if faults else []
             unfit += [case.id] if found is None else []
             for kill in found or ():
                 left[kill.mutant] -= 1
@@ -110,14 +112,15 @@ class Hunter:
         _check(case, cast("DeviceClient", recorder))
         return recorder.kernels
 
-    def _case(self, case: Case, mutants: Sequence[Mutant]) -> list[Kill] | None:
-        """Return the kills of a case; None where it does not pass without a fault."""
+    def _case(self, case: Case, faults: Mapping[str, Wrapped]) -> list[Kill] | None:
+        """Return the kills of a case among faulty devices by mutant; None where it does not pass without a fault."""
         attempt = self._attempt(case)
         if attempt(self.client).verdict is not Verdict.PASS:
             self.client.kill()  # an earlier mutant may have damaged the process
             if attempt(self.client).verdict is not Verdict.PASS:
                 return None
-        return [kill for mutant in mutants if not self.stopped() and (kill := self._tried(case, attempt, mutant))]
+        found = (self._tried(case, attempt, name, fault) for name, fault in faults.items() if not self.stopped())
+        return [kill for kill in found if kill]
 
     def _attempt(self, case: Case) -> Callable[[DeviceClient], Finding]:
         if case.trial is None:
@@ -130,13 +133,13 @@ class Hunter:
 
         return attempt
 
-    def _tried(self, case: Case, attempt: Callable[[DeviceClient], Finding], mutant: Mutant) -> Kill | None:
-        found = attempt(mutant.plant(self.client))
+    def _tried(self, case: Case, attempt: Callable[[DeviceClient], Finding], name: str, fault: Wrapped) -> Kill | None:
+        found = attempt(cast("DeviceClient", fault))
         if Check.CALL in found.found_by or (case.trial is None and found.verdict is not Verdict.PASS):
             self.client.kill()
         if found.verdict is Verdict.PASS:
             return None
-        return Kill(mutant.name, case.id, case.tier.value, tuple(check.value for check in found.found_by))
+        return Kill(name, case.id, case.tier.value, tuple(check.value for check in found.found_by))
 
 
 def _check(case: Case, client: DeviceClient) -> Finding:
@@ -174,9 +177,9 @@ class _Touched:
         self._mutants = mutants
         self._known: dict[int, tuple[Kernel, frozenset[str]]] = {}
 
-    def by(self, kernels_of: Callable[[Case], list[Kernel]], case: Case) -> list[Mutant]:
-        """Return the mutants that are to be tried on a case."""
-        changed = frozenset[str]().union(*(self._changing(kernel) for kernel in kernels_of(case)))
+    def by(self, kernels: Sequence[Kernel], case: Case) -> list[Mutant]:
+        """Return the mutants that are to be tried on a case, which sends these kernels to the device."""
+        changed = frozenset[str]().union(*map(self._changing, kernels))
         return [m for m in self._mutants if m.name in changed or (m.level == "device" and _reaches(m, case))]
 
     def _changing(self, kernel: Kernel) -> frozenset[str]:

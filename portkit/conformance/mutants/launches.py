@@ -174,6 +174,15 @@ class ComputedGridIsShort(Wrapped):
         return self.inner.execute(kernel, short, *args, **options)
 
 
+class ComputedGridHasFourBits(Wrapped):
+    """Starts no more than 16 work-groups where there is one grid loop, and its count is computed from scalars."""
+
+    def execute(self, kernel: Kernel, grid: Sequence[int], *args: Any, **options: Any) -> Executed:
+        counts = [a for k in kernel.nest.grids for a in kernel.body[k].args]
+        computed = len(grid) == 1 and bool(counts) and counts[0] not in {s.name for s in kernel.scalars}
+        return self.inner.execute(kernel, (min(grid[0], 16),) if computed else grid, *args, **options)
+
+
 class GroupsShareMemory(Wrapped):
     """Gives all work-groups one copy of shared memory: they run as the lanes of one group, where a group holds them."""
 
@@ -346,21 +355,56 @@ class WritesBeforeTheStart(Wrapped):
         )
 
 
+class StagingKnowsItsPattern(Wrapped):
+    """Fills staging memory with 0xA5 and copies back what differs: an element of just these bits is not written."""
+
+    def execute(
+        self, kernel: Kernel, grid: Any, operands: Sequence[Bytes | Guard], *args: Any, **options: Any
+    ) -> Executed:
+        ran = self.inner.execute(kernel, grid, operands, *args, **options)
+        outputs = list(ran.outputs)
+        bound = [(k, operand) for k, operand in enumerate(operands) if not isinstance(operand, Guard)]
+        for (k, before), buffer in zip(bound, kernel.buffers, strict=True):
+            if buffer.access == "write":
+                outputs[k] = _kept_where_filled(outputs[k], before, buffer.dtype.bytes)
+        return Executed(outputs, ran.source, ran.compile_seconds, ran.launch_seconds, ran.overhead_seconds)
+
+
+def _kept_where_filled(after: Bytes, before: Bytes, size: int) -> bytes:
+    rows = np.frombuffer(bytes(after), np.uint8).reshape(-1, size)
+    kept = np.frombuffer(bytes(before), np.uint8).reshape(-1, size)
+    return np.where((rows == 0xA5).all(axis=1, keepdims=True), kept, rows).tobytes()
+
+
 class CrashesOnRsqrt(Wrapped):
     """Dies of the reciprocal square root of f64."""
 
+    def may_show(self, kernels: Sequence[Kernel]) -> bool:
+        return any(map(_has_rsqrt_of_f64, kernels))
+
     def execute(self, kernel: Kernel, *args: Any, **options: Any) -> Executed:
-        if any(i.name == "mov.rsqrt" and i.type is not None and i.type.dtype.name == "f64" for i in kernel.body):
+        if _has_rsqrt_of_f64(kernel):
             raise DeviceLost("the device process ended with signal 4 (illegal instruction)")
         return self.inner.execute(kernel, *args, **options)
+
+
+def _has_rsqrt_of_f64(kernel: Kernel) -> bool:
+    return any(i.name == "mov.rsqrt" and i.type is not None and i.type.dtype.name == "f64" for i in kernel.body)
+
+
+def _has(kernel: Kernel, form: str) -> bool:
+    return any(i.name == form for i in kernel.body)
 
 
 def crashing_on(form: str) -> type[Wrapped]:
     """Make the fault of a device that dies of a form."""
 
     class Crashing(Wrapped):
+        def may_show(self, kernels: Sequence[Kernel]) -> bool:
+            return any(_has(kernel, form) for kernel in kernels)
+
         def execute(self, kernel: Kernel, *args: Any, **options: Any) -> Executed:
-            if any(i.name == form for i in kernel.body):
+            if _has(kernel, form):
                 raise DeviceLost("the device process ended with signal 4 (illegal instruction)")
             return self.inner.execute(kernel, *args, **options)
 
@@ -371,17 +415,27 @@ def crashing_on(form: str) -> type[Wrapped]:
 class HangsOnXor(Wrapped):
     """Does not end where a work-group folds by xor."""
 
+    def may_show(self, kernels: Sequence[Kernel]) -> bool:
+        return any(_has(kernel, "reduce.group.xor") for kernel in kernels)
+
     def execute(self, kernel: Kernel, *args: Any, **options: Any) -> Executed:
-        if any(i.name == "reduce.group.xor" for i in kernel.body):
+        if _has(kernel, "reduce.group.xor"):
             raise DeviceHang("no answer within the time limit")
         return self.inner.execute(kernel, *args, **options)
+
+
+def _masks_sixteen_lanes(kernel: Kernel) -> bool:
+    return any(t.dtype.name == "bool" and t.lanes == 16 for t in kernel.types.values())
 
 
 class RefusesVectorsOfBool(Wrapped):
     """Cannot compile vectors of 16 truth values, which it declares."""
 
+    def may_show(self, kernels: Sequence[Kernel]) -> bool:
+        return any(map(_masks_sixteen_lanes, kernels))
+
     def execute(self, kernel: Kernel, *args: Any, **options: Any) -> Executed:
-        if any(t.dtype.name == "bool" and t.lanes == 16 for t in kernel.types.values()):
+        if _masks_sixteen_lanes(kernel):
             raise DeviceError("no registers for a mask of 16 lanes")
         return self.inner.execute(kernel, *args, **options)
 

@@ -49,7 +49,11 @@ class Mutant:
         flushes = "flush" in capabilities.numeric.subnormals.values()
         return self.cause is Cause.FLUSH and flushes
 
-    def plant(self, client: DeviceClient) -> DeviceClient:
+    def wrap(self, client: DeviceClient) -> device.Wrapped:
         """Return the client with the fault in it; what the fault does not distort is passed on."""
         wrapper = self.fault if isinstance(self.fault, type) else device.rewriting(self.fault)
-        return cast("DeviceClient", wrapper(client))
+        return wrapper(client)
+
+    def plant(self, client: DeviceClient) -> DeviceClient:
+        """Return the client with the fault in it, as the judge takes it."""
+        return cast("DeviceClient", self.wrap(client))

@@ -50,8 +50,35 @@ def contracts_into_carries(kernel: Kernel) -> Kernel:
     return rewrite(kernel, expand)
 
 
-def unwrapped(form: str, wide: DType, wanted: Callable[[DType], bool], summary: str) -> Callable[[Kernel], Kernel]:
-    """Make the fault of keeping a narrow sum or product in a wider register where the next instruction reads it."""
+def contracts_in(dtype: DType) -> Callable[[Kernel], Kernel]:
+    """Make the fault of fusing a product of a dtype into the sum that it feeds."""
+
+    def fault(kernel: Kernel) -> Kernel:
+        products = {
+            i.result: i for i in kernel.body if i.name == "mul" and i.type is not None and i.type.dtype is dtype
+        }
+
+        def expand(i: Instr, e: Emitter) -> bool:
+            fused = [a for a in i.args if a in products] if i.name == "add" else []
+            if not fused:
+                return False
+            other = i.args[1] if i.args[0] == fused[0] else i.args[0]
+            e.op("mul.add", *products[fused[0]].args, other, result=i.result)
+            return True
+
+        return rewrite(kernel, expand)
+
+    fault.__doc__ = f"Fuse every {dtype} multiplication that feeds an addition into one mul.add."
+    return fault
+
+
+def unwrapped(
+    form: str, wide: DType, wanted: Callable[[DType], bool], summary: str, read_by: tuple[str, ...] = ()
+) -> Callable[[Kernel], Kernel]:
+    """Make the fault of keeping a narrow sum or product in a wider register where the next instruction reads it.
+
+    `read_by` are the forms of that instruction, by default all of them.
+    """
 
     def fault(kernel: Kernel) -> Kernel:
         made = {
@@ -65,7 +92,7 @@ def unwrapped(form: str, wide: DType, wanted: Callable[[DType], bool], summary: 
             return e.cast(register, wide.name) if i is None else e.op(i.name, *(e.cast(a, wide.name) for a in i.args))
 
         def expand(i: Instr, e: Emitter) -> bool:
-            if i.type is None or not any(a in made for a in i.args):
+            if i.type is None or not any(a in made for a in i.args) or (read_by and i.name not in read_by):
                 return False
             if i.name == "mov.cast" and i.args[0] in made:
                 e.op("mov.cast", widened(e, i.args[0]), type=i.type, result=i.result)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from math import frexp
 
 from portkit.conformance.mutants.printer import Rewrite
 from portkit.conformance.rewriting import Emitter, rewrite
@@ -18,6 +20,7 @@ class Terms:
 
     def __init__(self, kernel: Kernel) -> None:
         self.made = {i.result: i for i in kernel.body if i.result}
+        self.uses = Counter(register for i in kernel.body for register in i.reads)
 
     def operands(self, register: str, form: str) -> tuple[str, ...]:
         """Return the operands of a register that this form made, else none."""
@@ -29,6 +32,17 @@ class Terms:
         made = self.made.get(register)
         literal = made is not None and made.name == "mov.const" and made.type == SCALAR
         return made.imms[0] if made is not None and literal else -1
+
+    def loaded(self, register: str) -> bool:
+        """Whether a register was loaded."""
+        made = self.made.get(register)
+        return made is not None and made.name == "load"
+
+    def seen_through(self, register: str) -> int:
+        """Return the bits of a register that is a literal integer, read as f32; else -1."""
+        inner = self.operands(register, "mov.bits")
+        made = self.made.get(inner[0]) if inner else None
+        return made.imms[0] if made is not None and made.name == "mov.const" else -1
 
     def number(self, register: str) -> float | None:
         """Return the number of a register that is a literal f32."""
@@ -109,27 +123,77 @@ def literal_is_an_integer(form: str) -> Rule:
     return rule
 
 
-def folded(form: str, fold: Callable[[float, float], float]) -> Rule:
-    """Make the rule that (x op c) op d is x op (c op d)."""
+def literal_changed(before: float, after: float) -> Rule:
+    """Make the rule of printing one literal as another where the other operand was loaded."""
+
+    def rule(terms: Terms, a: str, b: str, e: Emitter) -> str:
+        meant = terms.loaded(a) and terms.bits(b) == encode(F32, before)
+        return e.op("add", a, e.const(SCALAR, after)) if meant else ""
+
+    rule.__doc__ = f"x + {before} is printed as x + {after} where x was loaded."
+    return rule
+
+
+def seen_through_becomes(form: str, bits: int, result: float | None) -> Rule:
+    """Make the rule that x op c, c the bits of a literal integer, is a number, or x where that is None."""
+
+    def rule(terms: Terms, a: str, b: str, e: Emitter) -> str:
+        if terms.seen_through(b) != bits:
+            return ""
+        return a if result is None else e.const(SCALAR, result)
+
+    rule.__doc__ = f"x op {decode(F32, bits)}, given as the bits of an integer, is {'x' if result is None else result}."
+    return rule
+
+
+Holds = Callable[[float, float], bool]
+
+
+def one_sign(c: float, d: float) -> bool:
+    """Whether two literals have one sign."""
+    return c * d > 0
+
+
+def powers_of_two(c: float, d: float) -> bool:
+    """Whether two literals are powers of two, by which a product is exact but for its range."""
+    return all(abs(frexp(x)[0]) == 0.5 for x in (c, d))
+
+
+def not_powers_of_two(c: float, d: float) -> bool:
+    """Whether one of two literals is no power of two."""
+    return not powers_of_two(c, d)
+
+
+def folded(form: str, fold: Callable[[float, float], float], holds: Holds) -> Rule:
+    """Make the rule that (x op c) op d is x op (c op d) where something holds of the literals."""
 
     def rule(terms: Terms, a: str, b: str, e: Emitter) -> str:
         inner, second = terms.operands(a, form), terms.number(b)
-        first = terms.number(inner[1]) if inner else None
-        return "" if first is None or second is None else e.op(form, inner[0], e.const(SCALAR, fold(first, second)))
+        first = terms.number(inner[1]) if inner and terms.uses[a] == 1 else None
+        if first is None or second is None or not holds(first, second):
+            return ""
+        return e.op(form, inner[0], e.const(SCALAR, fold(first, second)))
 
-    rule.__doc__ = "(x op c) op d is x op (c op d)."
+    rule.__doc__ = f"(x op c) op d is x op (c op d) where c and d are {holds.__name__.replace('_', ' ')}."
     return rule
 
 
 def multiples_collected(terms: Terms, a: str, b: str, e: Emitter) -> str:
     """x c + x d is x (c + d)."""
     (x, c), (y, d) = terms.scaled(a), terms.scaled(b)
-    return e.op("mul", x, e.const(SCALAR, c + d)) if x == y else ""
+    return e.op("mul", x, e.const(SCALAR, c + d)) if x == y and 1.0 not in (c, d) else ""
 
 
 def opposites_cancelled(terms: Terms, a: str, b: str, e: Emitter) -> str:
     """x + -x is 0."""
     return e.const(SCALAR, 0.0) if terms.scaled(b) == (a, -1.0) else ""
+
+
+def round_trip_cancelled(terms: Terms, a: str, b: str, e: Emitter) -> str:
+    """(x + c) + -c is x where x was loaded."""
+    x, c = terms.operands(a, "add") or ("", "")
+    d = terms.number(b)
+    return x if d is not None and terms.loaded(x) and terms.number(c) == -d else ""
 
 
 def first_cancelled(terms: Terms, a: str, b: str, e: Emitter) -> str:
@@ -141,4 +205,6 @@ def first_cancelled(terms: Terms, a: str, b: str, e: Emitter) -> str:
 def factor_taken_out(terms: Terms, a: str, b: str, e: Emitter) -> str:
     """x y + x z is x (y + z)."""
     p, q = terms.operands(a, "mul"), terms.operands(b, "mul")
+    if p and terms.number(p[1]) is not None:
+        return ""
     return e.op("mul", p[0], e.op("add", p[1], q[1])) if p and q and p[0] == q[0] else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from portkit.conformance.digest import suite_digest
 from portkit.conformance.hints.causes import Cause
-from portkit.conformance.mutants import device, drivers, generated, printer, written
+from portkit.conformance.mutants import algebra, device, drivers, generated, particular, printer, written
 from portkit.conformance.mutants.mutant import Mutant
 from portkit.conformance.mutants.record import Record
 from portkit.errors import UsageError, near_names
@@ -199,7 +199,14 @@ _WRITTEN: tuple[Mutant, ...] = (
     Mutant("last-bit-varies", "launch", d.LastBitVaries, "kernels/loops/triangle", cause=Cause.VARIES),
 )
 
-ROWS: tuple[Mutant, ...] = (*_WRITTEN, *written.KERNELS, *drivers.DRIVERS, *generated.MUTANTS)
+ROWS: tuple[Mutant, ...] = (
+    *_WRITTEN,
+    *written.KERNELS,
+    *algebra.MUTANTS,
+    *particular.MUTANTS,
+    *drivers.DRIVERS,
+    *generated.MUTANTS,
+)
 MUTANTS: dict[str, Mutant] = {mutant.name: mutant for mutant in ROWS}
 
 

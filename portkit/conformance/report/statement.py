@@ -43,7 +43,8 @@ def statement(
     if mutant:
         return f"says nothing of the device: the fault {mutant} was planted in it"
     if missing:
-        return f"incomplete: {missing} of the run's cases have no verdict; claims nothing"
+        have = "has" if missing == 1 else "have"
+        return f"incomplete: {missing} of the run's cases {have} no verdict; claims nothing"
     but = f" but for {waived} waived" if waived and passed else ""
     if selection:
         return f"{'passes' if passed else 'does not pass'} the selected cases{but}; a selection claims nothing"
