@@ -24,7 +24,7 @@
     for (const [letter, { name, meaning }] of VERDICTS) {
       if (used.has(letter)) legend.append(make("span", { class: "key", title: meaning }, make("span", { class: `swatch cell ${name}` }, markOf(name)), ` ${name} `));
     }
-    legend.append("with the number of dtypes; empty: not declared. Choose a square for its numbers.");
+    legend.append("The number counts dtypes, in wider rows forms with a dtype; empty: not declared. Choose a square for its numbers.");
     legend.hidden = false;
     filters.hidden = false;
   };
