@@ -28,7 +28,7 @@ conform: setup  ## set up, conform the cpu backend (tier smoke), say where the r
 	@[ "$(BIN)" != .venv/bin ] || [ -n "$$VIRTUAL_ENV" ] || \
 		echo "To type portkit as above, activate its environment first:  . .venv/bin/activate"
 
-test: lint types unit docs conform-standard conform-base conform-ports conform-lengths compute-ports mutants mutants-ports scaffold  ## run every check of this project
+test: lint types unit docs conform-standard conform-base conform-ports conform-lengths compute-ports mutants mutants-ports scaffold publish-check  ## run every check of this project
 
 setup:  ## make the environment that `portkit` needs
 	@sh ci/setup-env run
