@@ -78,6 +78,8 @@ def _keys(path: Path, files: Sequence[Path], trust: Path | None) -> tuple[tuple[
     from portkit.conformance.attest.verify import keys_of
 
     keys = (*map(load_public_key, files), *(load_trust(trust) if trust else ()))
+    if trust and not keys:
+        raise UsageError(f"{trust} lists no keys: with it nothing could be trusted; add one, or leave --trust out")
     if keys:
         return tuple({one.keyid: one for one in keys}.values()), True
     return (keys_of(path) if path.is_dir() else ()), False

@@ -94,6 +94,13 @@ def test_a_registry_is_shown_in_a_line_each_with_what_was_refused(portkit: Portk
     assert called.out.endswith("2 reports, 1 refused\n")
 
 
+def test_a_list_without_keys_trusts_nobody_and_is_refused(portkit: Portkit) -> None:
+    signed(portkit)
+    Path("none.toml").write_text("")
+    called = portkit("verify", "registry", "--trust", "none.toml")
+    assert (called.status, "none.toml" in called.error) == (2, True)
+
+
 def test_verify_as_json(portkit: Portkit) -> None:
     folder = signed(portkit)
     told = portkit("verify", "registry", "--key", "acme.pem.pub", "--json").told
