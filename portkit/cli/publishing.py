@@ -151,14 +151,15 @@ def publish(
 def matrix(
     registry: Path = typer.Argument(..., help="The registry folder."),
     out: Path = typer.Option(Path("site"), "--out", help="The folder of the site; an older site there is replaced."),
+    page: Path | None = typer.Option(None, "--page", help="A page of portkit bundle --browser, for the site to carry."),
     json: bool = _JSON,
 ) -> None:
-    """Build the compatibility matrix: a site of static pages, Markdown and CSV."""
+    """Build the compatibility matrix: a static site, Markdown and CSV."""
     from portkit.cli.progress import counting
     from portkit.conformance.site.build import build
 
     with counting("report", quiet=json) as step:
-        index = build(registry, out, step=step)
+        index = build(registry, out, step=step, page=page)
     if json:
         print_json({"index": str(index), "markdown": str(out / "matrix.md"), "csv": str(out / "matrix.csv")})
     else:

@@ -19,7 +19,7 @@ from portkit.conformance.attest.verify import keys_of
 from portkit.conformance.files import writing
 from portkit.conformance.registry import published, read_entry
 from portkit.conformance.report import badge, html
-from portkit.conformance.report.model import Report
+from portkit.conformance.report.model import Report, read_file
 from portkit.conformance.report.statement import EVIDENCE_MEANING
 from portkit.conformance.site.columns import Column, column, newest
 from portkit.conformance.site.data import data_script, details_script
@@ -33,7 +33,9 @@ SCRIPTS = ("theme.js", "state.js", "matrix.js", "details.js", "compare.js", "sit
 STYLE = "site.css"
 DATA = "data.js"
 MARKDOWN, CSV = "matrix.md", "matrix.csv"
-_PARTS = {"index.html", MARKDOWN, CSV, DATA, STYLE, "reports", *SCRIPTS}
+BROWSER = "browser"
+"""The folder of the page that runs cases on the device of whoever looks at the site, if it has one."""
+_PARTS = {"index.html", MARKDOWN, CSV, DATA, STYLE, "reports", BROWSER, *SCRIPTS}
 _MARK = '<meta name="generator" content="portkit matrix">'
 """By this line of its index an older site is known."""
 _MANY = 24
@@ -43,25 +45,47 @@ _MOST_PROCESSES = 8
 Step = Callable[[int, int], None]
 
 
-def build(registry: Path, site: Path, *, step: Step | None = None) -> Path:
+def build(registry: Path, site: Path, *, step: Step | None = None, page: Path | None = None) -> Path:
     """Write the site and return its index; `step` is told how many reports are done, and of how many.
 
-    The site is built beside its place and renamed over an older one. Raises as `registry.entries` does, and
-    `UsageError` where something else is in its place, or where it cannot be written.
+    `page` is the folder of a page by `portkit bundle --browser`, which the site then carries; a site that has one
+    already keeps it. The site is built beside its place and renamed over an older one. Raises as `registry.entries`
+    does, and `UsageError` where something else is in its place, it cannot be written, or `page` is not such a page.
     """
     folders = published(registry)
     _require_free(site, registry)
+    older = site / BROWSER
+    carried = page_files(page or older) if page or older.is_dir() else {}
     with writing(site):
         site.absolute().parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".matrix-", dir=site.absolute().parent))
         try:
-            _write_site(scratch / "new", registry, folders, step or _nothing)
+            _write_site(scratch / "new", _Job(registry, scratch / "new", bool(carried)), folders, step or _nothing)
+            _write_page(scratch / "new" / BROWSER, carried)
             if site.exists():
                 site.rename(scratch / "old")
             (scratch / "new").rename(site)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return site / "index.html"
+
+
+def page_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of a page by `portkit bundle --browser`; raises `UsageError` where one is missing."""
+    from portkit.conformance.bundle.browser import DATA as BUNDLE
+    from portkit.conformance.bundle.browser import FILES
+
+    names = (*FILES, BUNDLE)
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise UsageError(f"{folder} has no {missing[0]}; make the page with portkit bundle --browser --out {folder}")
+    return {name: read_file(folder / name) for name in names}
+
+
+def _write_page(folder: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def _nothing(done: int, of: int) -> None:
@@ -105,12 +129,12 @@ def _own(name: str) -> str:
     return resources.files("portkit.conformance.site").joinpath(f"pages/{name}").read_text(encoding="utf-8")
 
 
-def _write_site(folder: Path, registry: Path, folders: Sequence[Path], step: Step) -> None:
+def _write_site(folder: Path, job: _Job, folders: Sequence[Path], step: Step) -> None:
     folder.mkdir()
-    columns = read_columns(registry, folders, folder, step)
+    columns = read_columns(job, folders, step)
     shown = newest(columns)
     texts = {
-        "index.html": index_page(columns),
+        "index.html": index_page(columns, browser=job.browser),
         STYLE: html.style() + _own(STYLE),
         DATA: data_script(columns),
         MARKDOWN: markdown(shown),
@@ -121,14 +145,15 @@ def _write_site(folder: Path, registry: Path, folders: Sequence[Path], step: Ste
         _write(folder / name, text)
 
 
-def index_page(columns: Sequence[Column]) -> str:
-    """Return `index.html`, of columns by backend and newest first."""
+def index_page(columns: Sequence[Column], *, browser: bool) -> str:
+    """Return `index.html`, of columns by backend and newest first; `browser` links the page that the site carries."""
     shown = newest(columns)
     return (
         pages()
         .get_template("index.html.j2")
         .render(
             mark=_MARK,
+            browser=browser,
             scripts=SCRIPTS,
             newest=[(columns.index(c), c) for c in shown],
             history=history(columns),
@@ -139,12 +164,13 @@ def index_page(columns: Sequence[Column]) -> str:
     )
 
 
-def report_page(report: Report, shown: Column) -> str:
+def report_page(report: Report, shown: Column, *, browser: bool) -> str:
     """Return the page of a report within the site; what passed is counted there, not listed."""
     return html.render(
         report,
         pages().get_template("site_report.html.j2"),
         column=shown,
+        browser=browser,
         home="../" * (shown.folder.count("/") + 2),
         plot=plot(shown.squares),
         odd_cases=[c for c in report.cases if not c.verdict.passes or c.reason],
@@ -164,6 +190,7 @@ class _Job:
 
     registry: Path
     site: Path
+    browser: bool
 
     def __call__(self, folder: Path) -> Column:
         # the keys are read here because they cannot be sent to another process
@@ -171,15 +198,14 @@ class _Job:
         shown = column(entry)
         target = self.site / "reports" / entry.folder
         target.mkdir(parents=True)
-        _write(target / "index.html", report_page(entry.report, shown))
+        _write(target / "index.html", report_page(entry.report, shown, browser=self.browser))
         _write(target / "badge.svg", badge.render(entry.report))
         _write(target / "details.js", details_script(shown))
         return shown
 
 
-def read_columns(registry: Path, folders: Sequence[Path], site: Path, step: Step) -> list[Column]:
-    """Read every report, write its page below `site`, and return the columns by backend, newest first."""
-    job = _Job(registry, site)
+def read_columns(job: _Job, folders: Sequence[Path], step: Step) -> list[Column]:
+    """Read every report, write its page, and return the columns by backend, newest first."""
     found: list[Column] = []
     for shown in _mapped(job, folders):
         found.append(shown)

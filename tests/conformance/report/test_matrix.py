@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from portkit.conformance.bundle.browser import FILES
 from portkit.conformance.registry import Entry, Manifest, entries
 from portkit.conformance.site.build import SCRIPTS, build
 from portkit.conformance.site.columns import Column, column, newest
@@ -230,3 +231,35 @@ def test_a_build_says_after_each_report_how_many_are_done(registry: Path, tmp_pa
     told: list[tuple[int, int]] = []
     build(registry, tmp_path / "site", step=lambda done, of: told.append((done, of)))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.fixture
+def browser_page(tmp_path: Path) -> Path:
+    """A folder with the names of a page of portkit bundle --browser."""
+    folder = tmp_path / "page"
+    folder.mkdir()
+    for name in (*FILES, "bundle.js", "notes.txt"):
+        (folder / name).write_text(f"this is {name}")
+    return folder
+
+
+def test_a_site_carries_a_page_for_the_browser_and_keeps_it(registry: Path, tmp_path: Path, browser_page: Path) -> None:
+    site = tmp_path / "site"
+    build(registry, site, page=browser_page)
+    build(registry, site)
+    assert {path.name for path in (site / "browser").iterdir()} == {*FILES, "bundle.js"}
+    assert (site / "browser" / "bundle.js").read_text() == "this is bundle.js"
+    assert 'href="browser/index.html"' in (site / "index.html").read_text(encoding="utf-8")
+    [shown, *_] = site.glob("reports/*/*/index.html")
+    assert 'href="../../../browser/index.html"' in shown.read_text(encoding="utf-8")
+
+
+def test_a_site_without_such_a_page_does_not_link_it(registry: Path, tmp_path: Path) -> None:
+    assert "browser/" not in page(registry, tmp_path / "site")
+
+
+def test_what_is_no_page_for_the_browser_is_refused(registry: Path, tmp_path: Path, browser_page: Path) -> None:
+    (browser_page / "bundle.js").unlink()
+    with pytest.raises(UsageError, match=r"page has no bundle\.js; make the page with portkit bundle --browser"):
+        build(registry, tmp_path / "site", page=browser_page)
+    assert not (tmp_path / "site").exists()
