@@ -35,7 +35,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from bench.hostile_edits import TEXTS, edited, mutated_bytes, mutated_toml, spoken
 from portkit.cli.main import main as command
 from portkit.cli.output import shown
-from portkit.cli.publishing import matrix
 from portkit.conformance import journal as journals
 from portkit.conformance.attest.dsse import seal
 from portkit.conformance.attest.folder import read_submission
@@ -61,6 +60,7 @@ from portkit.conformance.report import badge, html, junit, terminal
 from portkit.conformance.report.build import from_journal
 from portkit.conformance.report.model import Report, decode_report
 from portkit.conformance.report.write import write_files
+from portkit.conformance.site.build import build
 from portkit.conformance.verdict import Verdict
 from portkit.conformance.waivers import apply, load_waivers
 from portkit.contract import Capabilities, DeviceInfo
@@ -168,12 +168,6 @@ def genuine(place: Path) -> Genuine:
         add(badges, inventory(badge.render(report)))
     build(registry, place / "site")
     return Genuine(reports, pages, badges, site_inventory(place / "site"))
-
-
-def build(registry: Path, site: Path) -> None:
-    """Build the site as the command does."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        matrix(registry, out=site, json=True)
 
 
 def add(whole: Inventory, part: Inventory) -> None:
