@@ -241,6 +241,20 @@ def test_the_page_is_used_by_keyboard_alone(page: Page) -> None:
     assert focused(page).startswith("add on chip: fail")
 
 
+def test_every_control_and_picture_has_a_name(page: Page, site: str) -> None:
+    for view in ("", "#view=compare&a=0&b=1", "#view=history"):
+        at(page, site + view).wait_for_timeout(100)
+        nameless = (
+            page.locator("a, button, input, select, svg[role=img]")
+            .locator("visible=true")
+            .evaluate_all(
+                """all => all.filter(e => !(e.getAttribute('aria-label') || e.textContent.trim() || e.title
+                || (e.labels && e.labels.length))).map(e => e.outerHTML)"""
+            )
+        )
+        assert nameless == []
+
+
 def test_the_matrix_is_one_stop_of_the_tab_key_and_arrows_stay_inside(page: Page) -> None:
     assert page.locator("#matrix [tabindex='0']").count() == 1
     page.locator("#matrix [tabindex='0']").focus()
@@ -290,6 +304,14 @@ def test_a_report_is_not_wider_than_a_phone(site: str, open_page: Open) -> None:
         at(page, site).locator("#cards .card:visible h3 a").nth(number).click()
         page.wait_for_url("**/reports/**")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_without_scripts_every_report_is_still_listed_and_led_to(site: str, open_page: Open) -> None:
+    page = open_page(site, java_script_enabled=False)
+    assert page.locator("#history tbody tr:visible").count() == 4
+    assert page.locator("#filters, #theme, dialog").locator("visible=true").count() == 0
+    page.locator("#history tbody a:text-is('fused')").click()
+    assert page.locator("h1").inner_text() == "fused 2.1"
 
 
 # --- what reports bring -------------------------------------------------------------------------------------------
