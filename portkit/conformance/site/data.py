@@ -24,6 +24,8 @@ LETTERS = dict(zip(Verdict, "pnwbkftce", strict=True))
 UNDECLARED = "-"
 
 Key = tuple[str, str]
+_DIGITS = 8
+"""Of a digest, as many as tell drafts of one version apart."""
 
 
 def keys(found: Sequence[Column]) -> list[Key]:
@@ -82,8 +84,8 @@ def _report(column: Column, known: Sequence[Key]) -> dict[str, Any]:
         "draft": column.draft,
         "signature": signature(column),
         "date": column.date,
-        "spec": versions.spec,
-        "suite": versions.suite,
+        "spec": _identified(versions.spec, versions.spec_digest),
+        "suite": _identified(versions.suite, versions.suite_digest),
         "profile": column.profile,
         "levels": {
             level.value: [counts.get(Verdict.PASS, 0), sum(counts.values())] for level, counts in column.levels.items()
@@ -91,6 +93,11 @@ def _report(column: Column, known: Sequence[Key]) -> dict[str, Any]:
         "strict": column.strict,
         "squares": letters(column, known),
     }
+
+
+def _identified(version: str, digest: str) -> str:
+    """Return a version with the beginning of its digest: drafts of one version differ."""
+    return f"{version}, {digest[:_DIGITS]}" if digest else version
 
 
 def details_script(column: Column) -> str:
