@@ -29,6 +29,7 @@ from portkit.cli import (
     run,
     serve,
     spec,
+    upgrade,
     verify,
 )
 from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, errors, exit_code, fail, warn
@@ -61,6 +62,7 @@ def _options(
 
 
 app.command("new", short_help="Scaffold an installable port that passes on a stand-in.")(new.new)
+app.command("upgrade", short_help="Update a port to this version's scaffold.")(upgrade.upgrade)
 app.command("backends")(backends.backends)
 app.command("conform")(conform.conform)
 app.command("fuzz")(fuzz.fuzz)

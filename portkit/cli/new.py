@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import shutil
 import sys
-import tempfile
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from portkit.cli.output import console, print_json
 from portkit.errors import UsageError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_PACKAGE = "portkit_{{ name }}"
 MAX_NAME = 40
 """Letters of a backend's name; it becomes part of a package's and a folder's."""
 
@@ -63,7 +60,7 @@ def new(
 
     Take --driver c where the driver is a library in C already, or must be one without Python.
     """
-    from portkit import __version__
+    from portkit.cli.scaffold import rendered
 
     _check_name(name)
     taken = route or (Route.LLVM if json else _asked())
@@ -72,7 +69,9 @@ def new(
     if target.exists() or target.is_symlink():
         raise UsageError(f"{target} already exists; remove it, or choose another folder with --into")
     try:
-        _render(template_folder(), target, {"name": name, **chosen, "portkit_version": __version__})
+        with rendered({"name": name, **chosen}, target.parent) as made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.rename(target)
     except OSError as error:
         raise UsageError(f"cannot make {target}: {error.strerror or error}") from error
     commands = _next_commands(name, target, driver)
@@ -114,42 +113,6 @@ def _check_name(name: str) -> None:
         raise UsageError(f"{name!r} is a word of portkit's own command line; choose another name")
     if name in installed_backends():
         raise UsageError(f"a backend called {name!r} is installed already; choose another name")
-
-
-def template_folder() -> Path:
-    """Return the scaffold's template, in an installed wheel or in a checkout."""
-    import portkit
-
-    package = Path(portkit.__file__).parent
-    for folder in (package / "templates" / "new_backend", package.parent / "templates" / "new_backend"):
-        if folder.is_dir():
-            return folder
-    raise UsageError("the scaffold's template is missing from this installation; reinstall portkit")
-
-
-def _render(template: Path, target: Path, answers: dict[str, str]) -> None:
-    """Render into a temporary folder on the same disk, then rename: what is cut off leaves nothing behind."""
-    import copier
-
-    layers = ("common", f"routes/{answers['route']}", f"drivers/{answers['driver']}")
-    above = next(folder for folder in target.absolute().parents if folder.exists())
-    with tempfile.TemporaryDirectory(prefix=".portkit-new-", dir=above) as scratch:
-        # a copy, so that a template inside a git checkout is taken as it lies, not as last tagged
-        source = Path(scratch) / "template"
-        shutil.copytree(template, source, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(_header(), source / "drivers/c" / _PACKAGE)
-        rendered = Path(scratch) / "rendered"
-        for layer in layers:
-            data = {**answers, "layer": layer}
-            copier.run_copy(str(source), rendered, data=data, defaults=True, quiet=True, overwrite=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        rendered.rename(target)
-
-
-def _header() -> Path:
-    import portkit
-
-    return Path(portkit.__file__).parent / "include" / "portkit_device.h"
 
 
 def _next_commands(name: str, target: Path, driver: Driver) -> list[str]:

@@ -29,6 +29,7 @@ from tests.cli.calls import ESCAPE, Portkit, one_line
 
 COMMANDS = [
     "new",
+    "upgrade",
     "backends",
     "conform",
     "fuzz",

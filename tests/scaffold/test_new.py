@@ -21,6 +21,7 @@ from tests.scaffold.ports import PORTKIT, call
 
 FILES = [
     ".gitignore",
+    ".portkit-scaffold.json",
     "README.md",
     "axpy.pk",
     "portkit_two_words/__init__.py",
