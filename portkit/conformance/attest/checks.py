@@ -32,6 +32,7 @@ from portkit.conformance.attest.pages import check_page
 from portkit.conformance.case import Case
 from portkit.conformance.cases.collect import PROFILES, collect
 from portkit.conformance.digest import suite_digest
+from portkit.conformance.errata import standing
 from portkit.conformance.report import badge, html
 from portkit.conformance.report.build import from_journal
 from portkit.conformance.report.consistency import check_consistent
@@ -153,6 +154,12 @@ def check_worth(given: Examined) -> str:
     return f"counts, coverage, claim and statement follow from {len(given.report.cases):,} cases"
 
 
+def check_errata(given: Examined) -> str:
+    """Which of its cases were withdrawn since, and what the report says without them."""
+    now = standing(given.report)
+    return now.statement if now.withdrawn else "none of its cases was withdrawn"
+
+
 def check_cases(given: Examined) -> str:
     """Whether the cases are those of the profile and tier: none left out, none excused without a reason."""
     report = given.report
@@ -208,6 +215,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("signature", check_signature),
     ("consistency", check_worth),
     ("cases", check_cases),
+    ("errata", check_errata),
     ("pages", check_pages),
     ("journal", check_journal),
 )

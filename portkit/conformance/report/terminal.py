@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from portkit.conformance.errata import standing
 from portkit.conformance.report import sensitivity, stability
 from portkit.conformance.report.brief import Found, brief_cards
 from portkit.conformance.report.model import Report
@@ -30,8 +31,8 @@ def summary(report: Report, found: Found | None = None, *, cards: int = CARDS) -
 
 
 def headline(report: Report) -> str:
-    """Return what was judged and what may be said of it."""
-    return wrapped(f"{report.subject.backend} {report.subject.version}: {report.statement}", 4)
+    """Return what was judged and what may be said of it, errata applied."""
+    return wrapped(f"{report.subject.backend} {report.subject.version}: {standing(report).statement}", 4)
 
 
 def details(report: Report, found: Found | None = None, *, cards: int = CARDS) -> str:

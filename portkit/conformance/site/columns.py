@@ -10,6 +10,7 @@ import msgspec
 
 from portkit.conformance.attest.checks import Signed
 from portkit.conformance.case import Level, Tier
+from portkit.conformance.errata import standing
 from portkit.conformance.registry import Entry
 from portkit.conformance.report import html, sensitivity, stability
 from portkit.conformance.report.model import CellResult, Failure, MutationScore, Report, Subject, Versions
@@ -77,6 +78,7 @@ class Column(msgspec.Struct, frozen=True):
 def column(entry: Entry) -> Column:
     """Return what the matrix keeps of a published report."""
     report = entry.report
+    now = standing(report)
     return Column(
         entry.folder,
         entry.manifest.draft,
@@ -85,8 +87,8 @@ def column(entry: Entry) -> Column:
         report.versions,
         report.profile,
         report.tier,
-        report.statement,
-        report.passed,
+        now.statement,
+        now.passed,
         report.started,
         stability.sentence(report.determinism),
         sensitivity.sentence(report.mutation_score),
