@@ -60,6 +60,9 @@ def test_a_planted_fault_is_found(port: DeviceClient, cases: dict[str, Case], mu
     if mutant.witness not in cases:
         assert not declares(port, mutant), f"{port.reference} declares what {mutant.witness} is about"
         pytest.skip(f"{port.reference} does not declare what {mutant.witness} needs")
+    trial = cases[mutant.witness].trial
+    if not mutant.wrap(port).may_show([trial().kernel] if trial else []):
+        pytest.skip(f"{port.reference} cannot run what the fault makes of the kernel")
     assert cases[mutant.witness].tier in (Tier.SMOKE, Tier.STANDARD)
     outcome = judge_case(cases[mutant.witness], mutant.plant(port))
     assert not outcome.verdict.passes
@@ -69,11 +72,10 @@ def test_a_planted_fault_is_found(port: DeviceClient, cases: dict[str, Case], mu
 def declares(port: DeviceClient, mutant: Mutant) -> bool:
     """Whether the port declares the form and dtypes that a witness is about, which its id names."""
     _, form, dtype = mutant.witness.split("/")[:3]
-    named = [name for name in dtype.split("-to-") if name in DTYPES]
+    named = dtype.split("-to-")
     return (
         form in FORMS
-        and bool(named)
-        and all(name in port.capabilities.dtypes for name in named)
+        and all(name in DTYPES and name in port.capabilities.dtypes for name in named)
         and port.capabilities.admits(FORMS[form], DTYPES[named[-1]])
     )
 

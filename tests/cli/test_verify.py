@@ -188,7 +188,7 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "select", few)
 
 
-def real(portkit: Portkit) -> Path:
+def real(portkit: Portkit, *more: str) -> Path:
     """Publish a signed run of the cpu backend."""
     from portkit.conformance.journal import read
     from portkit.conformance.report.build import from_journal
@@ -197,7 +197,8 @@ def real(portkit: Portkit) -> Path:
     result = run_suite(RunOptions("cpu", Path("cpu"), tier=Tier.SMOKE))
     assert int(result.exit_code) == 0, result.message
     write_files(from_journal(read(Path("cpu/journal.jsonl"))), Path("cpu"))
-    return Path(portkit("publish", "cpu", "--registry", "registry", "--key", "acme.pem", "--json").told["folder"])
+    words = ("--registry", "registry", "--key", "acme.pem", *more)
+    return Path(portkit("publish", "cpu", *words, "--json").told["folder"])
 
 
 def sampled(portkit: Portkit, folder: Path, *more: str) -> Called:
@@ -214,6 +215,14 @@ def test_a_sample_is_run_again_and_its_seed_is_told(portkit: Portkit) -> None:
     told = sampled(portkit, folder, "--seed", seed, "--json").told
     assert (told["sample"]["seed"], sorted(told["sample"]["ids"])) == (int(seed), sorted(IDS))
     assert told["reports"][0]["checks"]["cases"]["outcome"] == "ok"
+
+
+@pytest.mark.usefixtures("whole")
+def test_who_has_the_chip_can_check_a_report_without_its_names(portkit: Portkit) -> None:
+    called = sampled(portkit, real(portkit, "--redact", "--codename", "heron"), "--journal", "cpu")
+    assert called.status == 0, called.out
+    assert re.search(r"journal +ok ", called.out)
+    assert "3 of 3 cases came out the same here" in called.out
 
 
 @pytest.mark.usefixtures("whole")

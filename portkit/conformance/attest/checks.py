@@ -33,6 +33,7 @@ from portkit.conformance.case import Case
 from portkit.conformance.cases.collect import PROFILES, collect
 from portkit.conformance.digest import suite_digest
 from portkit.conformance.errata import standing
+from portkit.conformance.redaction import is_redacted, redacted
 from portkit.conformance.report import badge, html
 from portkit.conformance.report.build import from_journal
 from portkit.conformance.report.consistency import check_consistent
@@ -194,7 +195,9 @@ def check_journal(given: Examined) -> str:
     path = given.journal / JOURNAL if given.journal.is_dir() else given.journal
     if path.is_file() and path.stat().st_size > MAX_JOURNAL_BYTES:
         raise SchemaError(f"{path}: larger than {MAX_JOURNAL_BYTES} bytes; not a journal")
-    _require_same_report(given.report, from_journal(journals.read(path), seconds=given.report.seconds), path)
+    made = from_journal(journals.read(path), seconds=given.report.seconds)
+    named = redacted(made, given.report.subject.backend) if is_redacted(given.report) else made
+    _require_same_report(given.report, named, path)
     pinned = given.submission.manifest.journal_digest
     if not pinned:
         raise NotChecked("the manifest is of an older version and pins none")

@@ -18,6 +18,7 @@ import msgspec
 from portkit.conformance import journal as journals
 from portkit.conformance.digest import suite_digest
 from portkit.conformance.journal import Entry, Header
+from portkit.conformance.redaction import is_redacted
 from portkit.conformance.report.build import publishable_capabilities
 from portkit.conformance.report.model import CaseResult, Report
 from portkit.conformance.run import Progress, RunOptions, RunResult, run_suite
@@ -28,6 +29,7 @@ from portkit.errors import CannotRunHere, HarnessError, UsageError
 from portkit.spec import forms
 
 _SIZE = re.compile(r"(?P<number>\d{1,9}(\.\d{1,6})?)(?P<percent>%?)")
+_NAMES = ("name", "version", "vendor")
 _REPEATABLE = frozenset({Verdict.PASS, Verdict.WAIVED, Verdict.FAIL, Verdict.CRASH, Verdict.TIMEOUT})
 """What a case shows again when it runs alone; the others depend on other cases, on luck or on portkit."""
 FALSE_SHARE = 0.05
@@ -147,10 +149,14 @@ def _capabilities(backend: str, seconds: float) -> Capabilities:
 
 
 def _require_same_device(report: Report, here: Capabilities) -> None:
-    """Raise `UsageError` where the backend is another, or declares something else: then its cases are others too."""
+    """Raise `UsageError` where the backend is another, or declares something else: then its cases are others too.
+
+    A redacted report does not say its backend's names.
+    """
+    left_out = ("tuning", *(_NAMES if is_redacted(report) else ()))
     for field in Capabilities.__struct_fields__:
         said, found = getattr(report.capabilities, field), getattr(here, field)
-        if field != "tuning" and msgspec.to_builtins(said) != msgspec.to_builtins(found):
+        if field not in left_out and msgspec.to_builtins(said) != msgspec.to_builtins(found):
             raise UsageError(
                 f"the report is not of this backend: its {field} is {_short(said)}, here it is {_short(found)}"
             )
