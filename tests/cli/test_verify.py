@@ -59,7 +59,6 @@ def test_several_keys_sign_one_report(portkit: Portkit) -> None:
 )
 def test_a_key_that_cannot_sign_is_refused_before_anything_is_written(portkit: Portkit, key: str, message: str) -> None:
     run_folder(Path("run"))
-    Path("acme.pem.pub").chmod(0o600)
     called = portkit("publish", "run", "--registry", "registry", "--key", key)
     assert called.status == 2
     assert message in one_line(called)

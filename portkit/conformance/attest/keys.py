@@ -144,8 +144,6 @@ def load_signing_key(path: Path) -> SigningKey:
     Ed25519 key in PEM, or that has a passphrase.
     """
     content = read_file(path, MAX_KEY_BYTES)
-    if path.stat().st_mode & _OTHERS:
-        raise UsageError(f"{path} can be read by others, so it may not be a secret any more; chmod 600 {path}")
     try:
         key = pem.load_pem_private_key(content, password=None)
     except TypeError as error:
@@ -155,6 +153,8 @@ def load_signing_key(path: Path) -> SigningKey:
         raise SchemaError(f"{path} is not a private key in PEM{hint}; portkit keygen makes one") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise SchemaError(f"{path} is not an Ed25519 key; portkit keygen makes one")
+    if path.stat().st_mode & _OTHERS:
+        raise UsageError(f"{path} can be read by others, so it may not be a secret any more; chmod 600 {path}")
     return SigningKey(key)
 
 
