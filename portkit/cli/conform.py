@@ -290,10 +290,11 @@ def _record(request: Request, result: RunResult, report: Report | None, code: in
 
 def _print_person(request: Request, result: RunResult, journal: Journal | None, report: Report | None) -> None:
     if report is not None:
+        from portkit.conformance.errata import standing
         from portkit.conformance.report import terminal
         from portkit.conformance.report.brief import Found
 
-        say(terminal.headline(report), style="bold green" if report.passed else "bold red")
+        say(terminal.headline(report), style="bold green" if standing(report).passed else "bold red")
         say(terminal.details(report, Found(journal, request.out) if journal else None))
         say(f"\nreport    {request.out / 'report.html'}")
     if result.exit_code == EXIT_INTERRUPTED:

@@ -41,6 +41,7 @@ def report(
     """
     import msgspec
 
+    from portkit.conformance.errata import standing
     from portkit.conformance.report import terminal, write
     from portkit.conformance.report.brief import Found
     from portkit.conformance.report.folder import report_of
@@ -51,16 +52,17 @@ def report(
     if case:
         _print_cases(found, journal, case, source=source, json=json)
         return
+    passed = standing(found).passed
     if json:
         print_json(msgspec.to_builtins(found, str_keys=True))
     else:
-        say(terminal.headline(found), style="bold green" if found.passed else "bold red")
+        say(terminal.headline(found), style="bold green" if passed else "bold red")
         say(terminal.details(found, Found(journal, out) if journal else None))
     if out.is_dir():
         write.write_files(found, out)
         if not json:
             say(f"\nreport    {out / 'report.html'}")
-    raise typer.Exit(EXIT_PASS if found.passed else EXIT_FAIL)
+    raise typer.Exit(EXIT_PASS if passed else EXIT_FAIL)
 
 
 def _print_cases(found: Report, journal: Journal | None, pattern: str, *, source: bool, json: bool) -> None:

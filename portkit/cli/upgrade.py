@@ -80,7 +80,12 @@ def _check_known(record: Scaffold, folder: Path) -> None:
 def _changes(before: Scaffold, made: dict[str, Path], folder: Path) -> Iterator[tuple[str, Change]]:
     """Yield what becomes of each file of the new template and of the old one."""
     for name, path in made.items():
-        yield name, _change(before.files.get(name, ""), digest(path), _there(folder, name))
+        change = _change(before.files.get(name, ""), digest(path), _there(folder, name))
+        if change is Change.MERGE and _there(folder, f"{name}{BESIDE}") not in (None, digest(path)):
+            raise UsageError(
+                f"{folder / name}{BESIDE} is from an earlier upgrade: merge it, delete it, then upgrade again"
+            )
+        yield name, change
     for name in before.files.keys() - made.keys():
         if _there(folder, name) is not None:
             yield name, Change.DROPPED

@@ -69,6 +69,15 @@ def test_of_a_file_that_both_changed_the_new_one_lies_beside(portkit: Portkit, p
     assert upgraded(portkit) == {README: "kept, yours"}, "merged or not, it is offered once"
 
 
+def test_what_lies_beside_from_an_earlier_upgrade_is_not_lost(portkit: Portkit, port: Path) -> None:
+    older(port, README)
+    (port / README).write_text("mine")
+    (port / f"{README}.new").write_text("half merged")
+    called = portkit("upgrade", "port")
+    assert (called.status, "is from an earlier upgrade" in one_line(called)) == (2, True)
+    assert (port / f"{README}.new").read_text() == "half merged"
+
+
 def test_an_edited_file_is_kept_where_the_template_has_not_changed_it(portkit: Portkit, port: Path) -> None:
     (port / README).write_text("mine")
     assert upgraded(portkit) == {README: "kept, yours"}

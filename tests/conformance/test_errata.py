@@ -13,7 +13,8 @@ from portkit.conformance.report import terminal
 from portkit.conformance.report.model import Report, encode_report
 from portkit.conformance.verdict import Verdict
 from portkit.errors import SchemaError
-from tests.conformance.report.runs import entry, passing, report
+from tests.cli.calls import Portkit, caller
+from tests.conformance.report.runs import entry, passing, report, run_folder
 
 LINK = "https://example.com/errata/1"
 LINE = f"""
@@ -25,6 +26,11 @@ date = 2027-01-15
 reason = "the expected value was wrong"
 link = "{LINK}"
 """
+
+
+@pytest.fixture
+def portkit(capsys: pytest.CaptureFixture[str]) -> Portkit:
+    return caller(capsys)
 
 
 def failed() -> Report:
@@ -89,6 +95,15 @@ def test_the_summary_says_what_was_withdrawn(monkeypatch: pytest.MonkeyPatch) ->
     found = failed()
     monkeypatch.setattr("portkit.conformance.errata.published", lambda: (erratum(found),))
     assert "1 withdrawn case, erratum 1" in " ".join(terminal.headline(found).split())
+
+
+def test_a_report_that_passes_without_what_was_withdrawn_is_one_that_passes(
+    portkit: Portkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = run_folder(tmp_path, [*passing(), entry("ops/wrong/f32", Verdict.FAIL)], tier="standard")
+    assert portkit("report", out).status == 1
+    monkeypatch.setattr("portkit.conformance.errata.published", lambda: (erratum(failed()),))
+    assert portkit("report", out).status == 0
 
 
 def test_the_list_in_the_package_is_one() -> None:
