@@ -31,6 +31,7 @@ _ADDRESS = re.compile(r"\[([%\w$]+?)(?:\+(-?\d+))?\]")
 _VECTOR = {"v2": 2, "v4": 4}
 _ORDERS = {"nc", "relaxed", "sys", "gpu", "cta", "volatile"}
 _ATOMICS: dict[str, Callable[..., Any]] = {"add": np.add, "min": np.minimum, "max": np.maximum}
+_KINDS = {*_ATOMICS, "cas", "exch"}
 _NOTHING = {"membar.cta", "membar.gl"}
 """Fences: each access is complete before the next instruction begins."""
 
@@ -241,7 +242,11 @@ def _store(instruction: Instruction, entry: Entry) -> Step:
     space, _, type_ = _modifiers(instruction)
     target, source = instruction.operands
     reads = [_reader(s, type_, entry) for s in (source if isinstance(source, tuple) else (source,))]
-    address = _address(target, entry)
+    return _put(instruction, space, _address(target, entry), reads)
+
+
+def _put(instruction: Instruction, space: str, address: Read, reads: list[Read]) -> Step:
+    """Store words in thread order."""
 
     def store(frame: Frame) -> None:
         where = _thread_addresses(frame, address(frame))
@@ -253,13 +258,15 @@ def _store(instruction: Instruction, entry: Entry) -> Step:
 
 def _atomic(instruction: Instruction, entry: Entry) -> Step:
     """The value found is given for `cas` only, see `check_unread`."""
-    short = Instruction(".".join(p for p in instruction.name.split(".") if p not in _ATOMICS and p != "cas"), (), "")
+    short = Instruction(".".join(p for p in instruction.name.split(".") if p not in _KINDS), (), "")
     space, _, type_ = _modifiers(short)
-    kinds = [p for p in instruction.name.split(".") if p in _ATOMICS or p == "cas"]
+    kinds = [p for p in instruction.name.split(".") if p in _KINDS]
     target, source, *operands = instruction.operands
     address, reads = _address(source, entry), [_reader(o, type_, entry) for o in operands]
     if kinds == ["cas"]:
         return _swap(instruction, space, address, reads, _writer(_plain(target), type_, entry))
+    if kinds == ["exch"]:  # what it found is not used, so it is a store
+        return _put(instruction, space, address, reads)
     if len(kinds) != 1:
         raise CompileError(f"PTX: unknown instruction {instruction.name}: {instruction.text}")
     ufunc = _ATOMICS[kinds[0]]

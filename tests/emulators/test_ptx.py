@@ -160,7 +160,7 @@ def test_registers_are_packed_low_bits_first() -> None:
     assert lanes_of(body, 1) == [0x12345678]
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("add.u32", 28), ("max.s32", 7), ("min.u32", 0)])
+@pytest.mark.parametrize(("kind", "expected"), [("add.u32", 28), ("max.s32", 7), ("min.u32", 0), ("exch.b32", 7)])
 def test_atomic_operations_of_all_lanes_count(kind: str, expected: int) -> None:
     body = TID + f"ld.param.b64 %rd1, [p0];\natom.global.{kind} %r1, [%rd1], %r90;"
     assert run(body, [np.zeros(1, np.uint32)], lanes=8)[0].tolist() == [expected]
@@ -179,7 +179,7 @@ def test_a_loop_of_compare_and_swap_ends_with_every_lane_counted() -> None:
     ("body", "what"),
     [
         ("ld.param.b64 %rd1, [p0];\natom.global.add.u32 %r1, [%rd1], 1;\nadd.s32 %r2, %r1, 1;", "old value"),
-        ("atom.global.exch.b32 %r1, [%rd1], 1;", r"atom\.global\.exch"),
+        ("atom.global.inc.u32 %r1, [%rd1], 1;", r"atom\.global\.inc"),
         ("@%p1 add.s32 %r1, %r1, 1;", "only branches"),
         ("ld.local.b32 %r1, [%rd1];", r"ld\.local"),
         ("bra $nowhere;", "no label"),

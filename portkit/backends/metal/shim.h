@@ -16,7 +16,8 @@ typedef unsigned long ulong;
 struct half {
     _Float16 value;
     half() = default;
-    half(float x) : value(x) {}
+    // Through memory: without instructions for _Float16, gcc keeps the float where it is converted back.
+    half(float x) : value(x) { __asm__("" : "+m"(value)); }
     operator float() const { return value; }
 };
 static_assert(sizeof(ulong) == 8, "Metal's ulong has 64 bits");

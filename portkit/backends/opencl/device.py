@@ -69,12 +69,14 @@ class OpenClDriver:
         self._wished = shlex.split(os.environ.get(OPTIONS, ""))
         self._options = [*_OPTIONS, *((_CORRECTLY_ROUNDED,) if exact else ()), *self._wished]
         self._declarations: Callable[[str], str] = lambda text: ""
+        pocls = device.platform.name == pocl.PLATFORM
+        self._by_text: Callable[[str], tuple[str, ...]] = pocl.options if pocls else lambda text: ()
         self._device = device
         self._context = cl.Context([device])
         self._queue = cl.CommandQueue(self._context, device)
         self._buffers = Addresses[cl.Buffer]()
         self._last: cl.Event | None = None
-        if device.platform.name == pocl.PLATFORM:
+        if pocls:
             self._build_lightly()
 
     def _build_lightly(self) -> None:
@@ -135,7 +137,7 @@ class OpenClDriver:
     def load(self, binary: bytes) -> Program:
         """Build a kernel's text."""
         text = binary.decode()
-        program = self._build(self._declarations(text) + text)
+        program = self._build(self._declarations(text) + text, *self._by_text(text))
         kernel = cl.Kernel(program, ENTRY)  # `all_kernels` of pyopencl never lets go of the program
         info, sizes = cl.kernel_arg_info.ADDRESS_QUALIFIER, cl.kernel_work_group_info.COMPILE_WORK_GROUP_SIZE
         spaces = [kernel.get_arg_info(place, info) for place in range(kernel.num_args)]

@@ -4,7 +4,8 @@
 95 ms of a build. They have an include guard, so they can be left out, and those that kernels use be declared instead.
 
 For kernels of few lanes whose number is known it writes the body once for each lane; of a kernel of some hundred
-instructions with barriers that is more than it compiles in ten seconds. Loops over the lanes take a fifth of that.
+instructions with barriers that is more than it compiles in ten seconds. Loops over the lanes take a fifth of that. Of
+some long kernels its optimiser takes minutes all the same, so that they are built without it.
 
 *Space.* It leaves 70 kB of files for each kernel that was ever built. They go with the process.
 
@@ -30,6 +31,9 @@ from portkit.spec.uniform import uniform_registers
 
 PLATFORM = "Portable Computing Language"
 LIGHT_OPTION = "-D_OPENCL_H_"
+UNOPTIMISED = "-cl-opt-disable"
+LONG = 16_000
+"""Characters of a kernel's text from which on it is built without the optimiser; those of tensors have a few thousand."""
 METHOD = "POCL_WORK_GROUP_METHOD"
 _PREFIX = "portkit-pocl-"
 
@@ -48,6 +52,11 @@ def settle() -> None:
     os.environ["POCL_CACHE_DIR"] = folder
     os.environ.setdefault("POCL_KERNEL_CACHE", "0")
     atexit.register(_remove, folder, os.getpid())
+
+
+def options(text: str) -> tuple[str, ...]:
+    """Return the options for a kernel's text."""
+    return (UNOPTIMISED,) if len(text) >= LONG else ()
 
 
 def _remove(folder: str, owner: int) -> None:

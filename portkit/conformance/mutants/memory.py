@@ -92,14 +92,14 @@ class EmptyBufferRefused(Wrapped):
 
 
 class FreedBytesStay(Wrapped):
-    """Counts freed bytes as in use, of the declared memory."""
+    """Counts freed bytes as in use, of the declared memory but 4 GiB at most."""
 
     def __init__(self, inner: DeviceClient) -> None:
         super().__init__(inner)
         self._used = 0
 
     def allocate(self, size: int, *align: int) -> int:
-        if self._used + size > self.inner.capabilities.limits.buffer_bytes:
+        if self._used + size > min(self.inner.capabilities.limits.buffer_bytes, 4 << 30):
             raise OutOfMemory(f"no room for {size} bytes beside {self._used}")
         self._used += max(size, 0)
         return self.inner.allocate(size, *align)

@@ -181,3 +181,8 @@ def test_a_released_kernel_leaves_no_files_behind(on_pocl: CheckedDevice[Any]) -
 
     files_after_a_kernel()
     assert files_after_a_kernel() == files_after_a_kernel()
+
+
+def test_long_kernels_are_built_without_the_optimiser() -> None:
+    assert pocl.options("x" * (pocl.LONG - 1)) == ()
+    assert pocl.options("x" * pocl.LONG) == (pocl.UNOPTIMISED,)
