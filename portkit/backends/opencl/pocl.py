@@ -33,7 +33,7 @@ PLATFORM = "Portable Computing Language"
 LIGHT_OPTION = "-D_OPENCL_H_"
 UNOPTIMISED = "-cl-opt-disable"
 LONG = 16_000
-"""Characters of a kernel's text from which on it is built without the optimiser; those of tensors have a few thousand."""
+"""Characters of text from which on a kernel is built without the optimiser; those of tensors have a few thousand."""
 METHOD = "POCL_WORK_GROUP_METHOD"
 _PREFIX = "portkit-pocl-"
 
