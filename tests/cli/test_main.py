@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import re
+import subprocess
 import sys
 
 import pytest
@@ -78,6 +79,11 @@ def test_without_a_command_the_help_is_shown(portkit: Portkit) -> None:
 
 def test_the_version_is_that_of_the_package(portkit: Portkit) -> None:
     assert portkit("--version").out == f"portkit {__version__}\n"
+
+
+def test_the_package_runs_as_a_module() -> None:
+    called = subprocess.run([sys.executable, "-m", "portkit", "--version"], capture_output=True, text=True, check=True)
+    assert called.stdout == f"portkit {__version__}\n"
 
 
 REFUSED: list[tuple[list[str], tuple[str, ...]]] = [

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "portkit"
 # layer -> the layers it may import besides itself. `backends.*` stands for each backend.
 LAYERS: dict[str, frozenset[str]] = {
     "": frozenset({"tensor"}),  # portkit/__init__.py itself: lazily, and for type checkers the class Tensor
+    "__main__": frozenset({"cli"}),  # python -m portkit
     "errors": frozenset(),
     "spec": frozenset({"errors"}),
     "contract": frozenset({"errors", "spec"}),
