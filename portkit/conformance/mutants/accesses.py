@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from portkit.conformance.mutants.forms import lane, lanes
+from portkit.conformance.mutants.forms import lane, lanes, truth
 from portkit.conformance.rewriting import Emitter, Expand, rewrite
 from portkit.spec.kernel import Buffer, Instr, Kernel
 from portkit.spec.types import BOOL, I32, Type
@@ -133,6 +133,31 @@ def becomes(name: str) -> Expand:
 
     wrong.__doc__ = f"Do {name}."
     return wrong
+
+
+def _opened_where(open_: str, i: Instr, e: Emitter) -> bool:
+    gate = e.op("reduce.and", open_, i.gate) if i.gate else open_
+    e.out.append(replace(i, gate=gate))
+    return True
+
+
+def drops_nan(i: Instr, e: Emitter) -> bool:
+    """Leave the memory alone where the value is NaN."""
+    value = i.args[1]
+    yes, no = _answers(value, e)
+    return _opened_where(e.op("phi.eq", value, value, yes, no), i, e)
+
+
+def drops_the_sign_alone(i: Instr, e: Emitter) -> bool:
+    """Take the least integer, of which nothing is left without the sign, for zero."""
+    value = i.args[1]
+    yes, no = _answers(value, e)
+    least = e.const(e.types[value], e.types[value].dtype.min_int)
+    return _opened_where(e.op("phi.eq", value, least, no, yes), i, e)
+
+
+def _answers(like: str, e: Emitter) -> tuple[str, str]:
+    return truth(e, like, value=True), truth(e, like, value=False)
 
 
 def copies_one_less(i: Instr, e: Emitter) -> bool:

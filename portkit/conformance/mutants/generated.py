@@ -7,6 +7,7 @@ witnesses follow from that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import starmap
 
 from portkit.conformance.hints.causes import Cause
 from portkit.conformance.mutants import accesses as a
@@ -70,6 +71,7 @@ _FLOATS: tuple[Row, ...] = (
     ("mov.sqrt", "f64", "is-coarse", n.scaled_by(1 + 2.0**-40), "random", Cause.COARSE),
     ("mov.sqrt", "f32", "loses-the-sign-of-zero", n.zero_sign_lost, "strict", Cause.ZERO_SIGN),
     ("mov.rsqrt", "f32", "is-coarse", n.scaled_by(1 - 2.0**-11), "random", Cause.COARSE),
+    ("mov.rsqrt", "bf16 f64", "flushes-operands", n.flush_operands, "special", Cause.FLUSH),
     ("mov.rsqrt", "f16", "is-coarse", n.scaled_by(1 + 2.0**-7), "random", Cause.COARSE),
     ("mov.exp2", "f32", "overflows-early", n.infinite_from(127.0), "special", Cause.OVERFLOW),
     ("mov.exp2", "f16", "flushes-results", n.flush_result, "random", Cause.FLUSH),
@@ -191,6 +193,8 @@ _BOUND: tuple[tuple[str, str, str, str, Wrong, Cause], ...] = (
     ("mov.pack", "boolx4", "special", "swaps-the-last-two", n.last_two_swapped, Cause.LANE_ORDER),
     ("mov.splat", "i32x4", "special", "leaves-the-last-lane-empty", n.last_lane_empty, Cause.LANE_LOST),
     ("mov.splat", "boolx16", "special", "leaves-the-last-lane-empty", n.last_lane_empty, Cause.LANE_LOST),
+    ("mov.splat", "u64x8", "special", "leaves-the-last-lane-empty", n.last_lane_empty, Cause.LANE_LOST),
+    ("mov.splat", "i16x16", "special", "leaves-the-last-lane-empty", n.last_lane_empty, Cause.LANE_LOST),
     ("add", "f32x16", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
     ("add", "i64x2", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
     ("mul", "f16x8", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
@@ -200,6 +204,8 @@ _BOUND: tuple[tuple[str, str, str, str, Wrong, Cause], ...] = (
     ("mul.shr", "i32x2", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
     ("phi.lt", "f64x4", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
     ("phi.eq", "u8x16", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
+    ("reduce.and", "u8x16", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
+    ("reduce.or", "i16x8", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
     ("reduce.max", "bf16x8", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
     ("reduce.xor", "u64x4", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
     ("mov.sqrt", "f32x8", "special", "repeats-a-lane", last_lane_is_its_neighbour, Cause.LANE_LOST),
@@ -211,6 +217,7 @@ _BOUND: tuple[tuple[str, str, str, str, Wrong, Cause], ...] = (
     ("reduce.vec.and", "u32x8", "special", "drops-the-last-lane", n.last_lane_lost, Cause.LANE_LOST),
     ("reduce.vec.or", "boolx4", "special", "drops-the-last-lane", n.last_lane_lost, Cause.LANE_LOST),
     ("reduce.vec.xor", "i64x2", "special", "drops-the-last-lane", n.last_lane_lost, Cause.LANE_LOST),
+    ("reduce.vec.xor", "u16x16", "special", "drops-the-last-lane", n.last_lane_lost, Cause.LANE_LOST),
     ("reduce.vec.and", "u8x16", "deciding", "drops-the-last-lane", n.last_lane_lost, Cause.LANE_LOST),
     ("reduce.vec.or", "boolx16", "deciding", "drops-the-last-lane", n.last_lane_lost, Cause.LANE_LOST),
     ("reduce.vec.mul", "i8x16", "odd", "drops-the-last-lane", n.last_lane_lost, Cause.LANE_LOST),
@@ -250,6 +257,10 @@ _ACCESSES: tuple[tuple[str, str, str, str, Expand, Cause], ...] = (
     ("load.async", "i32", "chunk_17", "copies-at-most-16", a.copies_at_most(16), Cause.COPY_LENGTH),
     ("store.atomic.add", "i32", "contended", "is-a-store", a.becomes("store"), Cause.ATOMIC),
     ("store.atomic.add", "u64", "contended", "is-a-store", a.becomes("store"), Cause.ATOMIC),
+    ("store.atomic.add", "i8", "special", "drops-the-least-integer", a.drops_the_sign_alone, Cause.ATOMIC),
+    ("store.atomic.add", "i64", "special", "drops-the-least-integer", a.drops_the_sign_alone, Cause.ATOMIC),
+    ("store.atomic.max", "bf16", "nonfinite", "drops-nan", a.drops_nan, Cause.NAN_LOST),
+    ("store.atomic.min", "f32", "nonfinite", "drops-nan", a.drops_nan, Cause.NAN_LOST),
     ("store.atomic.max", "f32", "contended", "is-min", a.becomes("store.atomic.min"), Cause.WRONG_OPERATION),
     ("store.atomic.min", "u8", "contended", "is-a-store", a.becomes("store"), Cause.ATOMIC),
     ("store.atomic.min", "i16", "contended", "is-max", a.becomes("store.atomic.max"), Cause.WRONG_OPERATION),
@@ -266,8 +277,18 @@ _GROUPS: dict[str, tuple[str, str, str]] = {
 }
 """By kind: the dtype and the input set of the cases of each work-group size, and the dtype of one at `USUAL_SIZE`."""
 
-_SIZES = (2, 3, 7, 31, 33, 64, 100, 128, 255, 256)
+_SIZES = (1, 2, 3, 7, 31, 33, 64, 100, 128, 255, 256)
 """Work-group sizes of which the last lane is left out of a reduction."""
+
+_SIZED = (
+    ("add", 33, "i32", "special"),
+    ("add", 64, "u32", "special"),
+    ("max", 1, "u32", "deciding"),
+    ("max", 2, "u32", "deciding"),
+    ("max", 31, "u32", "deciding"),
+    ("or", 7, "i32", "deciding"),
+)
+"""Sizes that whole kernels use too, with a dtype that they do not, and the input set of its case."""
 USUAL_SIZE = 32
 
 
@@ -281,8 +302,9 @@ def generated() -> Iterator[Mutant]:
     yield from map(_access, _ACCESSES)
     for kind, (dtype, shown_by, other) in _GROUPS.items():
         for size in _SIZES:
-            yield _group(kind, size, dtype, f"{kind}.{size}/{dtype}/{shown_by}")
-        yield _group(kind, USUAL_SIZE, other, f"{kind}/{other}/{_USUAL_SETS.get(kind, 'deciding')}")
+            yield _group(kind, size, dtype, shown_by)
+        yield _group(kind, USUAL_SIZE, other, _USUAL_SETS.get(kind, "deciding"))
+    yield from starmap(_group, _SIZED)
 
 
 def _spoken(form: str) -> str:
@@ -344,11 +366,12 @@ def _access(row: tuple[str, str, str, str, Expand, Cause]) -> Mutant:
 _USUAL_SETS = {"add": "small", "mul": "small", "xor": "special"}
 
 
-def _group(kind: str, size: int, dtype: str, path: str) -> Mutant:
+def _group(kind: str, size: int, dtype: str, shown_by: str) -> Mutant:
     fault = c.FoldFault(kind, lambda lanes: lanes - 1, size, dtype)
     name = f"group-{kind}-{dtype}-leaves-out-lane-{size - 1}"
     suspect = f"reduce.group.{kind}/{dtype}"
-    return Mutant(name, suspect, fault, f"ops/reduce.group.{path}", cause=Cause.GROUP_FOLD)
+    family = f"ops/reduce.group.{kind}" + (f".{size}" if size != USUAL_SIZE else "")
+    return Mutant(name, suspect, fault, f"{family}/{dtype}/{shown_by}", cause=Cause.GROUP_FOLD)
 
 
 MUTANTS: Sequence[Mutant] = tuple(generated())

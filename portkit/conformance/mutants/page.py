@@ -19,9 +19,9 @@ backend;
 """
 _WORTH = """How many faults would not be found without it: those that nothing else finds. Of a check it is at most so
 many, as only some cases of each family were tried on a fault. The checks `repeat`, `order` and `graph` take more than
-one launch or the level `tensors`, and are shown by broken devices in the suite's own tests instead; malformed kernels
-(`kernels/refuse`) are passed on as they are, so that no planted fault can show in them. Another family that has none is
-a second witness: each fault that it found, others found too."""
+one launch or the level `tensors`, and are shown by broken devices in the suite's own tests instead; `kernels/refuse`
+tries the reader and the verifier, which are the same for every port, so that no fault of a port can show in it. Another
+family that has none is a second witness: each fault that it found, others found too."""
 _FITS = "This is the record of the suite in this version."
 _OLD = "The record is that of an earlier suite: some case or mutant has changed since."
 

@@ -10,7 +10,7 @@ from portkit.conformance.mutants import control as c
 from portkit.conformance.mutants import forms, patterns, printer
 from portkit.conformance.mutants.accesses import AccessFault, masked_index
 from portkit.conformance.mutants.mutant import Mutant
-from portkit.spec.types import BOOL, F32, F64, I32, I64, Type
+from portkit.spec.types import BOOL, F32, F64, I8, I32, I64, Type
 
 _LOOPS: tuple[Mutant, ...] = (
     Mutant(
@@ -106,6 +106,13 @@ _LOOPS: tuple[Mutant, ...] = (
         "phi.carry",
         c.carries_changed(c.kept_where(lambda t: t.dtype in (I64, F64)), "Leave carries of i64 and f64 as they are."),
         "ops/phi.carry/f64/special",
+        cause=Cause.CARRY,
+    ),
+    Mutant(
+        "carries-of-i8x8-are-kept",
+        "phi.carry/i8",
+        c.carries_changed(c.kept_where(lambda t: t == Type(I8, 8)), "Leave carries of eight i8 as they are."),
+        "ops/phi.carry/i8x8/special",
         cause=Cause.CARRY,
     ),
     Mutant(
