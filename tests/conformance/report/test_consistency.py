@@ -7,10 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from portkit import __version__
+from portkit.conformance.digest import suite_digest
 from portkit.conformance.report.consistency import check_consistent
-from portkit.conformance.report.model import Report
+from portkit.conformance.report.model import MutationScore, Report
 from portkit.conformance.verdict import Verdict
 from portkit.errors import SchemaError
+from portkit.spec import forms
 from tests.conformance.report.runs import entry, passing, report
 
 replace = msgspec.structs.replace
@@ -37,6 +40,16 @@ def failing() -> Report:
 )
 def test_a_report_as_it_was_made_is_consistent(made: Report) -> None:
     check_consistent(made)
+
+
+def scored(killed: int, mutants: int, version: str = __version__) -> Report:
+    """A report of this suite that says how good it is."""
+    versions = replace(report().versions, portkit=version, suite_digest=suite_digest(), spec_digest=forms.digest())
+    return replace(report(), versions=versions, mutation_score=MutationScore(killed, mutants))
+
+
+def test_another_version_may_have_measured_the_suite_on_other_faults() -> None:
+    check_consistent(scored(9, 10, "0.0.1"))
 
 
 def forged(**changes: Any) -> Report:
@@ -80,6 +93,8 @@ EDITS = {
         forged(failures=(replace(failing().failures[0], id=passing()[5].id),)),
         "failures",
     ),
+    "a mutation score of its own": (scored(10_000, 10_000), "mutation score"),
+    "more faults found than planted": (scored(11, 10, "0.0.1"), "mutation score"),
     "a hidden mutant": (replace(report(mutant="x"), mutant=""), "claim"),
 }
 
