@@ -86,8 +86,7 @@ def publish(source: Path, registry: Path, *, draft: bool, keys: Sequence[Signing
     content = encode_report(report)
     manifest = manifest_of(report, content, draft=draft, journal=journal)
     target = registry / folder_of(report, manifest.report_digest)
-    if target.exists():
-        raise UsageError(f"this report is in the registry already: {target}")
+    _require_new(target)
     files = {
         REPORT: content,
         PAGE: html.render(report).encode(),
@@ -130,10 +129,16 @@ def _write_folder(target: Path, files: dict[str, bytes]) -> None:
         for name, content in files.items():
             (scratch / name).write_bytes(content)
         scratch.chmod(0o755)
+        _require_new(target)  # once more: who publishes it at the same time may have been faster
         scratch.rename(target)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+def _require_new(target: Path) -> None:
+    if target.exists():
+        raise UsageError(f"this report is in the registry already: {target}")
 
 
 def entries(registry: Path) -> list[Entry]:
