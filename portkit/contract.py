@@ -138,8 +138,10 @@ def load_capabilities(path: Path) -> Capabilities:
     """
     try:
         capabilities = msgspec.toml.decode(path.read_bytes(), type=Capabilities)
-    except (OSError, msgspec.DecodeError) as error:
-        raise SchemaError(f"{path.name}: {error}") from error
+    except OSError as error:
+        raise SchemaError(f"cannot read {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise SchemaError(f"{path.name}: not a capabilities file: {error}") from error
     check_capabilities(capabilities, path.name)
     return capabilities
 

@@ -57,12 +57,14 @@ def bundle(
     out of it with portkit judge. Only cases that are launches can be exported; those that talk to a running device are
     listed in the archive as left out.
     """
-    from portkit.conformance.bundle.browser import browser_capabilities, write_browser_page
+    from portkit.conformance.bundle.browser import browser_capabilities, require_page_folder, write_browser_page
     from portkit.conformance.bundle.make import Wanted, make_bundle
     from portkit.conformance.case import Tier
 
     if not (backend or capabilities or browser):
         raise UsageError("say what for: --backend NAME, --capabilities FILE, or both; or --browser")
+    if browser:
+        require_page_folder(out)
     with ExitStack() as stack:
         client = _client(stack, backend or (BROWSER_BACKEND if browser else ""))
         declared = _declared(client, capabilities, browser_capabilities() if browser else None)

@@ -55,12 +55,13 @@ def judge(
             _make(loaded, outputs, make_on, seconds, mutant, genuine=genuine, quiet=json)
         with read_outputs(outputs, loaded) as given:
             found = judge_outputs(loaded, given, genuine=genuine, on_case=step)
+            evidence = "as stated with the outputs" if given.stated else "as the outputs have no outputs.json that says"
         left_out = len(loaded.bundle.left_out)
     report = _report(found, out)
     if json:
         print_json(_record(found, report, out, genuine=genuine, left_out=left_out))
     else:
-        _show(found, report, out, genuine=genuine, left_out=left_out)
+        _show(found, report, out, evidence, genuine=genuine, left_out=left_out)
     raise typer.Exit(int(found.exit_code))
 
 
@@ -120,7 +121,7 @@ def _sets(*, genuine: bool) -> str:
     return "made again by this suite" if genuine else "as given in the bundle"
 
 
-def _show(found: Judgement, report: Report, out: Path | None, *, genuine: bool, left_out: int) -> None:
+def _show(found: Judgement, report: Report, out: Path | None, evidence: str, *, genuine: bool, left_out: int) -> None:
     wrong = [entry for entry in found.entries if not entry.verdict.passes]
     for entry in wrong[:_SHOWN]:
         warn(f"{entry.verdict.value:<8} {entry.id}: {' '.join(entry.reason.split())[:200]}")
@@ -136,7 +137,7 @@ def _show(found: Judgement, report: Report, out: Path | None, *, genuine: bool, 
         say(f"not run   {len(found.not_run)} have no output")
     say(f"says      {report.statement}")
     say(f"device    {report.subject.device}")
-    say(f"evidence  {report.subject.evidence}, as stated with the outputs")
+    say(f"evidence  {report.subject.evidence}, {evidence}")
     say(f"judged by acceptance sets {_sets(genuine=genuine)}")
     if left_out:
         say(f"left out  {left_out} cases of the profile talk to a running device and are in no bundle")

@@ -28,7 +28,7 @@ _COLUMNS = 80
 
 
 def verify(
-    path: Path = typer.Argument(..., help="The folder of a published report, or a whole registry."),
+    paths: list[Path] = typer.Argument(..., metavar="PATH...", help="Folders of published reports, or registries."),
     key: list[Path] = typer.Option([], "--key", help="A public key to trust; may be repeated."),
     trust: Path | None = typer.Option(None, "--trust", help="A keys.toml, or a folder of .pub files, to trust."),
     allow_unsigned: bool = typer.Option(False, "--allow-unsigned", help="With keys, take reports without signature."),
@@ -45,17 +45,18 @@ def verify(
     Without --key or --trust, signatures are held against the keys.toml of the registry, if it has one.
     Exit codes: 0 all hold, 1 refused or not the same here, 2 usage, 3 cannot run here, 130 interrupted.
     """
-    from portkit.conformance.attest.verify import Demands, require_report
+    from portkit.conformance.attest.resample import require_runnable
+    from portkit.conformance.attest.verify import Demands, keys_of, require_report
     from portkit.conformance.attest.verify import verify as check
 
-    if bool(sample) != bool(backend):
-        raise UsageError("--sample and --backend go together: so many cases are run again on that backend")
-    if not sample and seed is not None:
-        raise UsageError("--seed chooses the cases of --sample")
-    keys, given = _keys(path, key, trust)
-    if allow_unsigned and not given:
+    _require_fitting(paths, backend, sample, seed, journal)
+    keys = _keys(key, trust)
+    if allow_unsigned and not keys:
         raise UsageError("--allow-unsigned goes with --key or --trust; without them an unsigned report is taken anyway")
-    found = check(path, Demands(keys, given and not allow_unsigned, journal))
+    if sample:
+        require_runnable(backend, sample, seconds)
+    demands = [Demands(keys or keys_of(path), bool(keys) and not allow_unsigned, journal) for path in paths]
+    found = [one for path, demand in zip(paths, demands, strict=True) for one in check(path, demand)]
     if not json:
         _show(found)
     holds = all(one.holds for one in found)
@@ -63,7 +64,7 @@ def verify(
     if sample and holds:
         again = _again(require_report(found), backend, sample, seed, workers, seconds, quiet=json)
         if not json:
-            _show_sample(again, path, backend, sample)
+            _show_sample(again, paths[0], backend, sample)
     elif sample:
         warn("portkit: refused, so no sample of it is run")
     code = EXIT_PASS if holds and not (again and again.differences) else EXIT_FAIL
@@ -72,17 +73,25 @@ def verify(
     raise typer.Exit(code)
 
 
-def _keys(path: Path, files: Sequence[Path], trust: Path | None) -> tuple[tuple[PublicKey, ...], bool]:
-    """Return the keys to trust, and whether they were given: else they are those of the registry itself."""
+def _require_fitting(paths: Sequence[Path], backend: str, sample: str, seed: int | None, journal: Path | None) -> None:
+    """Raise `UsageError` for options that mean nothing together."""
+    if bool(sample) != bool(backend):
+        raise UsageError("--sample and --backend go together: so many cases are run again on that backend")
+    if not sample and seed is not None:
+        raise UsageError("--seed chooses the cases of --sample")
+    for option in [name for name, given in (("--journal", journal), ("--sample", sample)) if given]:
+        if len(paths) > 1:
+            raise UsageError(f"{option} is about one report; give the folder of that report alone")
+
+
+def _keys(files: Sequence[Path], trust: Path | None) -> tuple[PublicKey, ...]:
+    """Return the keys that were given to trust; without any, those of each registry are trusted."""
     from portkit.conformance.attest.keys import load_public_key, load_trust
-    from portkit.conformance.attest.verify import keys_of
 
     keys = (*map(load_public_key, files), *(load_trust(trust) if trust else ()))
     if trust and not keys:
         raise UsageError(f"{trust} lists no keys: with it nothing could be trusted; add one, or leave --trust out")
-    if keys:
-        return tuple({one.keyid: one for one in keys}.values()), True
-    return (keys_of(path) if path.is_dir() else ()), False
+    return tuple({one.keyid: one for one in keys}.values())
 
 
 def _again(

@@ -47,7 +47,7 @@ from portkit.conformance.attest.manifest import (
     manifest_of,
     statement_of,
 )
-from portkit.conformance.attest.verify import keys_of, submissions
+from portkit.conformance.attest.verify import keys_of, published
 from portkit.conformance.files import writing
 from portkit.conformance.redaction import redacted
 from portkit.conformance.report import badge, html
@@ -138,7 +138,10 @@ def _write_folder(target: Path, files: dict[str, bytes]) -> None:
 
 def _require_new(target: Path) -> None:
     if target.exists():
-        raise UsageError(f"this report is in the registry already: {target}")
+        raise UsageError(
+            f"this report is in the registry already: {target}; to file it in another way, "
+            "signed or no longer as a draft, remove that folder first"
+        )
 
 
 def entries(registry: Path) -> list[Entry]:
@@ -153,18 +156,6 @@ def entries(registry: Path) -> list[Entry]:
     found = [read_entry(registry, folder, keys) for folder in folders]
     found.sort(key=lambda e: (e.report.started, e.folder), reverse=True)
     return sorted(found, key=lambda e: e.manifest.backend)
-
-
-def published(registry: Path) -> list[Path]:
-    """Return the folders of a registry's reports, unread. Raises `UsageError` where there is none."""
-    if not registry.is_dir():
-        raise UsageError(
-            f"{registry} is not a registry folder; make one with portkit publish OUT --registry {registry}"
-        )
-    folders = submissions(registry)
-    if not folders:
-        raise UsageError(f"{registry} holds no published report; portkit publish OUT --registry {registry} files one")
-    return folders
 
 
 def read_entry(registry: Path, folder: Path, keys: tuple[PublicKey, ...]) -> Entry:

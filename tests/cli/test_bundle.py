@@ -70,6 +70,15 @@ def test_a_place_that_cannot_be_written_is_named(portkit: Portkit) -> None:
     assert "file" in one_line(called)
 
 
+def test_a_page_is_not_written_among_other_files(portkit: Portkit) -> None:
+    Path("registry").mkdir()
+    Path("registry/keys.toml").touch()
+    called = portkit("bundle", "--browser", "--out", "registry")
+    assert called.status == 2
+    assert "registry exists and is not a page of a bundle" in one_line(called)
+    assert len(list(Path("registry").iterdir())) == 1
+
+
 def test_the_schema_of_its_records_is_printed(portkit: Portkit) -> None:
     schema = portkit("bundle", "--schema").told
     jsonschema.Draft202012Validator.check_schema(schema)

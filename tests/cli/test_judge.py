@@ -60,6 +60,13 @@ def test_right_outputs_pass(portkit: Portkit) -> None:
     assert "evidence  silicon, as stated with the outputs" in called.out
 
 
+def test_outputs_that_say_nothing_of_their_origin_count_as_those_of_a_stand_in(portkit: Portkit) -> None:
+    Path("nothing").mkdir()
+    called = portkit("judge", "bundle.zip", "nothing")
+    assert called.status == 1
+    assert "evidence  stand-in, as the outputs have no outputs.json that says" in called.out
+
+
 def test_a_selection_of_cases_is_never_called_conformant(portkit: Portkit) -> None:
     told = portkit("judge", "bundle.zip", "outputs.zip", "--json").told
     assert "claims nothing" in told["statement"]

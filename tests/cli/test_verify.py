@@ -83,6 +83,11 @@ def test_a_journal_is_held_against_the_report(portkit: Portkit) -> None:
     assert re.search(r"journal +ok ", called.out)
 
 
+def test_a_journal_that_is_not_there_is_a_wrong_call(portkit: Portkit) -> None:
+    called = portkit("verify", signed(portkit), "--journal", "rum")
+    assert (called.status, "--journal rum is not there" in called.error) == (2, True)
+
+
 def test_a_registry_is_shown_in_a_line_each_with_what_was_refused(portkit: Portkit) -> None:
     good, bad = signed(portkit), signed(portkit, "run2", info=DeviceInfo("Acme Two"))
     (bad / "report.json").write_text((bad / "report.json").read_text().replace("Acme Two", "Acme 2"))
@@ -92,6 +97,22 @@ def test_a_registry_is_shown_in_a_line_each_with_what_was_refused(portkit: Portk
     assert f"refused   {bad}" in called.out
     assert "report.json is not the one that was" in called.out
     assert called.out.endswith("2 reports, 1 refused\n")
+
+
+def test_several_reports_are_checked_at_once(portkit: Portkit) -> None:
+    folders = [signed(portkit), signed(portkit, "run2", info=DeviceInfo("Acme Two"))]
+    called = portkit("verify", *folders, "--key", "acme.pem.pub")
+    assert called.status == 0
+    assert called.out.endswith("2 reports, 0 refused\n")
+    refused = portkit("verify", *folders, "--journal", "run")
+    assert (refused.status, "--journal is about one report" in refused.error) == (2, True)
+
+
+def test_the_folder_of_a_run_is_told_from_that_of_a_report(portkit: Portkit) -> None:
+    signed(portkit)
+    called = portkit("verify", "run")
+    assert called.status == 1
+    assert "portkit publish run --registry REGISTRY files it" in " ".join(called.out.split())
 
 
 def test_a_list_without_keys_trusts_nobody_and_is_refused(portkit: Portkit) -> None:
@@ -140,6 +161,9 @@ def test_keys_may_be_a_folder_or_those_of_the_registry(portkit: Portkit) -> None
     ("arguments", "message"),
     [
         (["missing"], "missing is neither a registry nor"),
+        (["registry/chip"], "holds the reports of one backend; give the registry around it, registry"),
+        (["registry", "--backend", "cup", "--sample", "1%"], "did you mean cpu"),
+        (["registry", "--backend", "cpu", "--sample", "200%"], "--sample 200% is neither a share"),
         (["registry", "--sample", "1%"], "--sample and --backend go together"),
         (["registry", "--backend", "cpu"], "--sample and --backend go together"),
         (["registry", "--seed", "1"], "--seed chooses the cases of --sample"),

@@ -24,6 +24,7 @@ from portkit.conformance.attest.manifest import (
     Manifest,
     decode_manifest,
 )
+from portkit.conformance.report.folder import JOURNAL
 from portkit.conformance.report.model import MAX_REPORT_BYTES, Report, decode_report
 from portkit.contract import check_capabilities
 from portkit.errors import SchemaError, UsageError
@@ -122,9 +123,14 @@ def _read(descriptor: int, folder: Path, name: str) -> bytes:
 
 def check_names(submission: Submission) -> None:
     """Raise `SchemaError` for a file that does not belong into a published report, or lacks there."""
+    missing = [name for name in NEEDED if name not in submission.files]
     if submission.strange:
+        if JOURNAL in submission.strange and MANIFEST in missing:
+            raise SchemaError(
+                f"{submission.folder} is the folder of a run and was not published; "
+                f"portkit publish {submission.folder} --registry REGISTRY files it"
+            )
         name = ascii(submission.strange[0])[1:-1][:_SHOWN]
         raise SchemaError(f"{submission.folder} holds {name}, which is no part of a published report; take it out")
-    missing = [name for name in NEEDED if name not in submission.files]
     if missing:
         raise SchemaError(f"{submission.folder} lacks {missing[0]}; portkit publish writes it")

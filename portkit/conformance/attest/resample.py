@@ -79,6 +79,12 @@ def sample_size(text: str, of: int) -> int:
     return min(of, max(1, round(of * number / 100) if found["percent"] else int(number)))
 
 
+def require_runnable(backend: str, size: str, seconds: float = CASE_SECONDS) -> None:
+    """Raise `UsageError` or `CannotRunHere` where no sample of any report could be run: by its size, or the backend."""
+    sample_size(size, 1)
+    _capabilities(backend, seconds)
+
+
 def choose(cases: Sequence[CaseResult], size: str, seed: int) -> tuple[list[CaseResult], int]:
     """Return the cases of a sample, and of how many they were taken; the same for the same seed.
 

@@ -46,18 +46,36 @@ def is_registry(path: Path) -> bool:
 def verify(path: Path, demands: Demands) -> list[Verified]:
     """Check a published report, or all of a registry.
 
-    Raises `UsageError` where there is none, or where one journal is to be that of a whole registry.
+    Raises `UsageError` where there is none, where one journal is to be that of a whole registry, or is not there.
     """
     if not path.is_dir():
         raise UsageError(f"{path} is neither a registry nor the folder of a published report")
     if not is_registry(path):
+        _require_journal(demands.journal)
         return [_verified(path, None, demands)]
     if demands.journal is not None:
         raise UsageError("--journal is that of one report; give the folder of that report")
-    folders = submissions(path)
-    if not folders:
-        raise UsageError(f"{path} holds no published report; portkit publish OUT --registry {path} files one")
-    return [_verified(folder, path, demands) for folder in folders]
+    return [_verified(folder, path, demands) for folder in published(path)]
+
+
+def published(registry: Path) -> list[Path]:
+    """Return the folders of a registry's reports, unread. Raises `UsageError` where there is none."""
+    if not registry.is_dir():
+        raise UsageError(
+            f"{registry} is not a registry folder; make one with portkit publish OUT --registry {registry}"
+        )
+    folders = submissions(registry)
+    if folders:
+        return folders
+    if any(map(_is_submission, _folders(registry))):
+        above = os.path.relpath(registry.absolute().parent)
+        raise UsageError(f"{registry} holds the reports of one backend; give the registry around it, {above}")
+    raise UsageError(f"{registry} holds no published report; portkit publish OUT --registry {registry} files one")
+
+
+def _require_journal(journal: Path | None) -> None:
+    if journal is not None and not journal.exists():
+        raise UsageError(f"--journal {journal} is not there; give the run's folder, or its journal.jsonl")
 
 
 def keys_of(path: Path) -> tuple[PublicKey, ...]:

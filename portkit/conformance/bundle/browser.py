@@ -33,11 +33,18 @@ def browser_bundle(printer: DeviceClient) -> Made:
     return make_bundle(Wanted(browser_capabilities()), printer)
 
 
+def require_page_folder(folder: Path) -> None:
+    """Raise `UsageError` for a folder that holds something else than an older page."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / DATA).is_file():
+        raise UsageError(f"{folder} exists and is not a page of a bundle; choose another folder with --out")
+
+
 def write_browser_page(folder: Path, made: Made) -> Path:
     """Write the page and its bundle into a folder and return its index.html.
 
-    Raises `UsageError` where the source of a case is not WGSL, or the folder cannot be written.
+    Raises `UsageError` where the source of a case is not WGSL, or the folder holds something else or cannot be written.
     """
+    require_page_folder(folder)
     for case in made.bundle.cases:
         if case.source is None or _ENTRY not in made.files[case.source.path]:
             raise UsageError(f"case {case.id} has no source in WGSL; the page needs a backend that prints it")

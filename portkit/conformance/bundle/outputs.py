@@ -47,6 +47,11 @@ class Given:
     ) -> None:
         self.source.close()
 
+    @property
+    def stated(self) -> bool:
+        """Whether they say what made them: else they count as made by a stand-in."""
+        return MANIFEST in self.source.sizes()
+
     def complete(self, case: BundledCase) -> bool:
         """Return whether every launch of a case has its image, or the reason why it has none."""
         names = self.source.sizes()
