@@ -382,11 +382,15 @@ def backend_point(reference: str) -> EntryPoint:
 def find_backend(reference: str) -> Backend:
     """Import a backend by its installed name, or by `package.module:ATTRIBUTE`.
 
-    Raises `UsageError` for an unknown name, `ContractError` if it cannot be imported or is not a backend.
+    Raises `UsageError` for an unknown name or module, `ContractError` if it cannot be imported or is not a backend.
     """
     point = backend_point(reference)
     try:
         backend = point.load()
+    except ModuleNotFoundError as error:
+        if point.name == point.value and f"{point.module}.".startswith(f"{error.name}."):  # it was typed so
+            raise UsageError(f"there is no module {error.name!r}, where the backend {reference} should be") from error
+        raise ContractError(f"backend {reference!r} cannot be imported: {error}") from error
     except Exception as error:
         raise ContractError(f"backend {reference!r} cannot be imported: {error}") from error
     if not isinstance(backend, Backend):

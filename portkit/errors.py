@@ -155,5 +155,5 @@ class HarnessError(PortkitError):
 
 def near_names(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean a, b?` for the known names close to `name`, else an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.6)
     return f"; did you mean {', '.join(close)}?" if close else ""

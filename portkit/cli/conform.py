@@ -146,7 +146,18 @@ def conform(
     if list_cases:
         _list(requests, json=json)
         return
+    if resume:
+        _say_what_begins(requests)
     raise typer.Exit(_run_all(requests, skip_missing=skip_missing, json=json))
+
+
+def _say_what_begins(requests: Sequence[Request]) -> None:
+    """Say where there is nothing to resume: the name of the folder may be mistyped."""
+    from portkit.conformance.report.folder import JOURNAL
+
+    for request in requests:
+        if not (request.out / JOURNAL).is_file():
+            warn(f"portkit: {request.out} holds no run to go on with; starting one")
 
 
 def _names(backend: str) -> list[str]:

@@ -45,7 +45,7 @@ def fuzz(
 ) -> None:
     """Run random kernels on a backend against the reference.
 
-    Any seed is a case: portkit conform --case kernels/fuzz/declared/SEED replays it.
+    Any seed is a case: portkit conform --case kernels/fuzz/declared/0007 replays seed 7.
     Exit codes: 0 all pass, 1 not, 2 usage, 3 cannot run here, 4 portkit at fault, 130 interrupted.
     """
     from portkit.conformance.fuzzing import FuzzOptions

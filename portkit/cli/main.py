@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from portkit import __version__
 from portkit.cli import (
@@ -37,8 +38,21 @@ from portkit.errors import PortkitError, near_names
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
+
+class _Commands(TyperGroup):
+    """The commands; Ctrl-C is told from a command that ends with its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for. Raises `typer.Abort` on Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise typer.Abort from interrupt
+
+
 app = typer.Typer(
     name="portkit",
+    cls=_Commands,
     help="Port a new accelerator: scaffold a backend, check it against the reference, publish what it does.",
     no_args_is_help=True,
     add_completion=False,
@@ -96,8 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         with _ending_in_order():
             code = app(None if arguments is None else list(arguments), prog_name="portkit", standalone_mode=False)
     except PortkitError as error:
-        fail(str(error), exit_code(error))
-    except (KeyboardInterrupt, typer.Abort):
+        fail(": ".join([*getattr(error, "__notes__", ()), str(error)]), exit_code(error))
+    except (KeyboardInterrupt, typer.Abort):  # before the command began, or in it
         warn("portkit: interrupted")
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - whatever else is raised is our fault, and must not look like a verdict

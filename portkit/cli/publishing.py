@@ -137,7 +137,7 @@ def publish(
 
     if redact != bool(codename):
         raise UsageError("--redact and --codename NAME belong together: the one hides, the other says what to show")
-    keys = [load_signing_key(path) for path in key]
+    keys = list({one.public.keyid: one for one in map(load_signing_key, key)}.values())
     folder = file_report(out, registry, draft=draft, keys=keys, codename=codename)
     if json:
         print_json({"folder": str(folder), "draft": draft, "keyids": [key.public.keyid for key in keys]})

@@ -23,7 +23,7 @@ from portkit.conformance.judge import judge_case
 from portkit.conformance.report.model import read_file
 from portkit.conformance.trialfile import SUFFIX, SavedTrial, decode_trial, is_trial
 from portkit.contract import unsupported
-from portkit.errors import InvalidKernelError, PortkitError, UsageError, near_names
+from portkit.errors import InvalidKernelError, PortkitError, SpecError, UsageError
 from portkit.reference.checks import check
 from portkit.reference.generator import stream
 from portkit.runtime.checked import add_index_checks, first_violation, report_buffer
@@ -59,21 +59,29 @@ def load_kernel(path: Path) -> Kernel:
     Raises `UsageError` for a file that cannot be read, `SchemaError` for one that is too large, `SpecError` for what is
     in it.
     """
-    return _kernel_in(read_file(path, MAX_FILE_BYTES))
+    return _kernel_in(read_file(path, MAX_FILE_BYTES), path)
 
 
 def load(path: Path) -> Kernel | SavedTrial:
     """Read a kernel, or a launch from a trial file. Raises as `load_kernel` and `decode_trial`."""
     content = read_file(path, MAX_FILE_BYTES)
-    return decode_trial(content, str(path)) if path.name.endswith(SUFFIX) or is_trial(content) else _kernel_in(content)
+    return (
+        decode_trial(content, str(path))
+        if path.name.endswith(SUFFIX) or is_trial(content)
+        else _kernel_in(content, path)
+    )
 
 
-def _kernel_in(content: bytes) -> Kernel:
-    if content.lstrip().startswith(b"{"):
-        kernel = from_json(content)
-    else:
-        kernel = parse(content.decode("utf-8", errors="replace"))
-    verify(kernel)
+def _kernel_in(content: bytes, path: Path) -> Kernel:
+    try:
+        if content.lstrip().startswith(b"{"):
+            kernel = from_json(content)
+        else:
+            kernel = parse(content.decode("utf-8", errors="replace"))
+        verify(kernel)
+    except SpecError as error:
+        error.add_note(str(path))
+        raise
     return kernel
 
 
@@ -85,7 +93,8 @@ def complete_scalars(kernel: Kernel, given: Mapping[str, str]) -> dict[str, int 
     known = {s.name: s.dtype for s in kernel.scalars}
     for name in given:
         if name not in known:
-            raise UsageError(f"kernel {kernel.name} has no scalar {name!r}{near_names(name, known)}")
+            has = f"its scalars are {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"kernel {kernel.name} has no scalar {name!r}; {has}")
     return {
         name: _number(name, given[name], dtype) if name in given else (1.0 if dtype.is_float else DEFAULT_SCALAR)
         for name, dtype in known.items()
@@ -119,7 +128,7 @@ def make_inputs(kernel: Kernel, scalars: Scalars, given: Mapping[str, Array], se
         )
     for name in given:
         if name not in extents:
-            raise UsageError(f"kernel {kernel.name} has no buffer {name!r}{near_names(name, extents)}")
+            raise UsageError(f"kernel {kernel.name} has no buffer {name!r}; its buffers are {', '.join(extents)}")
     least = max(1, min(extents.values(), default=1))
     return {
         b.name: _fitting(b, given[b.name], extents[b.name])

@@ -228,7 +228,7 @@ class _Run:
         if not self.options.suite:  # one file serves the runs of all profiles
             others = (collect(capabilities, profile) for profile in PROFILES if profile != self.options.profile)
             ids += [case.id for cases in others for case in cases]
-        check_meant(self.waivers, ids)
+        check_meant(self.waivers, ids, str(self.options.waivers))
 
     def _header(self) -> Header:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -87,13 +87,13 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def check_meant(waivers: Iterable[Waiver], ids: Sequence[str]) -> None:
-    """Raise `SchemaError` for a waiver that means none of the suite's cases: it would wait for ever."""
+def check_meant(waivers: Iterable[Waiver], ids: Sequence[str], where: str) -> None:
+    """Raise `SchemaError`, saying where it stands, for a waiver that means none of the suite's cases."""
     for waiver in waivers:
         if not any(matches(waiver.cases, i) for i in ids):
             near = near_names(waiver.cases, ids)
             raise SchemaError(
-                f"the waiver of {waiver.cases} means no case of the suite{near}; correct it or take it out"
+                f"{where}: the waiver of {waiver.cases} means no case of the suite{near}; correct it or take it out"
             )
 
 

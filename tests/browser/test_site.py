@@ -219,6 +219,14 @@ def test_the_history_says_what_changed_and_leads_to_the_comparison(page: Page) -
 # --- by keyboard --------------------------------------------------------------------------------------------------
 
 
+def test_a_view_that_is_gone_to_is_seen_from_its_top(page: Page) -> None:
+    page.set_viewport_size({"width": 900, "height": 300})
+    page.evaluate("window.scrollTo(0, 500)")
+    page.get_by_role("link", name="History").evaluate("link => link.click()")
+    page.locator("#history").wait_for()
+    assert page.evaluate("window.scrollY") == 0
+
+
 def test_the_page_is_used_by_keyboard_alone(page: Page) -> None:
     keys = page.keyboard
     keys.press("Tab")

@@ -387,7 +387,7 @@ def test_a_list_as_json_has_tiers_and_cells(portkit: Portkit) -> None:
         (["-b", "cpuu"], 2, "; did you mean cpu?"),
         (["-b", "cpu", "--case", "ops/addd"], 2, "no case matches 'ops/addd'; did you mean ops/add"),
         (["-b", "cpu", "--profile", "cor"], 2, "unknown profile 'cor'; known: core, compute; did you mean core?"),
-        (["-b", "no.such.module:X"], 1, "cannot be imported"),
+        (["-b", "no.such.module:X"], 2, "there is no module 'no', where the backend no.such.module:X should be"),
         (["-b", "../../x"], 2, "unknown backend '../../x'"),
         (["-b", "no.such.module:"], 2, "'no.such.module:' is no backend reference"),
         (["-b", ":X"], 2, "':X' is no backend reference"),
@@ -429,6 +429,12 @@ def test_an_interrupted_run_goes_on_with_the_same_repeats_and_seed(portkit: Port
     suite.code = ExitCode.INTERRUPTED
     called = portkit("conform", "-b", "chip", "--repeat", "3", "--shuffle", "7")
     assert "portkit conform --backend chip --repeat 3 --shuffle 7 --resume" in called.error
+
+
+def test_where_there_is_nothing_to_resume_a_run_begins_and_that_is_said(portkit: Portkit, suite: Suite) -> None:
+    called = portkit("conform", "-b", "chip", "--resume", "--out", "mistyped")
+    assert (called.status, suite.seen[0].resume) == (0, True)
+    assert "mistyped holds no run to go on with; starting one" in called.error
 
 
 def test_a_passing_selection_of_the_smoke_tier_suggests_all_cases(portkit: Portkit, suite: Suite) -> None:

@@ -157,7 +157,8 @@ def test_a_full_disk_is_no_fault_of_ours(portkit: Portkit, monkeypatch: pytest.M
 
 def test_an_interruption_exits_with_130(portkit: Portkit, monkeypatch: pytest.MonkeyPatch) -> None:
     raising(monkeypatch, KeyboardInterrupt())
-    assert portkit("backends").status == 130
+    called = portkit("backends")
+    assert (called.status, called.error) == (130, "portkit: interrupted\n")
 
 
 def test_a_fault_of_ours_exits_with_4_and_asks_for_a_report(

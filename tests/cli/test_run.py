@@ -92,7 +92,7 @@ def test_an_access_outside_a_buffer_is_refused(portkit: Portkit) -> None:
         (["."], "cannot read .: Is a directory"),
         (["axpy.pk", "--set", "n"], "--set takes NAME=VALUE, got 'n'"),
         (["axpy.pk", "--set", "=3"], "--set takes NAME=VALUE"),
-        (["axpy.pk", "--set", "nn=3"], "has no scalar 'nn'; did you mean n?"),
+        (["axpy.pk", "--set", "nn=3"], "has no scalar 'nn'; its scalars are n, a"),
         (["axpy.pk", "--set", "n=x"], "n=x is not a number of dtype i32"),
         (["axpy.pk", "--set", "n=2000000000"], "give smaller scalars with --set"),
         (["axpy.pk", "--set", "n=-5"], "give larger scalars with --set"),

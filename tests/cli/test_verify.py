@@ -49,7 +49,7 @@ def test_an_unsigned_publication_says_so(portkit: Portkit) -> None:
 
 
 def test_several_keys_sign_one_report(portkit: Portkit) -> None:
-    folder = signed(portkit, "run", "acme.pem", "other.pem")
+    folder = signed(portkit, "run", "acme.pem", "other.pem", "acme.pem")
     for key in ("acme.pem.pub", "other.pem.pub"):
         assert portkit("verify", folder, "--key", key).status == 0
 

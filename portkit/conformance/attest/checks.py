@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from portkit import __version__
 from portkit.conformance import journal as journals
 from portkit.conformance.attest import dsse
 from portkit.conformance.attest.folder import Submission, check_names
@@ -142,9 +143,18 @@ def check_pages(given: Examined) -> str:
     same = [check_page(name, files[name], render(given.report)) for name, render in made.items() if name in files]
     if not same:
         raise NotChecked("there is neither page nor badge")
+    if not all(same) and _is_by_this_version(given.report):
+        wrong = ", ".join(name for name, alike in zip((n for n in made if n in files), same, strict=True) if not alike)
+        raise SchemaError(f"{wrong}: not what this version of portkit renders of report.json, though it says it did")
     if not all(same):
         raise NotChecked("rendered by another version, so what they say was not compared; they hold nothing that acts")
     return "as portkit renders them"
+
+
+def _is_by_this_version(report: Report) -> bool:
+    said = report.versions
+    same = (said.portkit, said.suite_digest, said.spec_digest)
+    return same == (__version__, suite_digest(), forms.digest())
 
 
 def check_worth(given: Examined) -> str:

@@ -141,7 +141,7 @@ def _require_same_suite(report: Report) -> None:
         if theirs != mine:
             raise UsageError(
                 f"the report is by the {what} {theirs[:12]} of portkit {said.portkit}, this one is {mine[:12]}: "
-                "to run cases of it again, install that version"
+                "to run cases of it again, install the portkit that made it"
             )
 
 

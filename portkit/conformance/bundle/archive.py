@@ -228,7 +228,9 @@ def _check_name(where: str, name: str) -> None:
     if ".." in parts:
         raise SchemaError(f"{where}: the file name {_show(name)} leads out of the archive")
     if len(name) > 120 or _NAME.fullmatch(name) is None:
-        raise SchemaError(f"{where}: the file name {_show(name)} is not a plain name")
+        folder = name.endswith("/")
+        what = "a folder; pack the files themselves" if folder else "not a plain name; take it out if it is no output"
+        raise SchemaError(f"{where}: the file name {_show(name)} is {what}")
 
 
 def _check_kind(where: str, entry: zipfile.ZipInfo) -> None:

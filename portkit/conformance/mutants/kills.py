@@ -11,7 +11,7 @@ import atexit
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
@@ -37,6 +37,7 @@ from portkit.spec.kernel import Kernel
 from portkit.spec.verify import verify
 
 _TIERS = list(Tier)
+_INTERRUPT = (signal.SIGINT,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,7 @@ _PROCESS = _Process()
 
 def _open(backend: str, stop: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: who started this one says `stop`
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPT)
     Thread(target=_end_with_parent, daemon=True).start()
     client = open_client(backend, CASE_SECONDS)
     atexit.register(leave, client)
@@ -248,12 +250,23 @@ def hunt(backend: str, work: Sequence[Job], workers: int, on_job: Callable[[int]
     stop = context.Event()
     with ProcessPoolExecutor(workers, context, _open, (backend, stop)) as pool:
         try:
-            futures = [pool.submit(_run, job) for job in work]
+            with _held_back():
+                futures = [pool.submit(_run, job) for job in work]
             return _merged(_collected(futures, on_job))
         except BaseException:
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # waits: a process that still starts needs `stop`
             raise
+
+
+@contextlib.contextmanager
+def _held_back() -> Generator[None]:
+    """Hold Ctrl-C back while processes start: they inherit that, until they have said that they ignore it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPT)
 
 
 def _in_turn(backend: str, work: Sequence[Job], on_job: Callable[[int], None]) -> Iterator[Hunted]:

@@ -19,25 +19,31 @@ class Change(Record, frozen=True):
 def regressions(before: Report, after: Report) -> list[Change]:
     """Return the cases that got worse, the most serious first.
 
-    Worse is: a more serious verdict; strict outputs that changed; a new case that does not pass; a case that is not run
-    any more, unless `after` is a selection.
+    Worse is: a more serious verdict; strict outputs that changed, of the same suite; a new case that does not pass; a
+    case that is not run any more, unless `after` is a selection.
     """
     old = {c.id: c for c in before.cases}
     new = {c.id: c for c in after.cases}
-    changes = [change for id in new for change in _changes(old.get(id), new[id])]
+    comparable = _suite(before) == _suite(after)
+    changes = [change for id in new for change in _changes(old.get(id), new[id], comparable=comparable)]
     if not after.patterns:
         changes += [Change(id, old[id].verdict.value, "", "not run any more") for id in old.keys() - new.keys()]
     severity = {id: case.verdict.severity for id, case in new.items()}
     return sorted(changes, key=lambda c: (-severity.get(c.id, -1), c.id))
 
 
-def _changes(old: CaseResult | None, new: CaseResult) -> Iterator[Change]:
+def _suite(report: Report) -> tuple[str, str]:
+    """Return what fixes the inputs of cases: of another suite, the same case may have others."""
+    return report.versions.spec_digest, report.versions.suite_digest
+
+
+def _changes(old: CaseResult | None, new: CaseResult, *, comparable: bool) -> Iterator[Change]:
     if old is None:
         if not new.verdict.passes:
             yield Change(new.id, "", new.verdict.value, "new")
     elif new.verdict.severity > old.verdict.severity:
         yield Change(new.id, old.verdict.value, new.verdict.value)
-    elif old.digest and new.digest and old.digest != new.digest:
+    elif comparable and old.digest and new.digest and old.digest != new.digest:
         yield Change(new.id, old.verdict.value, new.verdict.value, "strict outputs differ")
 
 

@@ -116,7 +116,8 @@ def details_script(column: Column) -> str:
 
 
 def _finite(error: float) -> float:
-    return float(f"{error:.4g}") if math.isfinite(error) else -1
+    short = float(f"{error:.4g}")  # which may round the largest number up to infinity
+    return short if math.isfinite(short) else -1 if not math.isfinite(error) else error
 
 
 def _script(name: str, content: object) -> str:

@@ -12,14 +12,17 @@ from typing import Any
 
 import msgspec
 
+from portkit import __version__
 from portkit.conformance.attest.dsse import seal
 from portkit.conformance.attest.folder import LIMITS
 from portkit.conformance.attest.manifest import digest, encode_manifest, manifest_of
+from portkit.conformance.digest import suite_digest
 from portkit.conformance.report import badge, html
 from portkit.conformance.report.build import count, count_levels
 from portkit.conformance.report.model import Report, decode_report, encode_report
 from portkit.conformance.verdict import Verdict
 from portkit.contract import DeviceInfo
+from portkit.spec import forms
 from tests.conformance.attest.published import OTHER, edit, published
 
 REPORT, MANIFEST, ENVELOPE = "report.json", "manifest.json", "attestation.json"
@@ -203,6 +206,16 @@ def script_in_page(folder: Path) -> None:
     )
 
 
+def claim_in_page(folder: Path) -> Path:
+    """Say more on the page than the report does, which is by this very version."""
+    made = report_in(folder)
+    mine = {"portkit": __version__, "suite_digest": suite_digest(), "spec_digest": forms.digest()}
+    target = forge(folder, msgspec.structs.replace(made, versions=msgspec.structs.replace(made.versions, **mine)))
+    page = target / "report.html"
+    page.write_text(page.read_text().replace("</h1>", "</h1><p>conformant: everything</p>"))
+    return target
+
+
 def address_in_badge(folder: Path) -> None:
     (folder / "badge.svg").write_text(
         '<svg xmlns="http://www.w3.org/2000/svg"><image href="https://x.example/"/></svg>'
@@ -269,6 +282,7 @@ ATTACKS: list[tuple[Attack, str, str]] = [
     (nested_manifest, "manifest", "not a manifest"),
     (script_in_page, "pages", "it holds the element script"),
     (address_in_badge, "pages", "it holds the element image"),
+    (claim_in_page, "pages", r"report\.html: not what this version of portkit renders"),
     (no_manifest, "files", r"lacks manifest\.json"),
     (hide_waiver, "consistency", "is waived without a reason, a link and an end"),
     (old_waiver, "consistency", "ended on 2026-03-03, before the run"),

@@ -82,7 +82,7 @@ NAMES = {
     "\\\\host\\share": "absolute",
     "C:\\windows": "absolute",
     "c:out.txt": "absolute",
-    "folder/": "plain name",
+    "folder/": "is a folder; pack the files themselves",
     "": "plain name",
     ".hidden": "plain name",
     "a//b": "plain name",

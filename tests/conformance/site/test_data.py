@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from typing import Any
 
 import msgspec
@@ -70,6 +71,13 @@ def test_an_error_without_a_bound_is_told_apart_in_json_which_knows_no_infinity(
     column, _ = columns()
     endless = msgspec.structs.replace(column, squares={"add": {"f32": Square(Verdict.FAIL, 1, 1, float("inf"))}})
     assert content(details_script(endless))["squares"]["add"]["f32"] == [1, 1, -1]
+
+
+def test_the_largest_number_is_not_rounded_up_to_infinity() -> None:
+    column, _ = columns()
+    most = sys.float_info.max
+    endless = msgspec.structs.replace(column, squares={"add": {"f32": Square(Verdict.FAIL, 1, 1, most)}})
+    assert content(details_script(endless))["squares"]["add"]["f32"] == [1, 1, most]
 
 
 @pytest.mark.parametrize("trick", [*TRICKS, "</script>\u2028<!--", '"; alert(1); "', "\\"])

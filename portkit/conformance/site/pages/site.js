@@ -74,8 +74,10 @@
   document.getElementById("swap").addEventListener("click", () => change({ a: state.b, b: state.a }));
   window.addEventListener("hashchange", () => {
     if (location.hash === "#main") return;
+    const { view } = state;
     state = readState();
     show();
+    if (state.view !== view) window.scrollTo(0, 0);
   });
 
   document.addEventListener("click", (event) => {
