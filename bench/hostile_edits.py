@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from typing import Any, TypeAlias
 
 TEXTS = [
@@ -36,7 +37,7 @@ TEXTS = [
     *("", " ", "pass", "conformant: core, standard tier", "0" * 64, "sha256", "__proto__", "__class__", "constructor"),
 ]
 VALUES: list[Any] = [
-    *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, -(10**30), 0.5, -0.0, 1e308, 1e-320),
+    *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, -(10**30), 0.5, -0.0, sys.float_info.max, 1e-320),
     *(
         [],
         {},
