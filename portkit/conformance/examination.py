@@ -15,6 +15,7 @@ import msgspec
 from portkit.conformance import journal as journals
 from portkit.conformance.card import Divergence, Reduced
 from portkit.conformance.case import Case, Trial
+from portkit.conformance.cases.fuzz import unlisted
 from portkit.conformance.divergence.search import first_divergence
 from portkit.conformance.journal import Entry, JournalWriter
 from portkit.conformance.judge import model_of
@@ -55,7 +56,9 @@ def examine_failures(
     if not chosen:
         return []
     with _opened(options) as client, contextlib.closing(JournalWriter(journal)) as writer:
-        cases = {case.id: case for case in suite_of(options.suite)(client.capabilities, options.profile)}
+        suite = suite_of(options.suite)(client.capabilities, options.profile)
+        asked = unlisted(client.capabilities, [entry.id for entry in chosen])
+        cases = {case.id: case for case in (*suite, *asked)}
         examination = Examination(client, options.seconds, folder)
         for number, entry in enumerate(chosen):
             on_failure(entry.id)

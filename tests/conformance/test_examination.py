@@ -38,6 +38,14 @@ def examined(options: RunOptions) -> Entry:
     return found
 
 
+def test_a_seed_that_no_tier_lists_is_looked_at_too(tmp_path: Path) -> None:
+    case = "kernels/fuzz/declared/123456"
+    seed = RunOptions("cpu", tmp_path, patterns=(case,), mutant="writes-past-the-end")
+    journal = run_suite(seed).journal
+    assert journal is not None
+    assert [found.id for found in examine_failures(seed, journal)] == [case]
+
+
 def test_the_card_says_where_the_kernel_first_goes_wrong(examined: Entry) -> None:
     assert examined.card is not None
     assert examined.card.divergence is not None

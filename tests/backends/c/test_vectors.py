@@ -72,6 +72,31 @@ def check(device: CDevice, kernel: Kernel) -> None:
     assert_same(execute(device, kernel, inputs)["out"], run(kernel, {}, inputs)["out"], *inputs.values())
 
 
+def shifted_thrice(form: str, dtype: str, lanes: int) -> Kernel:
+    """Shift lanes three times by the same counts, which the kernel loads, in a loop that carries the result."""
+    b = Builder("shifted_thrice")
+    x, out = b.buffer("x", dtype, 64, "read"), b.buffer("out", "i32", "n", "write")
+    n = b.scalar("n", "i32")
+    group = b.grid(1)
+    b.lane(1)
+    counts = b.op("mov.pack", *[b.load(x, group)] * lanes)
+    with b.serial(3, carried=counts) as trips:
+        shifted = b.op(form, trips["carried"], counts)
+        b.store(out, trips.index, b.cast(b.op("mov.lane", shifted, imms=(1,)), "i32"), gate=b.lt(group, n))
+        trips.next(carried=shifted)
+    return b.build()
+
+
+@needs_the_backend
+@pytest.mark.parametrize("form", ["mul.shl", "mul.shr"])
+@pytest.mark.parametrize("dtype", ["i8", "u8", "i16"])
+@pytest.mark.parametrize("lanes", LANES)
+def test_a_carried_shift_keeps_its_counts(device: CDevice, form: str, dtype: str, lanes: int) -> None:
+    kernel = shifted_thrice(form, dtype, lanes)
+    inputs, scalars = {"x": np.full(64, 1, kernel.buffers[0].dtype.numpy)}, {"n": 3}
+    assert_same(execute(device, kernel, inputs, scalars)["out"], run(kernel, scalars, inputs)["out"])
+
+
 def tails(n: int) -> Kernel:
     """Copy n elements in vectors of 8, of which the last is cut, and gather them backwards."""
     b = Builder("tails")
