@@ -7,6 +7,8 @@ import random
 import sys
 from typing import Any, TypeAlias
 
+from portkit.conformance.report.text import printable
+
 TEXTS = [
     *(
         "<script>alert(1)</script>",
@@ -169,12 +171,16 @@ _SPEAKING = (
 
 
 def spoken(rng: random.Random, content: bytes) -> bytes:
-    """Return a report whose free texts are hostile, and which is a report all the same."""
+    """Return a report whose free texts are hostile, and which is a report all the same.
+
+    Every other one has no text with controls, which alone would have it refused.
+    """
     value = json.loads(content)
+    texts = TEXTS if rng.randrange(2) else [text for text in TEXTS if printable(text) == text]
     for container, key in places(value):
         free = key in _SPEAKING or (key == "reason" and container["verdict"] != "waived")
         if free and isinstance(container[key], str):
-            container[key] = rng.choice(TEXTS)
+            container[key] = rng.choice(texts)
     for name in ("version", "vendor"):
         value["capabilities"][name] = value["subject"][name]
     return json.dumps(value).encode()

@@ -129,7 +129,7 @@ def runs() -> Iterator[tuple[Header, list[Entry]]]:
             f"kernels/{v.value}", v, "kernels", reason="out[3] is wrong", error_share=2.5, card=CARD, cells=("add/f32",)
         )
         for v in Verdict
-        if v is not Verdict.WAIVED
+        if v not in (Verdict.WAIVED, Verdict.PASS, Verdict.UNSUPPORTED)
     ]
     yield HEADER, [*entries, *odd]
     shaken = [msgspec.structs.replace(e, runs=3, orders=("reversed",)) for e in entries]

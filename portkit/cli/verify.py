@@ -119,7 +119,8 @@ def _show(found: Sequence[Verified]) -> None:
     for one in found:
         findings = one.findings if len(found) == 1 else [f for f in one.findings if f.outcome == "refused"]
         head = "holds" if one.holds else "refused"
-        say(f"{head:<8}  {one.folder}  {_signature(one)}", style=_STYLES["ok" if one.holds else "refused"])
+        lacking = "" if len(found) == 1 else _lacking(one)
+        say(f"{head:<8}  {one.folder}  {_signature(one)}{lacking}", style=_STYLES["ok" if one.holds else "refused"])
         for finding in findings:
             _show_finding(finding)
     if len(found) > 1:
@@ -134,6 +135,12 @@ def _show_finding(finding: Finding) -> None:
     say(f"  {finding.check:<12}{finding.outcome:<12}{lines[0]}".rstrip(), style=_STYLES[finding.outcome])
     for line in lines[1:]:
         say(f"{' ' * _INDENT}{line}", style=_STYLES[finding.outcome])
+
+
+def _lacking(one: Verified) -> str:
+    """Say that a report's cases were not held against the suite: then they may be any."""
+    missing = any(f.check == "cases" and f.outcome == "not checked" for f in one.findings)
+    return "; cases not checked" if missing else ""
 
 
 def _signature(one: Verified) -> str:

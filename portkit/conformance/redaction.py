@@ -9,14 +9,20 @@ from msgspec.structs import replace
 
 from portkit.conformance.report.model import CaseResult, Failure, Report
 from portkit.conformance.verdict import Verdict
+from portkit.conformance.waivers import WAIVED
+from portkit.contract import Tuning, installed_backends
 from portkit.errors import UsageError
 
+_TOKEN = re.compile(r"[^\W_]+")
+_LEAST = 3
+"""Shorter words are looked for as whole words only: they are parts of too much else."""
 HIDDEN = "redacted"
 """What stands where a text was taken out, which is also the mark of a redacted report."""
 
 MAX_CODENAME = 40
 _CODENAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+-]{{0,{MAX_CODENAME - 1}}}")
-_WORD = re.compile(r"[^\W_]{3,}")
+_WORD = re.compile(r"[^\W_]{3,}|[^\W\d_][0-9]|[0-9][^\W\d_]")
+"""What names: a word, or a model number as short as A7."""
 
 
 def is_redacted(report: Report) -> bool:
@@ -29,7 +35,8 @@ def redacted(report: Report, codename: str) -> Report:
 
     Texts that a device or a compiler may have written (reasons and failure cards) are taken out whole: names hide in
     them in forms that no replacement finds. The backend's digest goes too, as who has the package could look it up.
-    Verdicts, digests of outputs and limits stay. Nothing that is left is made from the names.
+    Verdicts, digests of outputs and limits stay, sizes that only tune do not. Nothing that is left is made from the
+    names.
 
     Raises `UsageError` for a codename that is none, or that has a word of the names it is to hide, and for a waiver
     that names the chip.
@@ -49,7 +56,7 @@ def redacted(report: Report, codename: str) -> Report:
             compiler=_hidden(said.compiler),
         ),
         versions=replace(report.versions, backend_digest=""),
-        capabilities=replace(declared, name=codename, version=HIDDEN, vendor=HIDDEN),
+        capabilities=replace(declared, name=codename, version=HIDDEN, vendor=HIDDEN, tuning=Tuning()),
         cases=tuple(_case(case, names) for case in report.cases),
         failures=tuple(_failure(failure, names) for failure in report.failures),
     )
@@ -65,11 +72,15 @@ class _Names:
     def of(cls, report: Report) -> _Names:
         said = report.subject
         texts = (said.backend, said.device, said.vendor, said.driver, said.compiler)
-        return cls(frozenset(word.lower() for text in texts for word in _WORD.findall(text)))
+        found = {word.lower() for text in texts for word in _WORD.findall(text)}
+        numbered = {word.lower() for word in _WORD.findall(said.version) if not word.isdigit()}
+        return cls(frozenset(found | numbered))
 
     def taken_out(self, text: str) -> str:
         """Return the text, or `HIDDEN` where it has one of the words in it."""
-        return HIDDEN if any(word in text.lower() for word in self.words) else text
+        said = text.lower()
+        short = set(_TOKEN.findall(said))
+        return HIDDEN if any(word in short if len(word) < _LEAST else word in said for word in self.words) else text
 
 
 def _check(codename: str, report: Report) -> None:
@@ -78,6 +89,8 @@ def _check(codename: str, report: Report) -> None:
             f"{codename[:60]!r} is not a codename: write at most {MAX_CODENAME} letters, digits and . _ + -, "
             "a letter or digit first, such as heron"
         )
+    if codename in installed_backends():
+        raise UsageError(f"the codename {codename!r} is the name of another backend; choose another one")
     if _Names.of(report).taken_out(codename) is not codename:
         raise UsageError(f"the codename {codename!r} has a word of the names it is to hide; choose another one")
 
@@ -88,9 +101,13 @@ def _hidden(text: str) -> str:
 
 def _case(case: CaseResult, names: _Names) -> CaseResult:
     if case.verdict is Verdict.WAIVED:  # a waiver's reason and link are public; nobody may be kept from reading them
-        if names.taken_out(case.reason) == HIDDEN:
+        waiver = WAIVED.match(case.reason)
+        said = (
+            waiver.group() if waiver else ""
+        )  # what follows is what the case found, in words that may be the device's
+        if names.taken_out(said) == HIDDEN:
             raise UsageError(f"the waiver of {case.id} names the chip in its reason or link; word it without the name")
-        return case
+        return replace(case, reason=f"{said}{HIDDEN}")
     return replace(case, reason=_hidden(case.reason))
 
 

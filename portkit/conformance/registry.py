@@ -22,6 +22,7 @@ from portkit.conformance.attest.checks import (
     UNSIGNED,
     Examined,
     Signed,
+    check_begin,
     check_digests,
     check_place,
     check_signature,
@@ -79,6 +80,7 @@ def publish(source: Path, registry: Path, *, draft: bool, keys: Sequence[Signing
     contradicts itself, or differs from its journal.
     """
     report, journal = _genuine(source)
+    check_begin(report)
     check_waivers(report)
     require_worth(report, draft=draft)
     if codename:

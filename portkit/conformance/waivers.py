@@ -17,6 +17,7 @@ admits `flaky` is not held to that.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -95,6 +96,14 @@ def check_meant(waivers: Iterable[Waiver], ids: Sequence[str], where: str) -> No
             raise SchemaError(
                 f"{where}: the waiver of {waiver.cases} means no case of the suite{near}; correct it or take it out"
             )
+
+
+WAIVED = re.compile(
+    r"(?P<why>\S.*?) \((?P<link>https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?(?:/\S*)?), "
+    r"until (?P<end>[0-9]{4}-[0-9]{2}-[0-9]{2})\); ",
+    re.DOTALL,
+)
+"""How `apply` begins the reason of a waived case; what it found follows."""
 
 
 def apply(waivers: Sequence[Waiver], entry: Entry) -> Entry:

@@ -12,6 +12,7 @@ import pytest
 
 from portkit.conformance.attest.checks import CHECKS
 from portkit.conformance.case import Tier
+from portkit.conformance.report.model import decode_report, encode_report
 from portkit.conformance.run import RunOptions, run_suite
 from portkit.contract import DeviceInfo
 from tests.cli.calls import Called, Portkit, one_line
@@ -256,7 +257,7 @@ def test_what_comes_out_differently_is_listed_and_fails(portkit: Portkit) -> Non
     Path("cpu/report.json").write_text(json.dumps(report))
     forged = Path("registry/cpu/forged")
     forged.mkdir()
-    (forged / "report.json").write_text(json.dumps(report))
+    (forged / "report.json").write_bytes(encode_report(decode_report(json.dumps(report).encode(), "report.json")))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["report_digest"] = hashlib.sha256((forged / "report.json").read_bytes()).hexdigest()
     (forged / "manifest.json").write_text(json.dumps(manifest))

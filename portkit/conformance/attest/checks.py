@@ -6,6 +6,7 @@ nothing to go by. Where there is no report, or no manifest, nothing else is look
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from portkit.conformance.attest.manifest import (
     journal_digest,
 )
 from portkit.conformance.attest.pages import check_page
-from portkit.conformance.case import Case
+from portkit.conformance.case import Case, Cell
 from portkit.conformance.cases.collect import PROFILES, collect
 from portkit.conformance.digest import suite_digest
 from portkit.conformance.errata import standing
@@ -38,17 +39,19 @@ from portkit.conformance.redaction import is_redacted, redacted
 from portkit.conformance.report import badge, html
 from portkit.conformance.report.build import from_journal
 from portkit.conformance.report.consistency import check_consistent
-from portkit.conformance.report.model import Report
+from portkit.conformance.report.model import CaseResult, CellResult, Report, encode_report
 from portkit.conformance.select import select
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
+from portkit.conformance.waivers import WAIVED
 from portkit.errors import PortkitError, SchemaError, UsageError
 from portkit.spec import forms
 
 DRAFT_ONLY = ("stand-in", "compiled")
 MAX_JOURNAL_BYTES = 1 << 30
 _MOST_TEXT = 500
-_WAIVER = re.compile(r"(?P<why>\S.*) \((?P<link>https?://\S+), until (?P<end>\d{4}-\d{2}-\d{2})\); ", re.DOTALL)
+_AHEAD = dt.timedelta(days=1)
+"""How far the clocks of two machines may be apart."""
 FOLDER_NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{12}")
 """How `publish` names the folder of a report."""
 
@@ -108,8 +111,10 @@ class Examined:
 
 
 def check_schema(given: Examined) -> str:
-    """Whether there is a report."""
+    """Whether there is a report, of one meaning: JSON may give a field twice, and readers differ on which counts."""
     report = given.report
+    if _is_by_this_version(report) and encode_report(report) != given.submission.files[REPORT]:
+        raise SchemaError(f"{REPORT} is not as portkit writes it: a field stands there twice, or it was edited")
     return f"{report.subject.backend} {report.subject.version}: {report.statement}"
 
 
@@ -160,6 +165,7 @@ def _is_by_this_version(report: Report) -> bool:
 def check_worth(given: Examined) -> str:
     """Whether the report does not contradict itself, and says something of a device."""
     check_consistent(given.report)
+    check_begin(given.report)
     check_waivers(given.report)
     require_worth(given.report, draft=given.submission.manifest.draft)
     return f"counts, coverage, claim and statement follow from {len(given.report.cases):,} cases"
@@ -185,6 +191,7 @@ def check_cases(given: Examined) -> str:
     suite = {case.id: case for case in select(collect(report.capabilities, report.profile), report.tier, ())}
     _require_same_cases(report, suite)
     _require_undeclared(report, suite)
+    _require_same_cells(report, suite)
     return f"all {len(suite):,} of profile {report.profile}, tier {report.tier.value}, and no other; {waived} waived"
 
 
@@ -210,7 +217,7 @@ def check_journal(given: Examined) -> str:
     _require_same_report(given.report, named, path)
     pinned = given.submission.manifest.journal_digest
     if not pinned:
-        raise NotChecked("the manifest is of an older version and pins none")
+        raise SchemaError(f"{path} cannot be held against a manifest that pins no journal; leave --journal out")
     if journal_digest(path.read_bytes()) != pinned:
         raise SchemaError(
             f"{path} is not the journal that was published: its SHA-256 differs from that in the manifest"
@@ -290,11 +297,25 @@ def check_waivers(report: Report) -> None:
     for case in report.cases:
         if case.verdict is not Verdict.WAIVED:
             continue
-        found = _WAIVER.match(case.reason)
-        if found is None:
+        found = WAIVED.match(case.reason)
+        if found is None or not _is_day(found["end"]):
             raise SchemaError(f"the case {case.id} is waived without a reason, a link and an end")
         if found["end"] < report.date:
             raise SchemaError(f"the waiver of {case.id} ended on {found['end']}, before the run")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        dt.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_begin(report: Report) -> None:
+    """Raise `SchemaError` for a run that has not begun yet: it would stand before all that follow."""
+    if dt.datetime.fromisoformat(report.started) > dt.datetime.now(dt.UTC) + _AHEAD:
+        raise SchemaError(f"its run began in the future, at {report.started}")
 
 
 def _require_same_cases(report: Report, suite: dict[str, Case]) -> None:
@@ -321,6 +342,29 @@ def _require_undeclared(report: Report, suite: dict[str, Case]) -> None:
                 )
 
 
+def _require_same_cells(report: Report, suite: dict[str, Case]) -> None:
+    """Raise `SchemaError` for a cell of the coverage table that does not follow from the cases of the suite."""
+    covering: dict[str, list[CaseResult]] = {}
+    for case in report.cases:
+        if case.verdict is not Verdict.UNSUPPORTED:
+            for cell in suite[case.id].cells:
+                covering.setdefault(str(cell), []).append(case)
+    said = {str(Cell(c.form, c.dtype, c.lanes, c.source)): c for c in report.cells}
+    for name in sorted(said.keys() | covering.keys()):
+        if name not in said or name not in covering or not _is_sum(said[name], covering[name]):
+            raise SchemaError(f"the cell {name} of its coverage table does not follow from its cases")
+
+
+def _is_sum(cell: CellResult, cases: Sequence[CaseResult]) -> bool:
+    worst = max((case.verdict for case in cases), key=lambda verdict: verdict.severity)
+    return (cell.cases, cell.elements, cell.verdict.severity, cell.error_share) == (
+        len(cases),
+        sum(case.elements for case in cases),
+        worst.severity,
+        max(case.error_share for case in cases),
+    )
+
+
 _FOLLOWING: tuple[tuple[str, Callable[[Report], object]], ...] = (
     ("profile and tier", lambda r: (r.profile, r.tier)),
     ("evidence", lambda r: r.subject.evidence),
@@ -329,7 +373,18 @@ _FOLLOWING: tuple[tuple[str, Callable[[Report], object]], ...] = (
     ("figures", lambda r: [(c.elements, c.error_share, c.digest, c.bit_exact) for c in r.cases]),
     ("statement", lambda r: (r.statement, r.patterns, r.mutant)),
 )
-"""What a report has from its journal, whoever made it where; names of devices may have been replaced since."""
+"""What a report has from its journal, whoever made it where and with which version."""
+_HERE: tuple[tuple[str, Callable[[Report], object]], ...] = (
+    ("names", lambda r: (r.subject.backend, r.subject.version, r.subject.vendor)),
+    ("versions", lambda r: r.versions),
+    ("begin", lambda r: r.started),
+    ("capabilities", lambda r: (r.capabilities, r.limits)),
+    ("coverage", lambda r: (r.cells, r.declared_cells, r.uncovered)),
+    ("repeats", lambda r: (r.determinism, [(c.runs, c.failed, c.after, c.varying) for c in r.cases])),
+    ("failures", lambda r: [(f.id, f.verdict) for f in r.failures]),
+)
+"""What it has from it where the same version of portkit made it; texts of devices are scrubbed of the machine's names,
+and so may differ from one machine to the next."""
 
 
 def _require_same_report(given: Report, made: Report, path: Path) -> None:
@@ -338,7 +393,7 @@ def _require_same_report(given: Report, made: Report, path: Path) -> None:
         if (theirs.id, theirs.verdict) != (mine.id, mine.verdict):
             said, found = f"{theirs.id} {theirs.verdict.value}", f"{mine.id} {mine.verdict.value}"
             raise SchemaError(f"the journal {path} gives another report: {found}, where the report has {said}")
-    for what, part in _FOLLOWING:
+    for what, part in (*_FOLLOWING, *(_HERE if given.versions.portkit == __version__ else ())):
         if part(given) != part(made):
             raise SchemaError(f"the journal {path} gives another report: its {what} are others")
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import cast
+
+import msgspec
 
 from portkit.conformance.attest.dsse import MAX_ENVELOPE_BYTES
 from portkit.conformance.attest.manifest import (
@@ -26,6 +29,7 @@ from portkit.conformance.attest.manifest import (
 )
 from portkit.conformance.report.folder import JOURNAL
 from portkit.conformance.report.model import MAX_REPORT_BYTES, Report, decode_report
+from portkit.conformance.report.text import printable
 from portkit.contract import check_capabilities
 from portkit.errors import SchemaError, UsageError
 
@@ -67,6 +71,7 @@ class Submission:
                     f"{self.path(REPORT)}: lists {len(getattr(report, part)):,} {part}, {most:,} are the most"
                 )
         check_capabilities(report.capabilities, f"{self.path(REPORT)}: capabilities")
+        _check_strings(report, self.path(REPORT))
         return report
 
     @cached_property
@@ -119,6 +124,25 @@ def _read(descriptor: int, folder: Path, name: str) -> bytes:
     if len(content) > LIMITS[name]:
         raise SchemaError(f"{folder / name}: larger than {LIMITS[name]} bytes; not a file of portkit")
     return content
+
+
+def _check_strings(report: Report, where: str) -> None:
+    """Raise `SchemaError` for a text with controls, or with marks that turn its direction: portkit writes none."""
+    harmful = next((text for text in _strings(msgspec.to_builtins(report)) if printable(text) != text), None)
+    if harmful is not None:
+        raise SchemaError(f"{where}: holds a text that could lead a reader astray, {ascii(harmful)[:_SHOWN]}")
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in cast("Mapping[str, object]", value).items():
+            yield key
+            yield from _strings(item)
+    elif isinstance(value, Sequence):
+        for item in cast("Sequence[object]", value):
+            yield from _strings(item)
 
 
 def check_names(submission: Submission) -> None:

@@ -73,8 +73,8 @@ class PublicKey:
         return True
 
     def reserves(self, backend: str) -> bool:
-        """Whether a backend's name belongs to this key."""
-        return any(fnmatchcase(backend, pattern) for pattern in self.backends)
+        """Whether a backend's name belongs to this key, however it is spelled in capitals."""
+        return any(fnmatchcase(backend.lower(), pattern.lower()) for pattern in self.backends)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable
 
@@ -9,13 +10,15 @@ from portkit import __version__
 from portkit.conformance.case import Cell
 from portkit.conformance.cases.cells import cells as declared_cells
 from portkit.conformance.report.build import count, count_levels, holds, missing_cells
-from portkit.conformance.report.model import Report
+from portkit.conformance.report.model import CaseResult, Report
 from portkit.conformance.report.sensitivity import mutation_score
 from portkit.conformance.report.stability import is_identical, is_measured
 from portkit.conformance.report.statement import limits, statement
 from portkit.conformance.verdict import Verdict
 from portkit.errors import SchemaError
 from portkit.spec import forms
+
+_WITHOUT_CARD = frozenset({Verdict.PASS, Verdict.UNSUPPORTED})
 
 
 def check_consistent(report: Report) -> None:
@@ -69,7 +72,7 @@ def _subject(report: Report) -> bool:
 
 def _cells(report: Report) -> bool:
     named = Counter(str(Cell(c.form, c.dtype, c.lanes, c.source)) for c in report.cells)
-    if any(n > 1 for n in named.values()) or named.keys() & set(report.uncovered):
+    if any(n > 1 for n in named.values()) or named.keys() & set(report.uncovered) or not _cells_are_of_cases(report):
         return False
     if report.versions.spec_digest != forms.digest():
         return True  # by another spec, whose cells are not known here
@@ -79,9 +82,38 @@ def _cells(report: Report) -> bool:
     return report.declared_cells == len(known) and named.keys() <= set(known) and report.uncovered == uncovered
 
 
+def _cells_are_of_cases(report: Report) -> bool:
+    """Whether each cell could be the sum of some cases; which they are, only the suite knows."""
+    verdicts = {case.verdict for case in report.cases}
+    most = (len(report.cases), sum(case.elements for case in report.cases))
+    return all(c.verdict in verdicts and c.cases <= most[0] and c.elements <= most[1] for c in report.cells)
+
+
+def _figures(report: Report) -> bool:
+    return all(map(_is_possible, report.cases))
+
+
+def _is_possible(case: CaseResult) -> bool:
+    """Whether what was measured of a case goes with its verdict."""
+    if case.verdict is Verdict.PASS and (case.error_share > 1 or case.failed):
+        return False
+    repeated = case.failed <= case.runs or not case.runs
+    return repeated and case.ill_conditioned <= case.elements and (case.runs > 1 or not case.varying)
+
+
+def _started(report: Report) -> bool:
+    try:
+        dt.datetime.fromisoformat(report.started)
+    except ValueError:
+        return False
+    return True
+
+
 def _failures(report: Report) -> bool:
     verdicts = {c.id: c.verdict for c in report.cases}
-    return all(verdicts.get(f.id) is f.verdict for f in report.failures)
+    ids = {f.id for f in report.failures}
+    wrong = all(f.verdict not in _WITHOUT_CARD and verdicts.get(f.id) is f.verdict for f in report.failures)
+    return wrong and len(ids) == len(report.failures)
 
 
 def _determinism(report: Report) -> bool:
@@ -90,7 +122,8 @@ def _determinism(report: Report) -> bool:
         return True
     measured = [case for case in report.cases if is_measured(case)]
     sums = (said.cases, said.identical) == (len(measured), sum(map(is_identical, measured)))
-    return sums and all(form.identical + form.beyond <= form.cases <= said.cases for form in said.forms)
+    runs = all(case.runs == said.runs for case in measured if case.verdict is Verdict.PASS)
+    return sums and runs and all(form.identical + form.beyond <= form.cases <= said.cases for form in said.forms)
 
 
 def _mutation_score(report: Report) -> bool:
@@ -106,6 +139,8 @@ def _mutation_score(report: Report) -> bool:
 _RULES: tuple[tuple[str, Callable[[Report], bool]], ...] = (
     ("list of cases", _unique_cases),
     ("digests", _strict_digests),
+    ("figures", _figures),
+    ("begin", _started),
     ("counts", _counts),
     ("coverage", _cells),
     ("claim", _claim),

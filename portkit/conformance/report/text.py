@@ -23,6 +23,7 @@ _PATHS = re.compile(
     rf"(?P<keep>\bhttps?://[^\s'\"`<>]+)"  # a page on the web is no path of this machine
     rf"|{_URL}"
     r"|(?P<quote>['\"`])(?:~?/|[A-Za-z]:[\\/])[^'\"`\n]*[/\\][^'\"`\n]*(?P=quote)"  # it may hold spaces
+    rf"|/(?:home|root|tmp|Users|private)(?:/{_NAME})+"  # also behind an option, as in -I/home/...
     rf"|(?<![\w./<>-])~(?:{_NAME})?(?:/{_NAME})+/?"
     rf"|(?<![\w./<>-])(?:/{_NAME}){{2,}}/?"
     rf"|(?<![\w./<>-])/(?:tmp|home|root|Users|var|private)\b/?"

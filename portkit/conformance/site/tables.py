@@ -31,7 +31,7 @@ _ABOUT: dict[str, Callable[[Column], str]] = {
     "statement": lambda c: c.statement,
 }
 CSV_FIELDS = (*_ABOUT, "form", "dtype", "verdict", "cases", "elements", "error_share")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def tables(found: Sequence[Column]) -> dict[str, list[Row]]:

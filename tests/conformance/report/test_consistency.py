@@ -10,7 +10,7 @@ import pytest
 from portkit import __version__
 from portkit.conformance.digest import suite_digest
 from portkit.conformance.report.consistency import check_consistent
-from portkit.conformance.report.model import MutationScore, Report
+from portkit.conformance.report.model import CellResult, Determinism, FormStability, MutationScore, Report
 from portkit.conformance.verdict import Verdict
 from portkit.errors import SchemaError
 from portkit.spec import forms
@@ -62,6 +62,15 @@ def with_case(**changes: Any) -> Report:
     return replace(made, cases=tuple(edited))
 
 
+def with_pass(**changes: Any) -> Report:
+    made = report()
+    return replace(made, cases=(replace(made.cases[0], **changes), *made.cases[1:]))
+
+
+def passed(cell: CellResult) -> CellResult:
+    return replace(cell, verdict=Verdict.PASS)
+
+
 EDITS = {
     "a claim that its cases do not support": (forged(passed=True), "claim"),
     "another statement": (forged(statement="conformant: core, standard tier"), "statement"),
@@ -92,6 +101,24 @@ EDITS = {
     "a card of a case that passes": (
         forged(failures=(replace(failing().failures[0], id=passing()[5].id),)),
         "failures",
+    ),
+    "a pass beyond its bound": (with_pass(error_share=9.0), "figures"),
+    "a pass that failed": (with_pass(failed=1, runs=3), "figures"),
+    "more ill-conditioned elements than there are": (with_pass(ill_conditioned=1000), "figures"),
+    "a case that varies without being repeated": (with_pass(varying={"repeat": 1}), "figures"),
+    "a day that is none": (forged(started="2026-99-99T00:00:00+00:00"), "begin"),
+    "a cell better than any case": (
+        replace(report([entry("ops/x", cells=("add/f32",))]), cells=tuple(map(passed, failing().cells))),
+        "coverage",
+    ),
+    "a cell of more cases than there are": (
+        forged(cells=(replace(failing().cells[0], cases=10**6), *failing().cells[1:])),
+        "coverage",
+    ),
+    "a card twice": (forged(failures=failing().failures * 2), "failures"),
+    "runs that did not happen": (
+        forged(determinism=Determinism(100, (), 0, 0, (FormStability("add", 1, 1),))),
+        "determinism",
     ),
     "a mutation score of its own": (scored(10_000, 10_000), "mutation score"),
     "more faults found than planted": (scored(11, 10, "0.0.1"), "mutation score"),

@@ -9,8 +9,9 @@ from portkit.conformance.redaction import HIDDEN, is_redacted, redacted
 from portkit.conformance.report.consistency import check_consistent
 from portkit.conformance.report.model import decode_report, encode_report
 from portkit.conformance.verdict import Verdict
+from portkit.contract import DeviceInfo, Tuning
 from portkit.errors import UsageError
-from tests.conformance.report.runs import CARD, entry, report
+from tests.conformance.report.runs import CARD, CHIP, entry, report
 
 NAMES = (b"chip", b"acme", b"5.2", b"2.1", b"vendor text", b"c" * 64)
 
@@ -50,6 +51,25 @@ def test_a_suspect_stays_but_where_it_names_the_chip() -> None:
     assert {f.suspect for f in redacted(made, "heron").failures} == {"add/f32", HIDDEN}
 
 
+def test_sizes_that_only_tune_are_not_told() -> None:
+    tuned = replace(CHIP, tuning=Tuning(workers=7, cache_bytes=(49152,)))
+    assert redacted(report(capabilities=tuned), "heron").capabilities.tuning == Tuning()
+
+
+@pytest.mark.parametrize("name", ["X9", "falcon-x9"])
+def test_a_short_model_number_is_a_name_too(name: str) -> None:
+    made = report(version="9.41-zebra", info=DeviceInfo(name))
+    for codename in ("x9", "zebra"):
+        with pytest.raises(UsageError, match="has a word of the names"):
+            redacted(made, codename)
+    assert redacted(made, "fox90").subject.device == "fox90"
+
+
+def test_the_name_of_another_backend_is_no_codename() -> None:
+    with pytest.raises(UsageError, match="'cpu' is the name of another backend"):
+        redacted(report(), "cpu")
+
+
 @pytest.mark.parametrize("codename", ["", "../x", "<b>", "x" * 41, "a b", "heron\n"])
 def test_what_is_no_codename_is_refused(codename: str) -> None:
     with pytest.raises(UsageError, match="is not a codename"):
@@ -62,11 +82,12 @@ def test_a_codename_that_gives_the_name_away_is_refused() -> None:
 
 
 def test_a_waiver_stays_readable() -> None:
-    waived = entry(verdict=Verdict.WAIVED, reason="waived: erratum 7, https://example.org/7, until 2027-01-01")
-    assert redacted(report([waived]), "heron").cases[0].reason == waived.reason
+    waiver = "erratum 7 (https://example.org/7, until 2027-01-01); "
+    waived = entry(verdict=Verdict.WAIVED, reason=f"{waiver}chip X9 says: unit B0 failed")
+    assert redacted(report([waived]), "heron").cases[0].reason == f"{waiver}redacted"
 
 
 def test_a_waiver_that_names_the_chip_is_refused() -> None:
-    waived = entry(verdict=Verdict.WAIVED, reason="https://acme.example/7")
+    waived = entry(verdict=Verdict.WAIVED, reason="erratum 7 (https://acme.example/7, until 2027-01-01); wrong")
     with pytest.raises(UsageError, match="names the chip"):
         redacted(report([waived]), "heron")
