@@ -159,10 +159,13 @@ class WritesWholeWords(Wrapped):
 
 
 class TransfersStopAt64KiB(Wrapped):
-    """Writes no more than 65,536 bytes at once."""
+    """Writes no more than 65,536 bytes at once, and zeros behind them.
+
+    Zeros, as a device that gives memory out again may still hold there what the case wrote without the fault.
+    """
 
     def write(self, handle: int, offset: int, data: Bytes) -> None:
-        self.inner.write(handle, offset, bytes(data)[: 1 << 16])
+        self.inner.write(handle, offset, bytes(data)[: 1 << 16].ljust(len(bytes(data)), b"\0"))
 
 
 class ViewsStartAtZero(Wrapped):
