@@ -13,6 +13,8 @@ from portkit.conformance.waivers import WAIVED
 from portkit.contract import Tuning, installed_backends
 from portkit.errors import UsageError
 
+_PART = re.compile(r"[A-Z][a-z]{2,}|[^\W\d_]{3,}")
+"""A part of a word: Gaudi of Gaudi3, Zephyr of ZephyrNPU."""
 _TOKEN = re.compile(r"[^\W_]+")
 _LEAST = 3
 """Shorter words are looked for as whole words only: they are parts of too much else."""
@@ -72,7 +74,7 @@ class _Names:
     def of(cls, report: Report) -> _Names:
         said = report.subject
         texts = (said.backend, said.device, said.vendor, said.driver, said.compiler)
-        found = {word.lower() for text in texts for word in _WORD.findall(text)}
+        found = {word.lower() for text in texts for find in (_WORD, _PART) for word in find.findall(text)}
         numbered = {word.lower() for word in _WORD.findall(said.version) if not word.isdigit()}
         return cls(frozenset(found | numbered))
 

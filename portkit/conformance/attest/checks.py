@@ -369,18 +369,24 @@ _FOLLOWING: tuple[tuple[str, Callable[[Report], object]], ...] = (
     ("profile and tier", lambda r: (r.profile, r.tier)),
     ("evidence", lambda r: r.subject.evidence),
     ("digests", lambda r: (r.versions.spec_digest, r.versions.suite_digest, r.versions.backend_digest)),
+    ("versions", lambda r: r.versions),
+    ("names", lambda r: (r.subject.backend, r.subject.version, r.subject.vendor)),
+    ("begin", lambda r: r.started),
     ("number of cases", lambda r: (r.planned, len(r.cases))),
     ("figures", lambda r: [(c.elements, c.error_share, c.digest, c.bit_exact) for c in r.cases]),
     ("statement", lambda r: (r.statement, r.patterns, r.mutant)),
 )
 """What a report has from its journal, whoever made it where and with which version."""
 _HERE: tuple[tuple[str, Callable[[Report], object]], ...] = (
-    ("names", lambda r: (r.subject.backend, r.subject.version, r.subject.vendor)),
-    ("versions", lambda r: r.versions),
-    ("begin", lambda r: r.started),
     ("capabilities", lambda r: (r.capabilities, r.limits)),
     ("coverage", lambda r: (r.cells, r.declared_cells, r.uncovered)),
-    ("repeats", lambda r: (r.determinism, [(c.runs, c.failed, c.after, c.varying) for c in r.cases])),
+    (
+        "repeats",
+        lambda r: (
+            r.determinism,
+            [(c.runs, c.failed, c.after, c.varying, c.seconds, c.ill_conditioned) for c in r.cases],
+        ),
+    ),
     ("failures", lambda r: [(f.id, f.verdict) for f in r.failures]),
 )
 """What it has from it where the same version of portkit made it; texts of devices are scrubbed of the machine's names,

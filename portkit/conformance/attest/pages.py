@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
+from portkit.conformance.report.text import printable
 from portkit.errors import SchemaError
 
 _ADDRESSES = frozenset({"href", "src", "srcset", "action", "formaction", "data", "poster", "background", "ping"})
@@ -40,6 +41,8 @@ _INERT_ATTRIBUTES = frozenset(
 _INERT_META = frozenset({"content-security-policy"})
 """It can only forbid. `refresh` would lead elsewhere."""
 _END = len("</svg>")
+_NESTED = re.compile(r"<[^>]*<")
+_CHARSET = '<meta charset="utf-8">'
 
 
 @dataclass
@@ -73,6 +76,8 @@ class _Reader(HTMLParser):
                 self.found.styles.add(value or "")
             elif name == "http-equiv":
                 self.found.declarations.add(f"meta {(value or '').lower()}")
+            elif name == "charset":
+                self.found.declarations.add(f"charset {(value or '').lower()}")
         self._within, self._code = tag if tag in _CODE else "", ""
 
     def handle_data(self, data: str) -> None:
@@ -143,6 +148,21 @@ def _first(*found: tuple[str, set[str]]) -> str:
     return next((f"{what} {min(surplus)[:60]}".rstrip() for what, surplus in found if surplus), "")
 
 
+def _ambiguous(page: str, ours: str) -> str:
+    """Return in words what a browser may read otherwise than the parser here, empty if there is nothing.
+
+    That is a `<` inside a tag, whose end depends on what surrounds it and which takes long to look for; controls and
+    marks; and bytes in another encoding.
+    """
+    if _NESTED.search(page):
+        return "a < inside a tag"
+    if printable(page) != page:
+        return "a control or a mark that turns text around"
+    if _CHARSET in ours and not page.startswith(ours[: ours.index(_CHARSET) + len(_CHARSET)]):
+        return "another beginning, so that its encoding is open"
+    return ""
+
+
 def check_page(name: str, content: bytes, ours: str) -> bool:
     """Return whether a page is the one that we render; one by another version must be inert.
 
@@ -150,7 +170,11 @@ def check_page(name: str, content: bytes, ours: str) -> bool:
     """
     if content == ours.encode():
         return True
-    surplus = active(content.decode("utf-8", errors="replace"), inventory(ours))
+    try:
+        page = content.decode()
+        surplus = _ambiguous(page, ours) or active(page, inventory(ours))
+    except (ValueError, AssertionError) as error:  # what the parser of the standard library raises for broken markup
+        raise SchemaError(f"{name} is not a page that portkit renders: {str(error)[:60]}") from error
     if surplus:
         raise SchemaError(f"{name} is not what portkit renders from the report: it holds {surplus}")
     return False

@@ -29,6 +29,8 @@ MAX_TOTAL_BYTES = 4 << 30
 _NAME = re.compile(rf"{PART}(/{PART})*")
 _DATE = (1980, 1, 1, 0, 0, 0)
 _END = struct.Struct("<4s4H2IH")
+_LOCATOR_MARK, _LOCATOR_BYTES = b"PK\x06\x07", 20
+"""What leads to a zip64 directory, which zipfile reads in place of the other: right before the record at the end."""
 _END_MARK = b"PK\x05\x06"
 _SHOWN = 80
 
@@ -135,7 +137,16 @@ class ZipSource(_Closing):
         try:
             with self._archive.open(entry) as file:
                 content = file.read(limit + 1)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        except (
+            OSError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+            NotImplementedError,
+            RuntimeError,
+            ValueError,
+            OverflowError,
+        ) as error:
             raise SchemaError(f"{self.where}: {name} cannot be unpacked: {error}") from error
         if len(content) != entry.file_size:
             raise SchemaError(f"{self.where}: {name} unpacks to another length than the archive says")
@@ -185,9 +196,9 @@ def _check_directory(path: Path) -> None:
     try:
         with path.open("rb") as file:
             size = file.seek(0, io.SEEK_END)
-            start = max(0, size - _END.size - 0xFFFF)
+            start = max(0, size - _END.size - 0xFFFF - _LOCATOR_BYTES)
             file.seek(start)
-            tail = file.read(_END.size + 0xFFFF)
+            tail = file.read(_END.size + 0xFFFF + _LOCATOR_BYTES)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     if size > MAX_ARCHIVE_BYTES:
@@ -196,7 +207,8 @@ def _check_directory(path: Path) -> None:
     if at < 0 or len(tail) - at < _END.size:
         raise SchemaError(f"{path}: not a zip archive: it has no directory at its end")
     _, _, _, _, files, directory, _, _ = _END.unpack_from(tail, at)
-    if files == 0xFFFF or directory == 0xFFFFFFFF:
+    located = tail[max(0, at - _LOCATOR_BYTES) : at].startswith(_LOCATOR_MARK)
+    if located or files == 0xFFFF or directory == 0xFFFFFFFF:
         raise SchemaError(f"{path}: a zip64 archive; at most {MAX_FILES} files and 4 GiB are read")
     if files > MAX_FILES or directory > MAX_DIRECTORY_BYTES:
         raise SchemaError(f"{path}: the directory of the archive lists more than {MAX_FILES} files, or is too large")

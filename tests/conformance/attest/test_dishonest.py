@@ -87,6 +87,12 @@ def test_a_report_of_this_version_has_everything_from_its_journal(
     assert f"gives another report: its {what} are others" in found["journal"]
 
 
+def test_another_version_does_not_excuse_another_chip(tmp_path: Path) -> None:
+    source = run_folder(tmp_path / "run")
+    folder = published(tmp_path, portkit="0.0.9", name="other")
+    assert "gives another report: its versions are others" in refusals(verified(folder, journal=source))["journal"]
+
+
 def test_a_name_is_reserved_in_capitals_too() -> None:
     assert trusted(backends=("acme", "acme-*")).reserves("ACME-x")
 

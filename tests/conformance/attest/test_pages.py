@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from portkit.conformance.attest.pages import active, check_page, foreign, inventory
@@ -18,6 +20,28 @@ BADGE = badge.render(report())
 def test_the_same_page_is_ours() -> None:
     assert check_page("x.html", PAGE.encode(), PAGE)
     assert check_page("x.svg", BADGE.encode(), BADGE)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda page: page.replace("<h1", '<p title="</p><script>x</script>">', 1), "a < inside a tag"),
+        (lambda page: page.replace("</h1>", "\x1b$B</h1>", 1), "a control or a mark"),
+        (lambda page: page.replace("utf-8", "iso-2022-jp", 1), "another beginning, so that its encoding is open"),
+        (lambda page: page.replace("</h1>", "&#" + "9" * 5000 + ";</h1>", 1), "not a page that portkit renders"),
+        (lambda page: page.replace("</h1>", "<a " * 20_000 + "</h1>", 1), "a < inside a tag"),
+        (lambda page: page.replace("</h1>", "<![foo[></h1>", 1), "is not "),
+    ],
+    ids=["attribute", "escape", "charset", "number", "many", "section"],
+)
+def test_what_a_browser_may_read_otherwise_is_refused(edit: Callable[[str], str], words: str) -> None:
+    with pytest.raises(SchemaError, match=words):
+        check_page("x.html", edit(PAGE).encode(), PAGE)
+
+
+def test_bytes_that_are_no_utf_8_are_refused() -> None:
+    with pytest.raises(SchemaError, match="not a page that portkit renders"):
+        check_page("x.html", PAGE.encode() + b"\xff", PAGE)
 
 
 def test_another_text_is_harmless() -> None:

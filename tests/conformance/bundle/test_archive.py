@@ -241,3 +241,12 @@ def test_a_folder_with_too_many_files_is_refused(tmp_path: Path, monkeypatch: py
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(SchemaError, match="more than 1 files"):
         open_source(tmp_path)
+
+
+def test_a_second_directory_in_the_form_of_zip64_is_refused_unread(tmp_path: Path) -> None:
+    path = write_entries(tmp_path / "a.zip", (entry("x.txt"), b"x"))
+    content = path.read_bytes()
+    at = content.rindex(b"PK\x05\x06")
+    path.write_bytes(content[:at] + b"PK\x06\x07" + bytes(16) + content[at:])
+    with pytest.raises(SchemaError, match="a zip64 archive"):
+        open_source(path)

@@ -65,6 +65,12 @@ def test_a_short_model_number_is_a_name_too(name: str) -> None:
     assert redacted(made, "fox90").subject.device == "fox90"
 
 
+@pytest.mark.parametrize(("device", "codename"), [("Gaudi3", "gaudi"), ("ZephyrNPU", "zephyr")])
+def test_a_part_of_a_name_is_no_codename(device: str, codename: str) -> None:
+    with pytest.raises(UsageError, match="has a word of the names"):
+        redacted(report(info=DeviceInfo(device)), codename)
+
+
 def test_the_name_of_another_backend_is_no_codename() -> None:
     with pytest.raises(UsageError, match="'cpu' is the name of another backend"):
         redacted(report(), "cpu")
