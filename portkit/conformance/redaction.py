@@ -13,11 +13,6 @@ from portkit.conformance.waivers import WAIVED
 from portkit.contract import Tuning, installed_backends
 from portkit.errors import UsageError
 
-_PART = re.compile(r"[A-Z][a-z]{2,}|[^\W\d_]{3,}")
-"""A part of a word: Gaudi of Gaudi3, Zephyr of ZephyrNPU."""
-_TOKEN = re.compile(r"[^\W_]+")
-_LEAST = 3
-"""Shorter words are looked for as whole words only: they are parts of too much else."""
 HIDDEN = "redacted"
 """What stands where a text was taken out, which is also the mark of a redacted report."""
 
@@ -25,6 +20,11 @@ MAX_CODENAME = 40
 _CODENAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+-]{{0,{MAX_CODENAME - 1}}}")
 _WORD = re.compile(r"[^\W_]{3,}|[^\W\d_][0-9]|[0-9][^\W\d_]")
 """What names: a word, or a model number as short as A7."""
+_PART = re.compile(r"[A-Z][a-z]{2,}|[^\W\d_]{3,}")
+"""A part of a word: Gaudi of Gaudi3, Zephyr of ZephyrNPU."""
+_TOKEN = re.compile(r"[^\W_]+")
+_LEAST = 3
+"""Shorter words are looked for as whole words only: they are parts of too much else."""
 
 
 def is_redacted(report: Report) -> bool:
@@ -103,10 +103,9 @@ def _hidden(text: str) -> str:
 
 def _case(case: CaseResult, names: _Names) -> CaseResult:
     if case.verdict is Verdict.WAIVED:  # a waiver's reason and link are public; nobody may be kept from reading them
+        # What follows a waiver's words is what the case found, in words that may be the device's.
         waiver = WAIVED.match(case.reason)
-        said = (
-            waiver.group() if waiver else ""
-        )  # what follows is what the case found, in words that may be the device's
+        said = waiver.group() if waiver else ""
         if names.taken_out(said) == HIDDEN:
             raise UsageError(f"the waiver of {case.id} names the chip in its reason or link; word it without the name")
         return replace(case, reason=f"{said}{HIDDEN}")

@@ -22,11 +22,9 @@ from portkit.conformance.attest.checks import (
     UNSIGNED,
     Examined,
     Signed,
-    check_begin,
     check_digests,
     check_place,
     check_signature,
-    check_waivers,
     check_worth,
     folder_of,
     require_worth,
@@ -57,7 +55,7 @@ from portkit.conformance.report.folder import report_of
 from portkit.conformance.report.model import Report, encode_report, load_report
 from portkit.errors import SchemaError, UsageError
 
-__all__ = ["DRAFT_ONLY", "Entry", "Manifest", "Signed", "entries", "publish", "published", "read_entry"]
+__all__ = ["DRAFT_ONLY", "Entry", "Manifest", "Signed", "entries", "publish", "read_entry"]
 _CHECKS = (check_digests, check_worth, check_place, check_signature)
 
 
@@ -80,8 +78,6 @@ def publish(source: Path, registry: Path, *, draft: bool, keys: Sequence[Signing
     contradicts itself, or differs from its journal.
     """
     report, journal = _genuine(source)
-    check_begin(report)
-    check_waivers(report)
     require_worth(report, draft=draft)
     if codename:
         report = redacted(report, codename)

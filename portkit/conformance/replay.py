@@ -65,11 +65,9 @@ def load_kernel(path: Path) -> Kernel:
 def load(path: Path) -> Kernel | SavedTrial:
     """Read a kernel, or a launch from a trial file. Raises as `load_kernel` and `decode_trial`."""
     content = read_file(path, MAX_FILE_BYTES)
-    return (
-        decode_trial(content, str(path))
-        if path.name.endswith(SUFFIX) or is_trial(content)
-        else _kernel_in(content, path)
-    )
+    if path.name.endswith(SUFFIX) or is_trial(content):
+        return decode_trial(content, str(path))
+    return _kernel_in(content, path)
 
 
 def _kernel_in(content: bytes, path: Path) -> Kernel:

@@ -37,9 +37,9 @@ from portkit.conformance.digest import suite_digest
 from portkit.conformance.errata import standing
 from portkit.conformance.redaction import is_redacted, redacted
 from portkit.conformance.report import badge, html
-from portkit.conformance.report.build import from_journal
+from portkit.conformance.report.build import cell_result, from_journal
 from portkit.conformance.report.consistency import check_consistent
-from portkit.conformance.report.model import CaseResult, CellResult, Report, encode_report
+from portkit.conformance.report.model import CaseResult, Report, encode_report
 from portkit.conformance.select import select
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
@@ -157,16 +157,16 @@ def check_pages(given: Examined) -> str:
 
 
 def _is_by_this_version(report: Report) -> bool:
-    said = report.versions
-    same = (said.portkit, said.suite_digest, said.spec_digest)
-    return same == (__version__, suite_digest(), forms.digest())
+    return report.versions.portkit == __version__ and _is_of_this_suite(report)
+
+
+def _is_of_this_suite(report: Report) -> bool:
+    return (report.versions.suite_digest, report.versions.spec_digest) == (suite_digest(), forms.digest())
 
 
 def check_worth(given: Examined) -> str:
     """Whether the report does not contradict itself, and says something of a device."""
     check_consistent(given.report)
-    check_begin(given.report)
-    check_waivers(given.report)
     require_worth(given.report, draft=given.submission.manifest.draft)
     return f"counts, coverage, claim and statement follow from {len(given.report.cases):,} cases"
 
@@ -181,7 +181,7 @@ def check_cases(given: Examined) -> str:
     """Whether the cases are those of the profile and tier: none left out, none excused without a reason."""
     report = given.report
     waived = report.counts.get(Verdict.WAIVED, 0)
-    if (report.versions.suite_digest, report.versions.spec_digest) != (suite_digest(), forms.digest()):
+    if not _is_of_this_suite(report):
         raise NotChecked(
             f"made by the suite {report.versions.suite_digest[:12]} of portkit {report.versions.portkit}, this one is "
             f"{suite_digest()[:12]}: install that version to check that no case was left out"
@@ -280,7 +280,12 @@ def folder_of(report: Report, report_digest: str) -> str:
 
 
 def require_worth(report: Report, *, draft: bool) -> None:
-    """Raise `UsageError` where a report says nothing of a device, or no more than a draft may."""
+    """Raise `UsageError` where a report says nothing of a device, or no more than a draft may.
+
+    Raises `SchemaError` for a run in the future, and for waivers that do not say why and until when.
+    """
+    _check_begin(report)
+    _check_waivers(report)
     if report.mutant:
         raise UsageError(f"in this run the fault {report.mutant} was planted in the device; it says nothing of it")
     if report.patterns:
@@ -292,7 +297,7 @@ def require_worth(report: Report, *, draft: bool) -> None:
         raise UsageError(f"evidence {report.subject.evidence!r} says nothing about a chip; publish it with --draft")
 
 
-def check_waivers(report: Report) -> None:
+def _check_waivers(report: Report) -> None:
     """Raise `SchemaError` for a case that is waived without reason, link and end, or after its end."""
     for case in report.cases:
         if case.verdict is not Verdict.WAIVED:
@@ -312,7 +317,7 @@ def _is_day(text: str) -> bool:
     return True
 
 
-def check_begin(report: Report) -> None:
+def _check_begin(report: Report) -> None:
     """Raise `SchemaError` for a run that has not begun yet: it would stand before all that follow."""
     if dt.datetime.fromisoformat(report.started) > dt.datetime.now(dt.UTC) + _AHEAD:
         raise SchemaError(f"its run began in the future, at {report.started}")
@@ -344,25 +349,16 @@ def _require_undeclared(report: Report, suite: dict[str, Case]) -> None:
 
 def _require_same_cells(report: Report, suite: dict[str, Case]) -> None:
     """Raise `SchemaError` for a cell of the coverage table that does not follow from the cases of the suite."""
-    covering: dict[str, list[CaseResult]] = {}
+    covering: dict[Cell, list[CaseResult]] = {}
     for case in report.cases:
         if case.verdict is not Verdict.UNSUPPORTED:
             for cell in suite[case.id].cells:
-                covering.setdefault(str(cell), []).append(case)
+                covering.setdefault(cell, []).append(case)
+    wanted = {str(cell): cell_result(cell, cases) for cell, cases in covering.items()}
     said = {str(Cell(c.form, c.dtype, c.lanes, c.source)): c for c in report.cells}
-    for name in sorted(said.keys() | covering.keys()):
-        if name not in said or name not in covering or not _is_sum(said[name], covering[name]):
-            raise SchemaError(f"the cell {name} of its coverage table does not follow from its cases")
-
-
-def _is_sum(cell: CellResult, cases: Sequence[CaseResult]) -> bool:
-    worst = max((case.verdict for case in cases), key=lambda verdict: verdict.severity)
-    return (cell.cases, cell.elements, cell.verdict.severity, cell.error_share) == (
-        len(cases),
-        sum(case.elements for case in cases),
-        worst.severity,
-        max(case.error_share for case in cases),
-    )
+    wrong = [name for name in said.keys() | wanted.keys() if said.get(name) != wanted.get(name)]
+    if wrong:
+        raise SchemaError(f"the cell {min(wrong)} of its coverage table does not follow from its cases")
 
 
 _FOLLOWING: tuple[tuple[str, Callable[[Report], object]], ...] = (

@@ -32,6 +32,11 @@ _END = struct.Struct("<4s4H2IH")
 _LOCATOR_MARK, _LOCATOR_BYTES = b"PK\x06\x07", 20
 """What leads to a zip64 directory, which zipfile reads in place of the other: right before the record at the end."""
 _END_MARK = b"PK\x05\x06"
+_UNREADABLE = (
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(NotImplementedError, RuntimeError, ValueError, OverflowError),
+)
+"""What zipfile raises for a file that cannot be unpacked."""
 _SHOWN = 80
 
 
@@ -137,16 +142,7 @@ class ZipSource(_Closing):
         try:
             with self._archive.open(entry) as file:
                 content = file.read(limit + 1)
-        except (
-            OSError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-            NotImplementedError,
-            RuntimeError,
-            ValueError,
-            OverflowError,
-        ) as error:
+        except _UNREADABLE as error:
             raise SchemaError(f"{self.where}: {name} cannot be unpacked: {error}") from error
         if len(content) != entry.file_size:
             raise SchemaError(f"{self.where}: {name} unpacks to another length than the archive says")

@@ -165,7 +165,8 @@ class TransfersStopAt64KiB(Wrapped):
     """
 
     def write(self, handle: int, offset: int, data: Bytes) -> None:
-        self.inner.write(handle, offset, bytes(data)[: 1 << 16].ljust(len(bytes(data)), b"\0"))
+        content = bytes(data)
+        self.inner.write(handle, offset, content[: 1 << 16].ljust(len(content), b"\0"))
 
 
 class ViewsStartAtZero(Wrapped):

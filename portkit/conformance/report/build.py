@@ -83,7 +83,7 @@ def from_journal(journal: Journal, *, seconds: float = 0.0) -> Report:
         seconds=round(seconds, 3),
         counts=count(entries),
         levels=count_levels(entries),
-        cells=tuple(_cell(known[name], found) for name, found in covered.items()),
+        cells=tuple(cell_result(known[name], found) for name, found in covered.items()),
         declared_cells=len(known),
         uncovered=uncovered,
         planned=planned,
@@ -199,7 +199,8 @@ def _by_cell(entries: list[Entry]) -> dict[str, list[Entry]]:
     return grouped
 
 
-def _cell(cell: Cell, found: list[Entry]) -> CellResult:
+def cell_result(cell: Cell, found: Sequence[Entry] | Sequence[CaseResult]) -> CellResult:
+    """Return what the cases of a cell, one at least, found together."""
     return CellResult(
         form=cell.form,
         dtype=cell.dtype,

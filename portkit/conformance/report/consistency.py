@@ -112,8 +112,8 @@ def _started(report: Report) -> bool:
 def _failures(report: Report) -> bool:
     verdicts = {c.id: c.verdict for c in report.cases}
     ids = {f.id for f in report.failures}
-    wrong = all(f.verdict not in _WITHOUT_CARD and verdicts.get(f.id) is f.verdict for f in report.failures)
-    return wrong and len(ids) == len(report.failures)
+    follow = all(f.verdict not in _WITHOUT_CARD and verdicts.get(f.id) is f.verdict for f in report.failures)
+    return follow and len(ids) == len(report.failures)
 
 
 def _determinism(report: Report) -> bool:

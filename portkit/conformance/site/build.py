@@ -15,9 +15,9 @@ from pathlib import Path
 
 import jinja2
 
-from portkit.conformance.attest.verify import keys_of
+from portkit.conformance.attest.verify import keys_of, published
 from portkit.conformance.files import writing
-from portkit.conformance.registry import published, read_entry
+from portkit.conformance.registry import read_entry
 from portkit.conformance.report import badge, html
 from portkit.conformance.report.model import Report, read_file
 from portkit.conformance.report.statement import EVIDENCE_MEANING

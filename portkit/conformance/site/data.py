@@ -116,8 +116,10 @@ def details_script(column: Column) -> str:
 
 
 def _finite(error: float) -> float:
-    short = float(f"{error:.4g}")  # which may round the largest number up to infinity
-    return short if math.isfinite(short) else -1 if not math.isfinite(error) else error
+    if not math.isfinite(error):
+        return -1
+    short = float(f"{error:.4g}")
+    return short if math.isfinite(short) else error  # the largest number was rounded up to infinity
 
 
 def _script(name: str, content: object) -> str:
