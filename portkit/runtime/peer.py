@@ -111,8 +111,8 @@ class Peer(ABC):
             return left[os.write(self._outgoing, left[:CHUNK]) :]
         except BlockingIOError:
             return left
-        except ConnectionError:
-            raise self._lost() from None
+        except ConnectionError:  # nobody reads any more: what it said before, or the end of its stream, tells why
+            return left[:0]
 
     def _receive(self) -> bytes | None:
         """Return the body of the reply once all of it is here."""

@@ -131,6 +131,24 @@ def test_the_client_ends_a_process_that_does_not_speak_the_protocol(
     assert not process.alive
 
 
+@pytest.mark.parametrize(
+    ("code", "error", "text"),
+    [
+        ("print('hello, world')", ContractError, "longer than"),
+        ("import sys; sys.exit(3)", DeviceLost, "exited with status 3"),
+        ("import sys; sys.exit('no licence')", DeviceLost, "no licence"),
+    ],
+)
+def test_a_process_that_is_gone_before_the_first_request_is_judged_by_what_it_said(
+    code: str, error: type[Exception], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = python(code, monkeypatch)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(error, match=text):
+        process.exchange(p.Hello(1), 10.0)
+    assert not process.alive
+
+
 def test_how_a_process_ended_is_said_by_name() -> None:
     assert [describe_exit(s) for s in (3, -9, -63)] == [
         "exited with status 3",
