@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from portkit.contract import Backend, Capabilities, Device, find_backend
-from portkit.errors import ContractError, DeviceLost, NotReachable, PortkitError, UsageError
+from portkit.errors import ContractError, DeviceHang, DeviceLost, NotReachable, PortkitError, UsageError
 from portkit.runtime import protocol as p
 from portkit.runtime.peer import Peer
 from portkit.runtime.process import DeviceProcess
@@ -97,7 +97,10 @@ class Connection(Peer):
         self._greet(token)
 
     def _greet(self, token: str) -> None:
-        body = self.exchange_frame(p.Greeting(p.PROTOCOL_VERSION, token), _CONNECT_SECONDS)
+        try:
+            body = self.exchange_frame(p.Greeting(p.PROTOCOL_VERSION, token), _CONNECT_SECONDS)
+        except (DeviceHang, DeviceLost) as error:  # no device was given out yet, so this is no verdict on one
+            raise NotReachable(f"what listens at {self._reference} does not greet; is it being ended?") from error
         reply: p.Welcome | p.Failure | None = None
         with contextlib.suppress(ContractError):
             reply = p.read_welcome(body)

@@ -297,6 +297,19 @@ def test_what_answers_but_is_no_server_is_said_to_be_none() -> None:
         thread.join(10)
 
 
+def test_a_server_that_ends_before_it_has_greeted_is_not_reached() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def leave() -> None:
+            other.accept()[0].close()
+
+        thread = threading.Thread(target=leave)
+        thread.start()
+        with pytest.raises(NotReachable, match="does not greet"):
+            DeviceClient(f"tcp://127.0.0.1:{other.getsockname()[1]}").probe()
+        thread.join(10)
+
+
 def test_the_runtime_opens_a_device_elsewhere_as_one_of_its_own() -> None:
     with serving("cpu") as listener, open_device(listener.address) as opened:
         buffer = opened.allocate(64)
