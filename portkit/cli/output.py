@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -32,7 +33,12 @@ _EXIT_CODES: tuple[tuple[type[PortkitError], int], ...] = (
     (DeviceError, EXIT_FAIL),
     (HarnessError, EXIT_HARNESS),
 )
+COLUMNS = 80
+"""How wide texts are that are wrapped whatever the terminal."""
 _GAP = "  "
+_LEAST_ROOM = 24
+"""A wrapped column is not made narrower."""
+_BELOW = 4
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What a terminal would obey in place of showing it: texts come from backends, files and reports by others."""
 
@@ -67,15 +73,39 @@ def fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+def fill(text: str, first: str = "", rest: int = 0, width: int = COLUMNS) -> str:
+    """Return a text wrapped between words, never within one: what it names can be copied.
+
+    It begins with `first`; the lines below are indented by `rest`.
+    """
+    lines = textwrap.fill(
+        text, width, initial_indent=first, subsequent_indent=" " * rest, break_long_words=False, break_on_hyphens=False
+    )
+    return lines or first.rstrip()
+
+
 def print_json(value: Any) -> None:
     """Print machine-readable output: JSON on standard output, nothing else."""
     sys.stdout.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a plain table; a cell is never cut, so that what it names can be copied."""
+    """Print a plain table; a cell is never cut, so that what it names can be copied.
+
+    On a terminal the last column is wrapped into the room that is left, or stands on lines of its own below the others.
+    """
     lines = [tuple(columns), *(tuple(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for number, line in enumerate(lines):
-        text = _GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+    *widths, widest = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    indent = sum(widths) + len(_GAP) * len(widths)
+    room = console.width - indent
+    fits = not console.is_terminal or widest <= room
+    for number, (*cells, last) in enumerate(lines):
+        head = "".join(f"{cell.ljust(width)}{_GAP}" for cell, width in zip(cells, widths, strict=True))
+        text = f"{head}{last}" if fits else _wrapped(head, last, room)
         say(text.rstrip(), style="" if number else "bold")
+
+
+def _wrapped(head: str, text: str, room: int) -> str:
+    if room < _LEAST_ROOM:
+        return f"{head.rstrip()}\n{fill(text, ' ' * _BELOW, _BELOW, console.width)}"
+    return fill(text, head, len(head), console.width)

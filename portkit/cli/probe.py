@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from portkit.cli.output import EXIT_FAIL, EXIT_PASS, errors, print_json, print_table, say, shown
+from portkit.cli.output import EXIT_FAIL, EXIT_PASS, errors, fill, print_json, print_table, say, shown
 from portkit.cli.progress import NARROW
 from portkit.errors import UsageError
 
@@ -77,7 +76,7 @@ def _show(found: Probed, backend: str, written: Path | None, *, check: bool) -> 
         say()
     for row in found.wrong:
         for line in row.advice.splitlines():
-            say(_wrapped(line))
+            say(fill(line, rest=4))
     if found.speed is not None and not check:
         say(_speed(found.speed))
     if written is not None:
@@ -100,22 +99,18 @@ _CELL = 22
 
 def _speed(speed: Speed) -> str:
     size, launch = speed.copy_bytes >> 20, 1e6 * speed.launch_seconds
-    return _wrapped(
+    return fill(
         f"copy of {size} MiB on the device: {speed.gigabytes_per_second:.1f} GB/s, read and written; "
-        f"launch of an empty kernel and the wait for it: {launch:.1f} us"
+        f"launch of an empty kernel and the wait for it: {launch:.1f} us",
+        rest=4,
     )
 
 
 def _verdict(found: Probed, backend: str) -> str:
     if found.wrong:
-        return _wrapped(
-            f"{len(found.wrong)} of {len(found.rows)} measurements do not agree with what {backend} declares"
-        )
-    return _wrapped(f"what {backend} declares agrees with what was measured")
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, subsequent_indent=" " * 4, break_long_words=False, break_on_hyphens=False)
+        wrong = f"{len(found.wrong)} of {len(found.rows)} measurements do not agree with what {backend} declares"
+        return fill(wrong, rest=4)
+    return fill(f"what {backend} declares agrees with what was measured", rest=4)
 
 
 def _record(found: Probed) -> dict[str, Any]:

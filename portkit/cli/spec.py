@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 import typer
 
-from portkit.cli.output import print_json, print_table, say
+from portkit.cli.output import fill, print_json, print_table, say
 from portkit.errors import UsageError, near_names
-
-_WIDTH = 80
 
 
 def _form_record(name: str) -> dict[str, Any]:
@@ -70,7 +67,7 @@ def spec(
 
 
 def _clause(name: str, text: str) -> str:
-    return textwrap.fill(f"{name}: {text}", _WIDTH, subsequent_indent=" " * 4, break_long_words=False)
+    return fill(f"{name}: {text}", rest=4)
 
 
 def _print_details(records: list[dict[str, Any]]) -> None:
@@ -79,7 +76,7 @@ def _print_details(records: list[dict[str, Any]]) -> None:
         say(f"\n{record['form']}")
         types = [f"{variable}: {' '.join(dtypes)}" for variable, dtypes in record["types"].items()]
         for line in (record["summary"], *types):
-            say(textwrap.fill(line, _WIDTH, initial_indent="    ", subsequent_indent=" " * 7))
+            say(fill(line, "    ", 7))
     clauses: dict[str, str] = {}
     for record in records:
         clauses.update(record["clauses"])

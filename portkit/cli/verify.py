@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from portkit.cli.output import EXIT_FAIL, EXIT_PASS, print_json, print_table, say, warn
+from portkit.cli.output import EXIT_FAIL, EXIT_PASS, fill, print_json, print_table, say, warn
 from portkit.cli.progress import progress
 from portkit.errors import UsageError
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 60
 _STYLES = {"ok": "", "refused": "bold red", "not checked": "dim"}
-_INDENT = 26
-_COLUMNS = 80
 
 
 def verify(
@@ -129,12 +127,8 @@ def _show(found: Sequence[Verified]) -> None:
 
 
 def _show_finding(finding: Finding) -> None:
-    import textwrap
-
-    lines = textwrap.wrap(finding.text, _COLUMNS - _INDENT, break_long_words=False, break_on_hyphens=False) or [""]
-    say(f"  {finding.check:<12}{finding.outcome:<12}{lines[0]}".rstrip(), style=_STYLES[finding.outcome])
-    for line in lines[1:]:
-        say(f"{' ' * _INDENT}{line}", style=_STYLES[finding.outcome])
+    head = f"  {finding.check:<12}{finding.outcome:<12}"
+    say(fill(finding.text, head, len(head)), style=_STYLES[finding.outcome])
 
 
 def _lacking(one: Verified) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -23,6 +24,8 @@ _WORD = re.compile(r"[^\W_]{3,}|[^\W\d_][0-9]|[0-9][^\W\d_]")
 _PART = re.compile(r"[A-Z][a-z]{2,}|[^\W\d_]{3,}")
 """A part of a word: Gaudi of Gaudi3, Zephyr of ZephyrNPU."""
 _TOKEN = re.compile(r"[^\W_]+")
+_INITIALS = 2
+"""A vendor may be called by two letters."""
 _LEAST = 3
 """Shorter words are looked for as whole words only: they are parts of too much else."""
 
@@ -73,16 +76,22 @@ class _Names:
     @classmethod
     def of(cls, report: Report) -> _Names:
         said = report.subject
-        texts = (said.backend, said.device, said.vendor, said.driver, said.compiler)
-        found = {word.lower() for text in texts for find in (_WORD, _PART) for word in find.findall(text)}
-        numbered = {word.lower() for word in _WORD.findall(said.version) if not word.isdigit()}
-        return cls(frozenset(found | numbered))
+        texts = [_plain(text) for text in (said.backend, said.device, said.vendor, said.driver, said.compiler)]
+        found = {word for text in texts for find in (_WORD, _PART) for word in find.findall(text)}
+        numbered = {word for word in _WORD.findall(_plain(said.version)) if not word.isdigit()}
+        initials = {word for word in _TOKEN.findall(_plain(said.vendor)) if len(word) == _INITIALS}
+        return cls(frozenset(word.casefold() for word in found | numbered | initials))
 
     def taken_out(self, text: str) -> str:
         """Return the text, or `HIDDEN` where it has one of the words in it."""
-        said = text.lower()
+        said = _plain(text).casefold()
         short = set(_TOKEN.findall(said))
         return HIDDEN if any(word in short if len(word) < _LEAST else word in said for word in self.words) else text
+
+
+def _plain(text: str) -> str:
+    """Return a text with every letter in its plain form: wide, styled and ligature letters are read as the same."""
+    return unicodedata.normalize("NFKC", text)
 
 
 def _check(codename: str, report: Report) -> None:

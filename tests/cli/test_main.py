@@ -52,6 +52,21 @@ COMMANDS = [
 ]
 
 
+def test_ctrl_c_while_the_command_line_is_loading_leaves_in_one_line() -> None:
+    script = """
+import importlib.abc, sys
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "portkit.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from portkit.__main__ import main
+main()
+"""
+    done = subprocess.run((sys.executable, "-c", script), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "portkit: interrupted\n")
+
+
 def test_help_lists_every_command_within_80_columns(portkit: Portkit) -> None:
     called = portkit("--help")
     assert called.status == 0

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+from rich.console import Console
+
+from portkit.cli import output
 from portkit.conformance.mutants.table import distinguishable, equivalent
 from tests.cli.calls import Portkit, one_line
 
@@ -55,6 +59,14 @@ def test_the_list_has_every_fault_and_why_some_are_equivalent(portkit: Portkit) 
     listed = json.loads(portkit("mutants", "--list", "--json").out)
     assert len(listed["mutants"]) == len(distinguishable())
     assert listed["equivalent"] == {mutant.name: mutant.equivalent for mutant in equivalent()}
+
+
+def test_the_list_fits_a_terminal_and_loses_no_word(portkit: Portkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = portkit("mutants", "--list").out
+    monkeypatch.setattr(output, "console", Console(force_terminal=True, color_system=None, width=80))
+    shown = portkit("mutants", "--list").out
+    assert max(map(len, piped.splitlines())) > max(map(len, shown.splitlines())) == 80
+    assert shown.split() == piped.split()
 
 
 def test_what_each_check_is_worth_is_read_off_the_record(portkit: Portkit) -> None:

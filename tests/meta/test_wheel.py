@@ -58,7 +58,7 @@ def test_the_licence_is_named_and_included(wheel: zipfile.ZipFile) -> None:
 
 def test_the_command_and_every_backend_are_entry_points(wheel: zipfile.ZipFile) -> None:
     lines = info(wheel, "entry_points.txt").splitlines()
-    assert "portkit = portkit.cli.main:main" in lines
+    assert "portkit = portkit.__main__:main" in lines
     folders = (path.parent.name for path in (ROOT / "portkit" / "backends").glob("*/capabilities.toml"))
     assert {line for line in lines if "BACKEND" in line} == {f"{n} = portkit.backends.{n}:BACKEND" for n in folders}
     assert "[pytest11]" not in lines, "a judge that loads itself into every pytest run changes other people's runs"

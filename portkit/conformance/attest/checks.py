@@ -17,12 +17,13 @@ from typing import Literal
 from portkit import __version__
 from portkit.conformance import journal as journals
 from portkit.conformance.attest import dsse
-from portkit.conformance.attest.folder import Submission, check_names
+from portkit.conformance.attest.folder import Submission, check_names, check_single
 from portkit.conformance.attest.keys import SHOWN, PublicKey, speakers
 from portkit.conformance.attest.manifest import (
     ATTESTATION,
     BADGE,
     JOURNAL,
+    MANIFEST,
     PAGE,
     REPORT,
     check_manifest,
@@ -111,11 +112,19 @@ class Examined:
 
 
 def check_schema(given: Examined) -> str:
-    """Whether there is a report, of one meaning: JSON may give a field twice, and readers differ on which counts."""
-    report = given.report
-    if _is_by_this_version(report) and encode_report(report) != given.submission.files[REPORT]:
-        raise SchemaError(f"{REPORT} is not as portkit writes it: a field stands there twice, or it was edited")
+    """Whether there is a report, of one meaning."""
+    report, content = given.report, given.submission.files[REPORT]
+    check_single(content, REPORT)
+    if _is_by_this_version(report) and encode_report(report) != content:
+        raise SchemaError(f"{REPORT} is not as portkit writes it; it was edited")
     return f"{report.subject.backend} {report.subject.version}: {report.statement}"
+
+
+def check_version(given: Examined) -> str:
+    """Whether there is a manifest, of one meaning and of a version that is known."""
+    manifest = given.submission.manifest
+    check_single(given.submission.files[MANIFEST], MANIFEST)
+    return f"version {manifest.manifest}"
 
 
 def check_digests(given: Examined) -> str:
@@ -229,7 +238,7 @@ Check = Callable[[Examined], str]
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("files", lambda given: _files(given.submission)),
     ("report", check_schema),
-    ("manifest", lambda given: f"version {given.submission.manifest.manifest}"),
+    ("manifest", check_version),
     ("digests", check_digests),
     ("place", check_place),
     ("signature", check_signature),
@@ -410,12 +419,15 @@ def _signed(given: Examined) -> Signed:
             raise SchemaError(f"unsigned: there is no {ATTESTATION}, and keys were given; --allow-unsigned takes it")
         return UNSIGNED
     envelope, payload = dsse.unseal(submission.files[ATTESTATION], ATTESTATION)
+    check_single(submission.files[ATTESTATION], ATTESTATION)
     if given.keys:
         trusted = dsse.signers(envelope, payload, speakers(given.keys, backend), ATTESTATION)
         result = Signed("signed", tuple(key.label for key in trusted))
     else:
         result = Signed("unchecked", tuple(s.keyid[:SHOWN] or "without id" for s in envelope.signatures))
-    check_statement(decode_statement(payload, ATTESTATION), given.report, submission.manifest, submission.files)
+    statement = decode_statement(payload, ATTESTATION)
+    check_single(payload, f"{ATTESTATION}: payload")
+    check_statement(statement, given.report, submission.manifest, submission.files)
     return result
 
 

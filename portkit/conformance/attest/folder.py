@@ -6,6 +6,7 @@ file no more is read than its limit.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,6 +97,8 @@ def read_submission(folder: Path) -> Submission:
     except OSError as error:
         if folder.is_symlink():
             raise SchemaError(f"{folder} is a link; a published report is a folder of its own") from error
+        if folder.exists() and not folder.is_dir():
+            raise SchemaError(f"{folder} is no folder of a report and lies beside them; take it out") from error
         raise UsageError(f"cannot read {folder}: {error.strerror}") from error
     try:
         with os.scandir(descriptor) as listing:
@@ -143,6 +146,20 @@ def _strings(value: object) -> Iterator[str]:
     elif isinstance(value, Sequence):
         for item in cast("Sequence[object]", value):
             yield from _strings(item)
+
+
+def check_single(content: bytes, where: str) -> None:
+    """Raise `SchemaError` for JSON that gives a field twice: readers differ on which of the two counts."""
+
+    def object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise SchemaError(f"{where}: the field {ascii(twice)[1:-1][:_SHOWN]} stands there twice")
+        return found
+
+    json.loads(content, object_pairs_hook=object_of)
 
 
 def check_names(submission: Submission) -> None:

@@ -88,14 +88,15 @@ def keys_of(path: Path) -> tuple[PublicKey, ...]:
 def submissions(registry: Path) -> list[Path]:
     """Return every folder of a registry that is a published report, or is named or filled as if it were one.
 
-    A link to a folder stands for itself, so that it is refused rather than followed.
+    Whatever else lies beside one is returned too, and so is a link to a folder: both are refused, never passed over.
     """
     found: list[Path] = []
     for backend in _folders(registry):
         if backend.is_symlink():
             found.append(backend)
             continue
-        found += [folder for folder in _folders(backend) if _is_submission(folder)]
+        if any(map(_is_submission, _folders(backend))):
+            found += sorted(path for path in backend.iterdir() if not path.name.startswith("."))
     return found
 
 

@@ -20,10 +20,13 @@ _HARMFUL = re.compile(
 _URL = r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"`<>|,;()\[\]]*[^\s'\"`<>|,;()\[\]:.]"
 _NAME = r"[^\s/\\:'\"`<>|,;()\[\]]+"
 _PATHS = re.compile(
-    rf"(?P<keep>\bhttps?://[^\s'\"`<>]+)"  # a page on the web is no path of this machine
+    rf"(?P<keep>\bhttps?://(?!{_NAME}:?[^\s/@]*@)[^\s'\"`<>]+)"  # a page on the web is no path of this machine
     rf"|{_URL}"
     r"|(?P<quote>['\"`])(?:~?/|[A-Za-z]:[\\/])[^'\"`\n]*[/\\][^'\"`\n]*(?P=quote)"  # it may hold spaces
     rf"|/(?:home|root|tmp|Users|private)(?:/{_NAME})+"  # also behind an option, as in -I/home/...
+    rf"|\$(?:[A-Za-z_]\w*|\{{\w+\}}|env:\w+)(?:[/\\]{_NAME})+"  # from a variable, such as $HOME
+    rf"|%\w+%(?:\\{_NAME})+"
+    rf"|(?<![\w:/])//{_NAME}(?:/{_NAME})+"  # a share on another machine; `// text` is a comment
     rf"|(?<![\w./<>-])~(?:{_NAME})?(?:/{_NAME})+/?"
     rf"|(?<![\w./<>-])(?:/{_NAME}){{2,}}/?"
     rf"|(?<![\w./<>-])/(?:tmp|home|root|Users|var|private)\b/?"

@@ -55,11 +55,22 @@ def test_of_two_ends_of_a_waiver_the_first_counts(tmp_path: Path) -> None:
         publish(source, tmp_path / "registry", draft=False)
 
 
-def test_a_report_of_this_version_with_a_field_twice_is_refused(tmp_path: Path) -> None:
-    folder = genuine(tmp_path, portkit=__version__)
-    path = folder / "report.json"
-    path.write_bytes(path.read_bytes().replace(b"{", b'{"statement":"conformant: all",', 1))
-    assert "a field stands there twice" in refusals(verified(folder))["report"]
+@pytest.mark.parametrize("version", [__version__, "0.0.1"])
+@pytest.mark.parametrize(
+    ("file", "field", "check"),
+    [
+        ("report.json", "statement", "report"),
+        ("manifest.json", "draft", "manifest"),
+        ("attestation.json", "payload", "signature"),
+    ],
+)
+def test_a_field_that_stands_twice_is_refused(tmp_path: Path, file: str, field: str, check: str, version: str) -> None:
+    path = genuine(tmp_path, portkit=version) / file
+    path.write_bytes(path.read_bytes().replace(b"{", f'{{"{field}":{_FIRST[field]},'.encode(), 1))
+    assert refusals(verified(path.parent, trusted()))[check].endswith(f"the field {field} stands there twice")
+
+
+_FIRST = {"statement": '"conformant: all"', "draft": "false", "payload": '"e30="'}
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "\u202eevil", "a\0b"])

@@ -73,6 +73,26 @@ def test_a_manifest_of_the_first_version_is_read(tmp_path: Path) -> None:
     assert len(listed(folder.parent.parent)) == 1
 
 
+@pytest.mark.parametrize("stray", ["index.html", "2026-03-04", "2026-03-04/index.html"])
+def test_what_lies_beside_the_reports_of_a_backend_is_refused(tmp_path: Path, stray: str) -> None:
+    backend = published(tmp_path).parent
+    path = backend / stray
+    path.parent.mkdir(exist_ok=True)
+    path.mkdir() if "." not in stray else path.write_text("<script>")
+    found = verify(backend.parent, Demands())
+    assert sorted(one.holds for one in found) == [False, True]
+    with pytest.raises(SchemaError, match=str(backend / stray.partition("/")[0])):
+        listed(backend.parent)
+
+
+def test_what_lies_beside_the_backends_of_a_registry_is_no_part_of_it(tmp_path: Path) -> None:
+    registry = published(tmp_path).parent.parent
+    (registry / "README.md").write_text("where reports are filed")
+    (registry / "scripts").mkdir()
+    (registry / "scripts" / "check.py").write_text("pass")
+    assert [one.holds for one in verify(registry, Demands())] == [True]
+
+
 def test_the_registry_in_the_tree_holds() -> None:
     registry = Path(__file__).resolve().parents[3] / "registry"
     found = verify(registry, Demands(keys_of(registry)))

@@ -71,6 +71,13 @@ def test_a_part_of_a_name_is_no_codename(device: str, codename: str) -> None:
         redacted(report(info=DeviceInfo(device)), codename)
 
 
+@pytest.mark.parametrize(("vendor", "codename"), [("LG", "lg"), ("ＺＥＰＨＹＲ", "zephyr"), ("\ufb01ber", "fiber")])
+def test_a_vendor_of_two_letters_or_of_wide_ones_is_a_name_too(vendor: str, codename: str) -> None:
+    with pytest.raises(UsageError, match="has a word of the names"):
+        redacted(report(vendor=vendor), codename)
+    assert redacted(report(vendor=vendor), "elgin").subject.vendor == HIDDEN
+
+
 def test_the_name_of_another_backend_is_no_codename() -> None:
     with pytest.raises(UsageError, match="'cpu' is the name of another backend"):
         redacted(report(), "cpu")
