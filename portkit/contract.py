@@ -6,10 +6,10 @@ tested on. These are protocols, not base classes with defaults, so that nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, cast, get_args, runtime_checkable
 
 import msgspec
 
@@ -137,13 +137,25 @@ def load_capabilities(path: Path) -> Capabilities:
     Raises `SchemaError` naming the file, the field and what is allowed there.
     """
     try:
-        capabilities = msgspec.toml.decode(path.read_bytes(), type=Capabilities)
+        declared = msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
+        _check_keys(declared, path.name)
+        capabilities = msgspec.convert(declared, Capabilities)
     except OSError as error:
         raise SchemaError(f"cannot read {path}: {error.strerror}") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise SchemaError(f"{path.name}: not a capabilities file: {error}") from error
     check_capabilities(capabilities, path.name)
     return capabilities
+
+
+def _check_keys(declared: Mapping[str, Any], file: str) -> None:
+    """Raise `SchemaError` for a key or an evidence that is not known, with those that are."""
+    _check_names(file, "the file", declared, Capabilities.__struct_fields__)
+    for table, kind in (("numeric", NumericLimits), ("limits", Limits), ("tuning", Tuning)):
+        if isinstance(keys := declared.get(table), dict):
+            _check_names(file, table, cast("dict[str, Any]", keys), kind.__struct_fields__)
+    if isinstance(evidence := declared.get("evidence"), str):
+        _check_names(file, "evidence", [evidence], get_args(Evidence))
 
 
 def check_capabilities(capabilities: Capabilities, where: str) -> None:

@@ -186,6 +186,7 @@ def default_folder(backend: str, parent: Path = Path("out")) -> Path:
 
 def _list(requests: list[Request], *, json: bool) -> None:
     from portkit.conformance.cases.collect import collect
+    from portkit.conformance.cases.fuzz import unlisted
     from portkit.conformance.select import select
     from portkit.runtime.client import DeviceClient
 
@@ -193,7 +194,9 @@ def _list(requests: list[Request], *, json: bool) -> None:
     for request in requests:
         options = request.options()
         with DeviceClient(request.backend) as client:
-            cases = select(collect(client.capabilities, request.profile), options.tier, request.case)
+            asked = unlisted(client.capabilities, request.case)
+            suite = [*collect(client.capabilities, request.profile), *asked]
+            cases = select(suite, options.tier, request.case)
         records = [{"id": c.id, "tier": c.tier.value, "cells": [str(x) for x in c.cells]} for c in cases]
         listed.append({"backend": request.backend, "cases": records})
     if json:

@@ -38,7 +38,8 @@ def judge(
 
     A bundle of this suite is made again and compared first, so that an acceptance set that was changed is found; one of
     another suite is judged as it is, and the report says so. A case without outputs is not run, which is not a pass.
-    Exit codes: 0 all pass, 1 not, 2 usage or a file that is refused, 4 portkit at fault.
+    Exit codes: 0 all pass, 1 not, 2 usage or a file that is refused,
+    3 with --make-on, cannot run here, 4 portkit at fault, 130 interrupted.
     """
     from portkit.conformance.bundle.genuine import check_genuine, same_suite
     from portkit.conformance.bundle.judging import judge_outputs

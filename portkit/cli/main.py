@@ -33,7 +33,7 @@ from portkit.cli import (
     upgrade,
     verify,
 )
-from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, errors, exit_code, fail, warn
+from portkit.cli.output import EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_USAGE, errors, exit_code, fail, leave_unread, warn
 from portkit.errors import PortkitError, near_names
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -46,6 +46,8 @@ class _Commands(TyperGroup):
         """Run the command that was asked for. Raises `typer.Abort` on Ctrl-C."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            leave_unread()
         except KeyboardInterrupt as interrupt:
             raise typer.Abort from interrupt
 
@@ -68,7 +70,10 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    epilog="Exit codes: 0 done, or all pass; 1 not; 2 usage, or a file that is refused; 3 cannot run here; "
+    "4 portkit at fault; 130 interrupted; 141 the output is read no more."
+)
 def _options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:

@@ -37,7 +37,8 @@ def mutants(
 ) -> None:
     """Measure the suite: plant each seeded fault in a backend, and see which cases find it.
 
-    The backend must pass without faults. Exit codes: 0 all that can show are found, 1 not, or none can show.
+    The backend must pass without faults. Exit codes: 0 all that can show are found, 1 not, or none can show, 2 usage,
+    3 cannot run here, 130 interrupted.
     """
     from portkit.conformance.mutants import record as records
 
@@ -57,11 +58,14 @@ def mutants(
 
 
 def _chosen(patterns: Sequence[str]) -> list[str]:
-    from portkit.conformance.mutants.table import distinguishable
+    from portkit.conformance.mutants.table import distinguishable, equivalent
 
     known = [mutant.name for mutant in distinguishable()]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
+            for same in equivalent():
+                if same.name == pattern:
+                    raise UsageError(f"{pattern} cannot be told from a right device: {same.equivalent}")
             raise UsageError(f"no mutant {pattern!r}{near_names(pattern, known)}; portkit mutants --list names them")
     return [name for name in known if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)]
 

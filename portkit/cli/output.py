@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import sys
 import textwrap
@@ -23,6 +25,8 @@ from portkit.errors import (
 )
 
 EXIT_PASS, EXIT_FAIL, EXIT_USAGE, EXIT_CANNOT_RUN, EXIT_HARNESS, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+EXIT_UNREAD = 141
+"""Whoever read the output has left, as `head` does; a shell says the same of a program that SIGPIPE ended."""
 
 _EXIT_CODES: tuple[tuple[type[PortkitError], int], ...] = (
     (UsageError, EXIT_USAGE),
@@ -42,8 +46,25 @@ _BELOW = 4
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What a terminal would obey in place of showing it: texts come from backends, files and reports by others."""
 
-console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+class _Console(Console):
+    """A console that tells a reader who has left from a verdict."""
+
+    def on_broken_pipe(self) -> None:
+        leave_unread()
+
+
+console = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+errors = _Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def leave_unread() -> NoReturn:
+    """Leave because nobody reads the output any more, without another word."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # what is left in its buffer goes nowhere, too
+            os.dup2(nowhere, stream.fileno())
+    raise SystemExit(EXIT_UNREAD)
 
 
 def exit_code(error: PortkitError) -> int:

@@ -44,7 +44,8 @@ def reduce(
     """Shrink a failing launch to a minimal one that fails in the same way.
 
     What is left is a valid kernel with fewer instructions, loops, lanes, elements and digits. It is printed and saved
-    as a file that `portkit run FILE --against reference` replays. Exit codes: 0 nothing fails, 1 something does.
+    as a file that `portkit run FILE --against reference` replays. Exit codes: 0 nothing fails, 1 something
+    does, 2 usage, 3 cannot run here, 130 interrupted.
     """
     from portkit.conformance.worker import open_client
 

@@ -19,6 +19,7 @@ _SOURCES = (
     "conformance/ordering.py",
     "conformance/rewriting.py",
     "conformance/finding.py",
+    "conformance/outcome.py",
     "conformance/launching.py",
     "conformance/graphs.py",
     "conformance/graph_bounds.py",

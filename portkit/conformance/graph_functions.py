@@ -62,11 +62,13 @@ class Function:
 
     def plain(self, *xs: Array) -> Array:
         """Return the correctly rounded function of plain arrays."""
-        return evaluate_function(self.name, self.operands, self.result, list(xs), False)
+        result = evaluate_function(self.name, self.operands, self.result, list(xs), False)
+        return np.asarray(result)  # of arrays without axes NumPy makes scalars
 
     def wide(self, *xs: Array) -> Array:
         """Return the function in f64, not rounded to the dtype."""
-        return evaluate_function(self.name, self.operands, self.result, [x.astype(np.float64) for x in xs], True)
+        result = evaluate_function(self.name, self.operands, self.result, [x.astype(np.float64) for x in xs], True)
+        return np.asarray(result)
 
     @property
     def bound(self) -> float:

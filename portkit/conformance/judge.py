@@ -15,17 +15,16 @@ from typing import TypeAlias
 
 import msgspec
 
-from portkit.conformance.card import Card, clip, kernel_text, replay_line, suspect
+from portkit.conformance.card import Card, clip, replay_line, suspect
 from portkit.conformance.case import Case, CheckFailed, Trial
 from portkit.conformance.confirming import Confirming
 from portkit.conformance.determinism import certified
 from portkit.conformance.finding import Check, Finding, failed_call
 from portkit.conformance.graphs import GraphRun
-from portkit.conformance.hints.diagnose import guess
-from portkit.conformance.hints.symptoms import Symptoms
 from portkit.conformance.journal import Entry
 from portkit.conformance.launching import Launch
 from portkit.conformance.ordering import History
+from portkit.conformance.outcome import card_of, entry_of
 from portkit.conformance.support import undeclared
 from portkit.conformance.verdict import Verdict
 from portkit.contract import Capabilities
@@ -96,29 +95,8 @@ def _judge(case: Case, given: _Given, history: History | None) -> Entry:
     found = Confirming(attempt, given.client, history, partial(_replay, given)).run()
     if history is not None:
         history.add(case, given.client.restarts)
-    stable = found.stability
-    return Entry(
-        id=case.id,
-        verdict=found.verdict,
-        level=case.level.value,
-        reason=found.reason,
-        elements=found.elements,
-        wrong=found.wrong,
-        ill_conditioned=found.ill_conditioned,
-        error_share=found.error_share,
-        ulp=found.ulp,
-        digest=found.digest,
-        reference_digest=found.reference_digest,
-        device_seconds=round(found.device_seconds, 6),
-        check=found.check.value if found.check else "",
-        runs=found.runs or stable.runs,
-        failed=found.failed,
-        orders=stable.orders,
-        varying=dict(stable.varying),
-        free=stable.free,
-        after=found.after,
-        card=None if found.verdict is Verdict.PASS else _card(case, given, attempt, found),
-    )
+    card = None if found.verdict is Verdict.PASS else _card(case, given, attempt, found)
+    return entry_of(found, case.id, case.level, card)
 
 
 def _attempt(case: Case, given: _Given) -> Attempt | str:
@@ -186,21 +164,9 @@ Attempt: TypeAlias = _Check | _Launched | GraphRun
 
 def _card(case: Case, given: _Given, attempt: Attempt, found: Finding) -> Card:
     trial = attempt.trial
-    hints = guess(Symptoms(found.check, case.id, found.reason, found.evidence))
-    return Card(
-        suspect=found.suspect or suspect(case),
-        replay=_replay_line(case, given, found),
-        kernel=kernel_text(trial.kernel) if trial else "",
-        scalars={name: repr(value) for name, value in trial.scalars.items()} if trial else {},
-        mismatch=found.mismatch,
-        hint=hints[0].text if hints else "",
-        cause=hints[0].cause.value if hints else "",
-        perhaps=tuple(hint.text for hint in hints[1:]),
-        wrong=found.wrong,
-        elements=found.elements,
-        source=clip(_source(given.client, trial)) if trial else "",
-        detail=clip(found.detail),
-    )
+    source = _source(given.client, trial) if trial else ""
+    replay = _replay_line(case, given, found)
+    return card_of(found, case.id, suspect(case), trial, source=source, replay=replay, hints=True)
 
 
 def _replay_line(case: Case, given: _Given, found: Finding) -> str:

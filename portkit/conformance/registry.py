@@ -24,7 +24,9 @@ from portkit.conformance.attest.checks import (
     Signed,
     check_digests,
     check_place,
+    check_schema,
     check_signature,
+    check_version,
     check_worth,
     folder_of,
     require_worth,
@@ -56,7 +58,7 @@ from portkit.conformance.report.model import Report, encode_report, load_report
 from portkit.errors import SchemaError, UsageError
 
 __all__ = ["DRAFT_ONLY", "Entry", "Manifest", "Signed", "entries", "publish", "read_entry"]
-_CHECKS = (check_digests, check_worth, check_place, check_signature)
+_CHECKS = (check_schema, check_version, check_digests, check_worth, check_place, check_signature)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from portkit.conformance.case import Case, Tier
+from portkit.conformance.case import Case, Level, Tier
 from portkit.errors import UsageError, near_names
 
 _GLOB = frozenset("*?[")
@@ -33,6 +33,14 @@ def select(cases: Sequence[Case], tier: Tier, patterns: Sequence[str]) -> list[C
     for pattern in patterns:
         found = {c.id for c in cases if c.id == pattern} or {c.id for c in within if matches(pattern, c.id)}
         if not found and not any(matches(pattern, c.id) for c in cases):
-            raise UsageError(f"no case matches {pattern!r}{near_names(pattern, [c.id for c in cases])}")
+            raise UsageError(f"no case matches {pattern!r}{_advice(pattern, cases)}")
         chosen |= found
     return [c for c in cases if c.id in chosen]
+
+
+def _advice(pattern: str, cases: Sequence[Case]) -> str:
+    """Return where the case of a pattern may be: in a profile with tensors, else under a near id."""
+    above = Level.TENSORS.value
+    if pattern.partition("/")[0] == above and not any(c.level is Level.TENSORS for c in cases):
+        return f"; {above} are cases of profile compute: --profile compute"
+    return near_names(pattern, [c.id for c in cases])

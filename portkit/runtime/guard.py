@@ -17,7 +17,7 @@ from types import ModuleType
 import portkit
 from portkit.errors import ContractError
 
-FORBIDDEN = ("reference", "compiler", "tensor", "onnx", "conformance", "cli")
+FORBIDDEN = ("reference", "compiler", "tensor", "conformance", "cli")
 _HOME = Path(portkit.__file__).resolve().parent
 _NAMES = tuple(f"portkit.{layer}" for layer in FORBIDDEN)
 _FOLDERS = tuple(f"{_HOME / layer}{os.sep}" for layer in FORBIDDEN)

@@ -370,6 +370,11 @@ def test_the_cases_of_a_backend_can_be_listed(portkit: Portkit) -> None:
     assert all(line.startswith("ops/add/f32/") for line in called.out.splitlines())
 
 
+def test_a_seed_that_no_tier_lists_can_be_listed_as_it_can_be_run(portkit: Portkit) -> None:
+    called = portkit("conform", "-b", "cpu", "--list", "--case", "kernels/fuzz/declared/50000")
+    assert (called.status, called.out) == (0, "kernels/fuzz/declared/50000\n")
+
+
 def test_the_cases_of_several_backends_are_listed_apart(portkit: Portkit) -> None:
     called = portkit("conform", "-b", f"cpu,{FAKES}:GOOD", "--list", "--case", "ops/add/f32/special")
     assert called.out == f"# cpu\nops/add/f32/special\n\n# {FAKES}:GOOD\nops/add/f32/special\n"
@@ -386,6 +391,7 @@ def test_a_list_as_json_has_tiers_and_cells(portkit: Portkit) -> None:
     [
         (["-b", "cpuu"], 2, "; did you mean cpu?"),
         (["-b", "cpu", "--case", "ops/addd"], 2, "no case matches 'ops/addd'; did you mean ops/add"),
+        (["-b", "cpu", "--case", "tensors/sum"], 2, "tensors are cases of profile compute: --profile compute"),
         (["-b", "cpu", "--profile", "cor"], 2, "unknown profile 'cor'; known: core, compute; did you mean core?"),
         (["-b", "no.such.module:X"], 2, "there is no module 'no', where the backend no.such.module:X should be"),
         (["-b", "../../x"], 2, "unknown backend '../../x'"),

@@ -69,6 +69,12 @@ def test_the_list_fits_a_terminal_and_loses_no_word(portkit: Portkit, monkeypatc
     assert shown.split() == piped.split()
 
 
+def test_an_equivalent_fault_is_not_planted_and_the_reason_is_said(portkit: Portkit) -> None:
+    called = portkit("mutants", "--mutant", "add-operands-are-swapped")
+    assert called.status == 2
+    assert "cannot be told from a right device: addition commutes" in one_line(called)
+
+
 def test_what_each_check_is_worth_is_read_off_the_record(portkit: Portkit) -> None:
     lost = json.loads(portkit("mutants", "--checks", "--json").out)
     assert lost["checks"]["values"]

@@ -142,3 +142,19 @@ def test_a_folder_that_is_a_file_is_refused_in_one_line() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("portkit: error: cannot write o: ")
     assert Path("o").read_text() == "mine"
+
+
+def test_a_reader_who_leaves_is_no_verdict() -> None:
+    with subprocess.Popen((*PORTKIT, "spec"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (141, b"")
+
+
+def test_a_reader_of_json_who_leaves_is_no_verdict() -> None:
+    with subprocess.Popen((*PORTKIT, "spec", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (141, b"")

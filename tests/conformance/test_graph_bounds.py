@@ -41,6 +41,12 @@ def random(*shape: int, dtype: str = "f32", seed: str = "", holds: str = "unit")
     return source_of(Input(shape, dtype, holds).contents(f"{shape}{seed}"))
 
 
+def test_a_tensor_without_axes_is_bounded_as_any_other() -> None:
+    five = graph.reshape(source_of(np.array([17], np.int32)), ())
+    (found,) = bounds(graph.cast(map_("imod", five, graph.const(I32, 5, ())), F32))
+    assert [bool(found.accepts(np.array([x], np.float32))) for x in (2, 3)] == [True, False]
+
+
 # --- soundness ----------------------------------------------------------------------------------------------------
 
 

@@ -47,7 +47,10 @@ def test_the_least_file_declares_the_base(tmp_path: Path) -> None:
         ('[math]\nexp2 = ["f32"]', "math needs the extension math"),
         ("[limits]\nlanes = 128", "lanes"),
         ("[limits]\nshared_bytes = 1024", "shared_bytes"),
-        ("colour = 1", "colour"),
+        ("colour = 1", "the file names 'colour', known are name version vendor"),
+        ("[limits]\nlane = 512", "limits names 'lane', known are .*did you mean lanes"),
+        ("[numeric]\nstrickt = true", "numeric names 'strickt', known are .*did you mean strict"),
+        ("limits = 3", "limits"),
         ("lanes = [1]", "lanes"),
         ("name = ", "TOML|toml|Invalid|invalid|Cannot"),
     ],
@@ -56,6 +59,13 @@ def test_what_does_not_fit_is_refused_with_the_field(text: str, words: str, tmp_
     with pytest.raises(SchemaError, match=words) as caught:
         load(tmp_path, text)
     assert str(caught.value).startswith("capabilities.toml: ")
+
+
+def test_an_evidence_that_is_none_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    path = tmp_path / "capabilities.toml"
+    path.write_text(LEAST.replace("stand-in", "real"), encoding="utf-8")
+    with pytest.raises(SchemaError, match="evidence names 'real', known are silicon vendor-simulator"):
+        load_capabilities(path)
 
 
 @pytest.mark.parametrize("extension", ["mma", "gridsync", "signal"])

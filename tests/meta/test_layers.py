@@ -25,19 +25,14 @@ LAYERS: dict[str, frozenset[str]] = {
     "compiler": frozenset({"errors", "spec", "contract"}),
     "runtime": frozenset({"errors", "spec", "contract", "compiler"}),
     "tensor": frozenset({"errors", "spec", "compiler", "runtime"}),
-    "onnx": frozenset({"errors", "tensor"}),
     "emulators": frozenset({"errors"}),
     "backends": frozenset({"errors"}),
     "backends.toolkit": frozenset({"errors", "spec", "contract"}),
     "backends.drivers": frozenset({"errors", "spec", "contract"}),
     "backends.*": frozenset({"errors", "spec", "contract", "backends.toolkit", "backends.drivers", "emulators"}),
     # The judge never names a backend: it meets them through the entry-point group `portkit.backends`.
-    "conformance": frozenset(
-        {"errors", "spec", "contract", "reference", "compiler", "runtime", "tensor", "onnx", "emulators"}
-    ),
-    "cli": frozenset(
-        {"errors", "spec", "contract", "reference", "compiler", "runtime", "tensor", "onnx", "conformance"}
-    ),
+    "conformance": frozenset({"errors", "spec", "contract", "reference", "compiler", "runtime", "tensor", "emulators"}),
+    "cli": frozenset({"errors", "spec", "contract", "reference", "compiler", "runtime", "tensor", "conformance"}),
 }
 
 # library -> the only layers that may import it. Libraries that are not named here are not restricted.

@@ -16,8 +16,9 @@ from portkit.backends.toolkit.memory import Access, Memory
 from portkit.spec.kernel import Kernel
 from portkit.spec.types import DType
 
-_WORD = 4
-_BITS = {"i8": 8, "i16": 16, "half": 16, "bfloat": 16, "float": 32}
+_BITS = {"i8": 8, "i16": 16, "half": 16, "bfloat": 16, "i32": 32}
+"""The bits of elements that a wider one may be cut to."""
+_WORD = 32
 _ATOMIC_FLOATS = {"add": "fadd", "max": "fmaximum", "min": "fminimum"}
 
 
@@ -72,18 +73,24 @@ class LlvmMemory(Memory[LlvmCode]):
 
     def masked_store(self, access: Access) -> None:
         index, value = access.args
-        fenced = self._fenced(value) if access.bytes < _WORD else value
+        fenced = self._fenced(value) if value.element in _BITS else value
         self._masked("store", replace(access, args=(index, fenced)), access.instr.imms[0])
 
     def _fenced(self, value: Value) -> Value:
         """Return a vector of narrow elements such that LLVM does not look at how it came about.
 
         Of a masked store of truncated lanes whose constant mask has one open lane, LLVM 22 makes a scalar store of the
-        wide element, which writes past the end of the narrow one.
+        wide element, which writes past the end of the narrow one (llvm-project 179489).
         """
-        words, rest = divmod(value.lanes * _BITS[value.element], _BITS["float"])
-        if rest:
-            return value
+        bits = value.lanes * _BITS[value.element]
+        if bits < _WORD:
+            whole = self.code.reinterpret(value, f"i{bits}", 1)
+            word = self._fence(self.code.convert("zext", whole, f"i{_WORD}"))
+            return self.code.reinterpret(self.code.convert("trunc", word, f"i{bits}"), value.element, value.lanes)
+        return self._fence(value)
+
+    def _fence(self, value: Value) -> Value:
+        words = value.lanes * _BITS[value.element] // _WORD
         fence = self.code.call("arithmetic.fence", self.code.reinterpret(value, "float", words))
         return self.code.reinterpret(fence, value.element, value.lanes)
 

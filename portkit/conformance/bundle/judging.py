@@ -19,14 +19,13 @@ from portkit.conformance.bundle.load import Loaded, LoadedCase, load_case
 from portkit.conformance.bundle.make import may_hold_poison
 from portkit.conformance.bundle.model import BundledCase, Outputs, Unmade
 from portkit.conformance.bundle.outputs import Given, OnCase
-from portkit.conformance.card import Card, clip, kernel_text
+from portkit.conformance.card import Card
 from portkit.conformance.expectation import Acceptances
 from portkit.conformance.finding import Check, Finding
-from portkit.conformance.hints.diagnose import guess
-from portkit.conformance.hints.symptoms import Symptoms
 from portkit.conformance.journal import JOURNAL_VERSION, Entry, Header
 from portkit.conformance.judge import CASE_SECONDS, model_of
 from portkit.conformance.launching import Launch
+from portkit.conformance.outcome import card_of, entry_of
 from portkit.conformance.verdict import ExitCode, Verdict
 from portkit.contract import CONTRACT_VERSION, DeviceInfo
 from portkit.errors import SchemaError
@@ -80,23 +79,9 @@ def judge_case(loaded: Loaded, given: Given, record: BundledCase, *, hints: bool
     case = load_case(loaded, record)
     unmade = given.record.unmade.get(record.id)
     found = _unmade(unmade) if unmade else _RecordedLaunch(loaded, given, case).run()
-    return Entry(
-        id=record.id,
-        verdict=found.verdict,
-        level=record.level.value,
-        reason=found.reason,
-        elements=found.elements,
-        wrong=found.wrong,
-        ill_conditioned=found.ill_conditioned,
-        error_share=found.error_share,
-        ulp=found.ulp,
-        digest=found.digest,
-        reference_digest=found.reference_digest,
-        seconds=round(time.perf_counter() - started, 6),
-        cells=record.cells,
-        check=found.check.value if found.check else "",
-        card=None if found.verdict is Verdict.PASS else _card(loaded, case, found, hints=hints),
-    )
+    card = None if found.verdict is Verdict.PASS else _card(loaded, case, found, hints=hints)
+    entry = entry_of(found, record.id, record.level, card)
+    return msgspec.structs.replace(entry, cells=record.cells, seconds=round(time.perf_counter() - started, 6))
 
 
 def _unmade(unmade: Unmade) -> Finding:
@@ -147,21 +132,10 @@ class _Recorded:
 
 
 def _card(loaded: Loaded, case: LoadedCase, found: Finding, *, hints: bool) -> Card:
-    record, trial = case.record, case.trial
-    guesses = guess(Symptoms(found.check, record.id, found.reason, found.evidence)) if hints else ()
-    return Card(
-        suspect=found.suspect or (record.cells[0] if record.cells else record.id),
-        replay="",
-        kernel=kernel_text(trial.kernel),
-        scalars={name: repr(value) for name, value in trial.scalars.items()},
-        mismatch=found.mismatch,
-        hint=guesses[0].text if guesses else "",
-        cause=guesses[0].cause.value if guesses else "",
-        perhaps=tuple(hint.text for hint in guesses[1:]),
-        wrong=found.wrong,
-        elements=found.elements,
-        source=clip(loaded.read(record.source).decode(errors="replace")) if record.source else "",
-    )
+    record = case.record
+    suspect = record.cells[0] if record.cells else record.id
+    source = loaded.read(record.source).decode(errors="replace") if record.source else ""
+    return card_of(found, record.id, suspect, case.trial, source=source, hints=hints)
 
 
 def _header(loaded: Loaded, outputs: Outputs, *, genuine: bool) -> Header:

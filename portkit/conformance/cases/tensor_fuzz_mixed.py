@@ -1,7 +1,8 @@
 """Random graphs of integers, conditions and whole floats, every result of which is determined.
 
 Integers of every width wrap; division, shifts and bits are theirs. Floats are whole numbers: what could leave -32 .. 32
-is clamped, so that no sum of up to 2^19 products is rounded, comparisons are certain, and every dtype can hold them.
+is clamped, so that no sum of up to 2^19 products is rounded in f32, comparisons are certain, and every dtype can hold
+them. Half precision is not multiplied or summed, where it would round.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ Binary: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 _LEAVES = (("i32", "any"), ("i32", "small"), ("u8", "any"), ("f32", "small"), ("bool", "any"))
 _INTEGERS = tuple(DTYPES[name] for name in ("i32", "u32", "i8", "u8", "i16", "u16", "i64", "u64"))
-_DTYPES = (*_INTEGERS, F32)
+_HALVES = (DTYPES["f16"], DTYPES["bf16"])
+_DTYPES = (*_INTEGERS, F32, *_HALVES)
 _DIVISORS = (1, 2, 3, 5, 8, 12, 100)
 _MOST = 32.0
 
@@ -63,6 +65,10 @@ def _float(x: Tensor) -> bool:
 
 def _number(x: Tensor) -> bool:
     return x.dtype is not BOOL
+
+
+def _exact(x: Tensor) -> bool:
+    return _number(x) and x.dtype not in _HALVES
 
 
 def _as(x: Tensor, dtype: DType) -> Tensor:
@@ -199,7 +205,8 @@ def _rolled(w: Writer, x: Tensor) -> Tensor:
 
 
 _STEPS: tuple[tuple[Fits, Step], ...] = (
-    (_number, _with_partner(t.add, t.sub, t.mul)),
+    (_number, _with_partner(t.add, t.sub)),
+    (_exact, _with_partner(t.add, t.sub, t.mul)),
     (_number, _with_partner(t.maximum, t.minimum)),
     (_number, _with_partner(t.lt, t.le, t.eq, t.ne)),
     (_number, _of_one(t.neg, t.abs, t.sign)),
@@ -215,11 +222,13 @@ _STEPS: tuple[tuple[Fits, Step], ...] = (
     (_any, _converted),
     (_any, _selected),
     (_any, _folded(t.any, t.all, t.count_nonzero)),
-    (_number, _folded(t.sum, t.max, t.min)),
+    (_number, _folded(t.max, t.min)),
+    (_exact, _folded(t.sum)),
     (_integer, _folded(t.prod)),
-    (_number, _along(t.cumsum, t.cummax)),
+    (_exact, _along(t.cumsum)),
+    (_number, _along(t.cummax)),
     (_number, _along(t.argmax, t.argmin)),
-    (_number, _product),
+    (_exact, _product),
     (_any, _taken),
     (_any, _put),
     (_any, _padded),

@@ -174,7 +174,23 @@ _PRODUCTS = (
     TensorCase("einsum/f32/heads", partial(t.einsum, "bhqd,bhkd->bhqk"), (Input((2, 2, 3, 4)), Input((2, 2, 5, 4)))),
 )
 
-ROWS = (*_REDUCTIONS, *_SCANS, *_MOVEMENT, *_INDEXING, *_CREATION, *_PRODUCTS)
+_ANY = (Input((5, 7), holds="any"),)
+_INTEGERS = (Input((5, 7), "i32", "any"),)
+_SIMPLIFIED = (
+    TensorCase("floor_divide/i32/again", lambda x: t.floor_divide(t.floor_divide(x, 3), 7), _INTEGERS, dtype="i32"),
+    TensorCase("floor_divide/i32/of-zero", lambda x: t.floor_divide(t.zeros_like(x), x), _INTEGERS, dtype="i32"),
+    TensorCase("floor/f32/of-round", lambda x: t.floor(t.round(x)), _ANY),
+    TensorCase("neg/f32/of-product", lambda x: -(x * 3.0), _ANY),
+    TensorCase("div/f32/power-of-two", lambda x: x / -8.0, _ANY),
+    TensorCase("pow/f32/two", lambda x: t.pow(x, 2.0), _ANY),
+    TensorCase("pow/f32/zero", lambda x: t.pow(x, 0.0), _ANY),
+    TensorCase("pad/f32/empty", lambda x: t.pad(x, [(1, 0), (2, 3)], 0.5), (Input((0, 4)),)),
+    TensorCase("take/f32/empty", lambda x, i: t.take(x, i, 0), (Input((0, 3)), _index(4, limit=1))),
+    TensorCase("scatter/f32/empty", lambda x, i, v: t.scatter(x, 1, i, v), (*_X, _index(5, 0, limit=7), Input((5, 0)))),
+)
+"""What a compiler makes something simpler of, and random graphs seldom hold."""
+
+ROWS = (*_REDUCTIONS, *_SCANS, *_MOVEMENT, *_INDEXING, *_CREATION, *_PRODUCTS, *_SIMPLIFIED)
 
 
 def cases(capabilities: Capabilities) -> Iterator[Case]:

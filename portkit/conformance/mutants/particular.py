@@ -86,6 +86,13 @@ _KERNELS: tuple[Mutant, ...] = (
         cause=Cause.NOTHING,
     ),
     Mutant(
+        "carried-counts-are-lost",
+        "mul.shr/u8",
+        shapes.carried_counts_are_lost,
+        "kernels/vector/shift/mul.shr/u8x8",
+        cause=Cause.SHIFT_COUNT,
+    ),
+    Mutant(
         "loads-overtake-stores",
         "store",
         shapes.loads_overtake_stores,

@@ -5,7 +5,7 @@ Each is a mistake that hides until a kernel has that shape, so that few cases, o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from portkit.conformance.mutants.control import (
@@ -28,6 +28,12 @@ ONE = (encode(F32, 1.0),)
 def made_by(kernel: Kernel) -> dict[str, Instr]:
     """Return what makes each register of a kernel."""
     return {i.result: i for i in kernel.body if i.result}
+
+
+def is_literal(made: Mapping[str, Instr], register: str) -> bool:
+    """Whether a register is a literal, or computed from literals alone."""
+    i = made.get(register)
+    return i is not None and (i.name == "mov.const" or (bool(i.args) and all(is_literal(made, a) for a in i.args)))
 
 
 # --- barriers, fences, copies in flight ---------------------------------------------------------------------------
@@ -140,12 +146,23 @@ def known_gates_are_closed(kernel: Kernel) -> Kernel:
     """Fold the gate of a vector store that is a comparison of literals to false."""
     made = made_by(kernel)
 
-    def literal(register: str) -> bool:
-        i = made.get(register)
-        return i is not None and (i.name == "mov.const" or (bool(i.args) and all(map(literal, i.args))))
+    def expand(i: Instr, e: Emitter) -> bool:
+        return i.name == "store.vec" and bool(i.gate) and is_literal(made, i.gate)
+
+    return rewrite(kernel, expand)
+
+
+def carried_counts_are_lost(kernel: Kernel) -> Kernel:
+    """Shift eight bytes that a loop carries by nothing."""
+    made = made_by(kernel)
 
     def expand(i: Instr, e: Emitter) -> bool:
-        return i.name == "store.vec" and bool(i.gate) and literal(i.gate)
+        if i.name not in ("mul.shl", "mul.shr") or i.type is None or (i.type.lanes, i.type.dtype.bits) != (8, 8):
+            return False
+        if made[i.args[0]].name != "phi.carry":
+            return False
+        e.op("mov.bits", i.args[0], type=i.type, result=i.result)
+        return True
 
     return rewrite(kernel, expand)
 

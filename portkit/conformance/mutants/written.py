@@ -10,7 +10,7 @@ from portkit.conformance.mutants import control as c
 from portkit.conformance.mutants import forms, patterns, printer
 from portkit.conformance.mutants.accesses import AccessFault, masked_index
 from portkit.conformance.mutants.mutant import Mutant
-from portkit.spec.types import BOOL, F32, F64, I8, I32, I64, Type
+from portkit.spec.types import BOOL, F16, F32, F64, I32, I64, Type
 
 _LOOPS: tuple[Mutant, ...] = (
     Mutant(
@@ -109,10 +109,10 @@ _LOOPS: tuple[Mutant, ...] = (
         cause=Cause.CARRY,
     ),
     Mutant(
-        "carries-of-i8x8-are-kept",
-        "phi.carry/i8",
-        c.carries_changed(c.kept_where(lambda t: t == Type(I8, 8)), "Leave carries of eight i8 as they are."),
-        "ops/phi.carry/i8x8/special",
+        "carries-of-f16x8-are-kept",
+        "phi.carry/f16",
+        c.carries_changed(c.kept_where(lambda t: t == Type(F16, 8)), "Leave carries of eight f16 as they are."),
+        "ops/phi.carry/f16x8/special",
         cause=Cause.CARRY,
     ),
     Mutant(

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from portkit import __version__
-from portkit.conformance.registry import publish
+from portkit.conformance.registry import entries, publish
 from portkit.conformance.report.model import decode_report
 from portkit.conformance.verdict import Verdict
 from portkit.errors import SchemaError
@@ -67,7 +67,10 @@ def test_of_two_ends_of_a_waiver_the_first_counts(tmp_path: Path) -> None:
 def test_a_field_that_stands_twice_is_refused(tmp_path: Path, file: str, field: str, check: str, version: str) -> None:
     path = genuine(tmp_path, portkit=version) / file
     path.write_bytes(path.read_bytes().replace(b"{", f'{{"{field}":{_FIRST[field]},'.encode(), 1))
-    assert refusals(verified(path.parent, trusted()))[check].endswith(f"the field {field} stands there twice")
+    said = f"the field {field} stands there twice"
+    assert refusals(verified(path.parent, trusted()))[check].endswith(said)
+    with pytest.raises(SchemaError, match=said):
+        entries(tmp_path / "registry")
 
 
 _FIRST = {"statement": '"conformant: all"', "draft": "false", "payload": '"e30="'}

@@ -22,6 +22,7 @@ from portkit.compiler.graph import Node, map_
 from portkit.compiler.simplify import simplify
 from portkit.conformance.case import Case, Tier
 from portkit.conformance.cases import tensor_fuzz
+from portkit.conformance.cases.collect import collect
 from portkit.conformance.cases.tensor_fuzz import (
     FAMILIES,
     FLOATS,
@@ -143,9 +144,9 @@ def test_mixed_graphs_use_every_function_of_integers_every_fold_and_every_moveme
     assert {n.op for n in nodes} >= {"scan", "gather", "scatter"}
 
 
-def test_mixed_graphs_have_tensors_of_every_width_of_integers() -> None:
+def test_mixed_graphs_have_tensors_of_every_width_of_integers_and_of_halves() -> None:
     nodes = mixed_nodes()
-    assert {n.dtype.name for n in nodes} >= set(CLASSES["int"]) | {"bool", "f32"}
+    assert {n.dtype.name for n in nodes} >= {*CLASSES["int"], "bool", "f32", "f16", "bf16"}
 
 
 # --- which cases there are ----------------------------------------------------------------------------------------
@@ -297,6 +298,13 @@ def test_rewritings_reach_three_times_as_many_rules_as_the_graphs_that_they_are_
     written = rules_reached(graphs, monkeypatch)
     rewritten = rules_reached([trial.compiled for trial in made], monkeypatch)
     assert len(rewritten) > 3 * len(written) > 0
+
+
+def test_the_standard_tier_reaches_every_rule_of_the_simplifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [c.graph(MAXIMAL) for c in collect(MAXIMAL, "compute") if c.tier is not Tier.FULL and c.graph]
+    tables = (views.VIEW_RULES, functions.FUNCTION_RULES, folds.FOLD_RULES)
+    every = {rule.__name__ for table in tables for rules in table.values() for rule in rules}
+    assert every - rules_reached([trial.compiled or trial.nodes for trial in trials], monkeypatch) == set()
 
 
 def by_rule(fault: Fault) -> str:
