@@ -264,6 +264,9 @@ def _examine(request: Request, result: RunResult, *, quiet: bool) -> None:
         raise
     except PortkitError as error:  # the device cannot be opened again: the verdicts stand
         warn(f"portkit: the verdicts are complete, but no failure was traced and reduced: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the verdicts their report
+        said = f"{type(error).__name__}: {error}".rstrip(": ")
+        warn(f"portkit: the verdicts are complete, but not all failures were traced and reduced: {said}; please report")
 
 
 def _write_report(result: RunResult, out: Path) -> tuple[Journal | None, Report | None]:

@@ -157,6 +157,20 @@ def test_a_device_that_does_not_open_again_costs_no_verdict(
     assert "no failure was traced and reduced: the board is gone" in called.error
 
 
+def test_a_fault_of_ours_in_looking_closer_costs_no_verdict(
+    portkit: Portkit, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object, **options: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("portkit.conformance.examination.examine_failures", fails)
+    suite.entries, suite.code = [*passing(), entry("ops/x")], ExitCode.NOT_PASSED
+    called = portkit("conform", "-b", "chip")
+    assert called.status == 1
+    assert "report    out/chip/report.html" in called.out
+    assert "IndexError: list index out of range; please report" in called.error
+
+
 def test_a_declared_cell_without_a_case_is_our_fault(portkit: Portkit, suite: Suite) -> None:
     suite.entries = passing()[1:]
     called = portkit("conform", "-b", "chip", "--json")

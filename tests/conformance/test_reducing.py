@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from portkit.conformance.bounded import see_that_it_ends
 from portkit.conformance.case import Case, Trial
 from portkit.conformance.cases.collect import collect
 from portkit.conformance.finding import Check
@@ -22,13 +24,14 @@ from portkit.conformance.reducing.session import complexity, weight
 from portkit.conformance.rewriting import Emitter, rewrite
 from portkit.conformance.verdict import Verdict
 from portkit.contract import Capabilities, find_backend
-from portkit.errors import CompileError, DeviceHang, DeviceLost, InvalidKernelError, OutOfMemory
+from portkit.errors import CompileError, DeviceHang, DeviceLost, HarnessError, InvalidKernelError, OutOfMemory
 from portkit.reference.bounds import NumericModel
 from portkit.reference.checks import check
 from portkit.runtime.client import DeviceClient, Executed
 from portkit.spec.builder import Builder
 from portkit.spec.kernel import Instr, Kernel
 from portkit.spec.text import parse
+from portkit.spec.types import I32, Type
 from portkit.spec.verify import verify
 from tests.conformance.suite import trial as sum_of_64
 
@@ -351,6 +354,70 @@ def test_no_time_at_all_gives_the_launch_as_it_is(good: DeviceClient) -> None:
     made = reduced(sum_of_64("sum"), with_fault(good, add_is_mul), budget=0.0)
     assert made.trial.kernel == sum_of_64("sum").kernel
     assert not made.complete
+
+
+def test_the_time_of_the_first_launch_does_not_count(good: DeviceClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = [0]
+    clock = SimpleNamespace(perf_counter=lambda: 60.0 * min(launches[0], 1), thread_time=time.thread_time)
+    monkeypatch.setattr("portkit.conformance.reducing.session.time", clock)
+
+    class SlowAtFirst(Wrapped):
+        def execute(self, kernel: Kernel, *args: Any, **options: Any) -> Executed:
+            launches[0] += 1
+            return self.inner.execute(kernel, *args, **options)
+
+    made = reduced(sum_of_64("sum"), with_fault(cast("DeviceClient", SlowAtFirst(good)), add_is_mul), budget=10.0)
+    assert made.complete
+    assert made.steps > 0
+
+
+MASKED_COUNT = """
+portkit 1.0-draft
+kernel masked_count
+buffer counts i32[1] read
+buffer x f32[1] read
+buffer out f32[1] write
+begin
+g = loop.grid 1
+lane = loop.lane 1
+zero = mov.const i32 0
+seven = mov.const i32 7
+all = load counts zero
+trips = reduce.and all seven
+first = load x zero
+k = loop.serial trips
+sum = phi.carry first
+next = add sum sum
+endloop k sum=next
+store out zero sum
+endloop lane
+endloop g
+"""
+"""Without the mask the loop would turn two thousand million times."""
+
+
+def test_a_candidate_whose_loop_would_turn_for_ever_is_given_up(good: DeviceClient) -> None:
+    inputs = {"counts": np.array([0x7FFFFFFF], np.int32), "x": np.array([3.0], np.float32)}
+    looping = has("loop.serial")
+    client = rewriting(lambda kernel: rewrite(kernel, add_is_mul) if looping(kernel) else kernel)(good)
+    made = reduced(Trial(parse(MASKED_COUNT), {}, inputs), cast("DeviceClient", client))
+    assert {"loop.serial", "add"} <= {*names(made)}
+
+
+def test_a_kernel_that_does_not_end_in_time_is_refused() -> None:
+    kernel = parse(MASKED_COUNT.replace("loop.serial trips", "loop.serial all"))
+    inputs = {"counts": np.array([0x7FFFFFFF], np.int32), "x": np.array([3.0], np.float32)}
+    with pytest.raises(HarnessError, match="takes too long"):
+        see_that_it_ends(kernel, {}, inputs, 0.01)
+
+
+def test_a_launch_that_holds_too_much_is_given_as_it_is_where_there_is_no_time(good: DeviceClient) -> None:
+    trial = sum_of_64("sum")
+    unused = Instr("mov.const", "unused", Type(I32), imms=(0,))
+    untidy = replace(trial, kernel=replace(trial.kernel, body=(unused, *trial.kernel.body)))
+    made = reduced(untidy, with_fault(good, add_is_mul), budget=0.0)
+    assert not made.complete
+    assert made.steps == 0
 
 
 def test_the_record_for_a_card_holds_the_kernel_and_its_size(good: DeviceClient) -> None:

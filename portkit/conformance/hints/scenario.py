@@ -7,17 +7,16 @@ measured share no code with them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from portkit.conformance.bounded import Bounded
 from portkit.conformance.hints.symptoms import Array
-from portkit.errors import HarnessError, PortkitError
+from portkit.errors import PortkitError
 from portkit.reference import engine, pure
 from portkit.reference.engine import Chunk, Mask
 from portkit.reference.memory import Integers, Memory, allocate
@@ -123,15 +122,14 @@ def _append_guard(memory: Memory, guard: bytes) -> None:
         memory.extent += len(behind)
 
 
-class _Faulty(Values):
+class _Faulty(Bounded):
     """The domain of values with the twists of a scenario in it."""
 
     def __init__(
         self, scenario: Scenario, memories: Mapping[str, Memory], extents: Mapping[str, int], deadline: float
     ) -> None:
-        super().__init__(scenario.kernel, memories)
+        super().__init__(scenario.kernel, memories, deadline)
         self._extents = extents
-        self._deadline = deadline
         self._twists = scenario.twists
         self._shared_once = scenario.shared_once
 
@@ -140,11 +138,6 @@ class _Faulty(Values):
         if self._shared_once:
             for shared in self.kernel.shared:
                 self.memories[shared.name] = Memory.of(shared, shared.extent)
-
-    def integers(self, values: NDArray[np.int32]) -> Array:
-        if time.thread_time() > self._deadline:  # asked once per trip of each loop: a fault may make it endless
-            raise HarnessError("the simulation takes too long")
-        return values
 
     def pure(self, position: int, instr: Instr) -> Callable[..., Array]:
         return self._twisted(position, instr, super().pure)

@@ -82,9 +82,10 @@ def reduce_trial(
 
     The same way is the same verdict, found by the same check, and for calls the same exception class. Every step is a
     verified kernel without races or accesses outside, which uses what the device declares. `seconds` is the time limit
-    of one launch, `budget` that of all; the smallest launch so far is returned when it is used up. `prefer` is the form
-    that is suspected: where several instructions of the kernel are wrong, one of it is left. `on_progress` gets each
-    launch that is taken, and the number of attempts. Raises `InvalidKernelError` for a launch that is not valid.
+    of one launch, `budget` that of all but the first; the smallest launch so far is returned when it is used up.
+    `prefer` is the form that is suspected: where several instructions of the kernel are wrong, one of it is left.
+    `on_progress` gets each launch that is taken, and the number of attempts. Raises `InvalidKernelError` for a launch
+    that is not valid.
     """
     session = Session(trial, client, model, seconds, budget, on_progress)
     if not session.begin():
@@ -106,6 +107,7 @@ def reduce_trial(
 def _exhaust(session: Session, passes: Sequence[Pass]) -> bool:
     """Run the passes until none takes anything; returns False where the time was up before."""
     with contextlib.suppress(OutOfTime):
+        session.tidy()
         while sum(_repeated(session, made) for made in passes):
             pass
         return True
