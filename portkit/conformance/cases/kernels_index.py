@@ -239,6 +239,33 @@ def _chain_data(case_id: str) -> tuple[Scalars, Arrays]:
     return {"n": size, "groups": 3}, {"a": Draws(case_id).integers(-40, size + 40, size).astype(np.int32)}
 
 
+# --- parts of an index --------------------------------------------------------------------------------------------
+
+OFFSET = 40
+"""A negative number of so much at most is a part of the index; what is added to it makes the index valid."""
+STEPS = 5
+
+
+def negative_part_kernel(numeric: Numeric = "fast") -> Kernel:
+    """Loads at the sum of a negative number from memory, a loop index and a literal: only the sum is an index."""
+    w = Writer("negative_part", numeric)
+    offsets, table = w.buffer("offsets", "i32", 64, "read"), w.buffer("table", "i32", OFFSET + STEPS, "read")
+    out = w.buffer("out", "i32", ("groups", 64), "write")
+    group, lane = w.grid(w.scalar("groups", "i32")), w.lane(64)
+    offset = w.load(offsets, lane)
+    with w.serial(STEPS, total=group) as loop:
+        value = w.load(table, w.plus(w.add(offset, loop.index), OFFSET))
+        loop.next(total=w.add(w.times(loop["total"], 3), value))
+    w.store(out, w.index(group, 64, lane), w.add(loop["total"], w.load(table, w.plus(offset, OFFSET))))
+    return w.build()
+
+
+def _negative_part_data(case_id: str) -> tuple[Scalars, Arrays]:
+    draws = Draws(case_id)
+    offsets, table = draws.integers(-OFFSET, -1, 64), draws.bits(20, OFFSET + STEPS)
+    return {"groups": 3}, {"offsets": offsets.astype(np.int32), "table": table.astype(np.int32)}
+
+
 def _row(name: str, build: Callable[[Numeric], Kernel], data: Callable[[str], tuple[Scalars, Arrays]]) -> KernelCase:
     tier = Tier.SMOKE if name in _SMOKE else Tier.STANDARD
     return KernelCase(f"kernels/index/{name}", build, data, tier=tier, needs=KERNEL_NEEDS)
@@ -258,6 +285,7 @@ def _rows() -> Iterator[KernelCase]:
         yield _row(f"four_dimensions/{name}", four_dimensions_kernel, partial(_four_data, shape))
     yield replace(_row("far/last_element", far_kernel, _far_data), cells=(Cell("load", "i32"), Cell("store", "i32")))
     yield _row("wrapping/64", wrap_kernel, _sixty_four)
+    yield _row("negative_part/64", negative_part_kernel, _negative_part_data)
     for divisor in DIVISORS:
         build = partial(division_kernel, divisor)
         yield _row(f"divide/{divisor}", build, partial(_division_data, divisor))

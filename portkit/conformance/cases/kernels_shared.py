@@ -159,13 +159,14 @@ def group_trips_kernel(numeric: Numeric = "fast") -> Kernel:
     return w.build()
 
 
-def uniform_carry_kernel(lanes: int, meetings: int, numeric: Numeric = "fast") -> Kernel:
+def uniform_carry_kernel(lanes: int, meetings: int, further: int = 0, numeric: Numeric = "fast") -> Kernel:
     """A carry beside a barrier is one number for the whole group, but a serial loop between barriers computes the next.
 
     Every lane steps through the same numbers from the carry's value; one that starts from what another lane ended with
-    is wrong. The two halves of the shared array take turns, so that one meeting in a trip is enough.
+    is wrong. The two halves of the shared array take turns, so that one meeting in a trip is enough. `further` steps
+    lie between what the serial loop computes and the next value.
     """
-    w = Writer(f"uniform_carry_{lanes}_{meetings}", numeric)
+    w = Writer(f"uniform_carry_{lanes}_{meetings}_{further}", numeric)
     a, out = w.buffer("a", "i32", ("groups", lanes), "read"), w.buffer("out", "i32", ("groups", lanes), "write")
     stage = w.shared("stage", "i32", 2 * lanes)
     group, lane = w.grid(w.scalar("groups", "i32")), w.lane(lanes)
@@ -182,8 +183,30 @@ def uniform_carry_kernel(lanes: int, meetings: int, numeric: Numeric = "fast") -
         for _ in range(meetings - 1):
             w.barrier()
         both = w.add(loop["seed"], steps["seed"])  # read where strips of lanes write the next value, one by one
-        loop.next(v=w.add(taken, both), seed=steps["seed"])
+        seed = steps["seed"]
+        for step in range(further):
+            seed = w.plus(w.times(seed, 3), step)
+        loop.next(v=w.add(taken, both), seed=seed)
     w.store(out, item, w.add(loop["v"], loop["seed"]))
+    return w.build()
+
+
+def swapped_carries_kernel(numeric: Numeric = "fast") -> Kernel:
+    """Two carries of each lane change places in a loop with barriers: assigned at once, also where they are kept."""
+    lanes = 64
+    w = Writer("swapped_carries", numeric)
+    a, out = w.buffer("a", "i32", ("groups", lanes), "read"), w.buffer("out", "i32", ("groups", lanes), "write")
+    stage = w.shared("stage", "i32", lanes)
+    group, lane = w.grid(w.scalar("groups", "i32")), w.lane(lanes)
+    item = w.index(group, lanes, lane)
+    value = w.load(a, item)
+    with w.serial(5, x=value, y=w.times(value, 7), z=lane) as loop:
+        w.store(stage, lane, loop["x"])
+        w.barrier()
+        taken = w.load(stage, w.band(w.plus(lane, 1), lanes - 1))
+        w.barrier()
+        loop.next(x=loop["y"], y=loop["x"], z=w.add(w.times(loop["z"], 3), taken))
+    w.store(out, item, w.add(w.index(loop["x"], 31, loop["y"]), loop["z"]))
     return w.build()
 
 
@@ -356,10 +379,12 @@ def _rows() -> Iterator[KernelCase]:
         build = _ROTATE[lanes]
         yield row(f"rotate_loop/{lanes}_lanes_{trips}_trips", build, partial(_rotate_data, lanes, trips))
     yield row("group_trips/64", group_trips_kernel, partial(_groups, 9))
-    for lanes, meetings in ((96, 1), (96, 2), (256, 1), (256, 2)):
-        build, data = partial(uniform_carry_kernel, lanes, meetings), partial(group_numbers, "i32", lanes, GROUPS)
-        yield row(f"uniform_carry/{lanes}_lanes_{meetings}_meetings", build, data)
+    for lanes, meetings, further in ((96, 1, 0), (96, 2, 0), (256, 1, 0), (256, 2, 0), (96, 1, 2)):
+        build = partial(uniform_carry_kernel, lanes, meetings, further)
+        name = f"{lanes}_lanes_{meetings}_meetings{f'_{further}_further' if further else ''}"
+        yield row(f"uniform_carry/{name}", build, partial(group_numbers, "i32", lanes, GROUPS))
     yield row(f"kept/{KEPT_LANES}", kept_kernel, partial(group_numbers, "i32", KEPT_LANES, GROUPS))
+    yield row("swapped_carries/64", swapped_carries_kernel, partial(group_numbers, "i32", 64, GROUPS))
     yield row("private/64", private_kernel, partial(_groups, 40))
     yield row("several_arrays/32", two_arrays_kernel, partial(_groups, 7))
     for lanes in (2, 16, 64):

@@ -13,6 +13,7 @@ from portkit.conformance.cases.cells import available, form_cells
 from portkit.conformance.cases.draws import Draws, u64
 from portkit.conformance.cases.inputs import Operands
 from portkit.conformance.cases.plan import InputSet, Plan, dtype_of, plan_cases, random_or_all, type_text
+from portkit.conformance.cases.quarter_turns import near_quarter_turns
 from portkit.conformance.cases.specials import finite_specials, nonfinite_specials, shift_counts
 from portkit.contract import Capabilities
 from portkit.spec.builder import Builder, Reg
@@ -214,14 +215,15 @@ _DOMAINS: dict[str, tuple[int, int]] = {
 
 
 def _math_random(kind: str, case_id: str, dtypes: Sequence[DType]) -> Operands:
-    """Operands over the function's domain, over all finite numbers, and close to 1 on both sides."""
+    """Operands over the function's domain, over all finite numbers, and close to 1 on both sides; hard ones for sin."""
     draws, dtype, count = Draws(case_id), dtypes[0], inputs.RANDOM_COUNT
     low, high = _DOMAINS[kind]
     domain = draws.floats(dtype, max(low, dtype.emin), min(high, dtype.emax), count)
     wide = draws.finite(dtype, count // 2)
     near = draws.floats(dtype, -1, 0, count // 2) & u64((1 << (dtype.bits - 1)) - 1)
     positive = u64((1 << (dtype.bits - 1)) - 1) if kind in ("sqrt", "rsqrt", "log2") else u64(-1)
-    return (np.concatenate([domain & positive, wide, near]),)
+    hard = [near_quarter_turns(dtype)] if kind == "sin" else []
+    return (np.concatenate([domain & positive, wide, near, *hard]),)
 
 
 def _all_finite(case_id: str, dtypes: Sequence[DType]) -> Operands:

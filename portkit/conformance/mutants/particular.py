@@ -58,6 +58,20 @@ _KERNELS: tuple[Mutant, ...] = (
         cause=Cause.LOOP_COUNT,
     ),
     Mutant(
+        "lanes-that-left-still-store",
+        "kernels/divergent",
+        shapes.lanes_that_left_still_store,
+        "kernels/divergent/store/2_deep",
+        cause=Cause.LOOP_COUNT,
+    ),
+    Mutant(
+        "buffers-have-four-bits",
+        "kernels/buffers",
+        shapes.buffers_have_four_bits,
+        "kernels/buffers/count_24",
+        cause=Cause.ARGUMENTS,
+    ),
+    Mutant(
         "sums-of-bf16-are-bf16",
         "kernels/math",
         shapes.sums_take_the_inputs_dtype(BF16),

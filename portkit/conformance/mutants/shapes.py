@@ -17,11 +17,13 @@ from portkit.conformance.mutants.control import (
 )
 from portkit.conformance.rewriting import Emitter, rewrite
 from portkit.spec.kernel import Buffer, Instr, Kernel
-from portkit.spec.types import F32, I32, DType, Type, encode
+from portkit.spec.types import F32, I32, TOKEN, DType, Type, encode
+from portkit.spec.uniform import uniform_registers
 
 INDEX = Type(I32)
 SCALAR = Type(F32)
 THREE_BITS = 8
+FOUR_BITS = 16
 ONE = (encode(F32, 1.0),)
 
 
@@ -98,6 +100,64 @@ def sums_take_the_inputs_dtype(dtype: DType) -> Rewrite:
         return carries_changed(lambda pairs, e: tuple((c, carried(c, v, e)) for c, v in pairs), "")(kernel)
 
     return described(f"Carry f32 sums in {dtype} where {dtype} is loaded.")(fault)
+
+
+def lanes_that_left_still_store(kernel: Kernel) -> Kernel:
+    """Mask an inner loop by its own counts alone: lanes that left the divergent loop around it run it once more."""
+    outer, least = _around_divergent_loops(kernel), dict[str, str]()
+
+    def expand(i: Instr, e: Emitter) -> bool:
+        if i.name == "loop.serial" and i.result in outer:
+            least[i.result] = e.op("reduce.max", i.args[0], e.const(INDEX, 0))
+            e.out.append(replace(i, args=(e.op("add", least[i.result], e.const(INDEX, 1)),)))
+            return True
+        if i.name != "endloop" or i.args[0] not in outer:
+            return False
+        pairs = tuple((c, _while_below(e, i.args[0], least[i.args[0]], v, c)) for c, v in i.carries)
+        e.out.append(replace(i, carries=pairs))
+        return True
+
+    return rewrite(kernel, expand)
+
+
+def _while_below(e: Emitter, index: str, count: str, following: str, carry: str) -> str:
+    """Return the next value of a carry in trips below a count, and the carry as it is in others."""
+    type_ = e.types[carry]
+    if type_.dtype is TOKEN:
+        return following
+    if type_.lanes > 1:
+        index, count = (e.op("mov.splat", x, type=type_.with_dtype(I32)) for x in (index, count))
+    return e.op("phi.lt", index, count, following, carry)
+
+
+def _around_divergent_loops(kernel: Kernel) -> set[str]:
+    """Return the indices of the divergent loops that hold divergent loops."""
+    uniform = uniform_registers(kernel)
+    divergent = {i.result for i in kernel.body if i.name == "loop.serial" and i.args and i.args[0] not in uniform}
+    opened, found = list[str](), set[str]()
+    for i in kernel.body:
+        if i.name == "loop.serial":
+            found |= divergent.intersection(opened) if i.result in divergent else set()
+            opened.append(i.result)
+        elif i.name == "endloop" and opened and opened[-1] == i.args[0]:
+            opened.pop()
+    return found
+
+
+# --- buffers ------------------------------------------------------------------------------------------------------
+
+
+def buffers_have_four_bits(kernel: Kernel) -> Kernel:
+    """Number buffers with four bits: what is read of the seventeenth is read of the first."""
+    buffers = kernel.buffers
+    alike = [(a, b) for a, b in zip(buffers, buffers[FOUR_BITS:], strict=False) if replace(a, name=b.name) == b]
+    first = {b.name: a.name for a, b in alike if b.access == "read"}
+
+    def expand(i: Instr, e: Emitter) -> bool:
+        e.out.append(replace(i, mems=tuple(first.get(name, name) for name in i.mems)))
+        return bool(first.keys() & {*i.mems})
+
+    return rewrite(kernel, expand)
 
 
 # --- reductions over a group --------------------------------------------------------------------------------------
