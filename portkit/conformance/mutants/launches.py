@@ -356,7 +356,10 @@ class WritesBeforeTheStart(Wrapped):
 
 
 class StagingKnowsItsPattern(Wrapped):
-    """Fills staging memory with 0xA5 and copies back what differs: an element of just these bits is not written."""
+    """Fills staging memory with 0xA5 and copies back what differs: a byte of just these bits is not written."""
+
+    def may_show(self, kernels: Sequence[Kernel]) -> bool:
+        return any(map(_written_bytes, kernels))
 
     def execute(
         self, kernel: Kernel, grid: Any, operands: Sequence[Bytes | Guard], *args: Any, **options: Any
@@ -365,15 +368,19 @@ class StagingKnowsItsPattern(Wrapped):
         outputs = list(ran.outputs)
         bound = [(k, operand) for k, operand in enumerate(operands) if not isinstance(operand, Guard)]
         for (k, before), buffer in zip(bound, kernel.buffers, strict=True):
-            if buffer.access == "write":
-                outputs[k] = _kept_where_filled(outputs[k], before, buffer.dtype.bytes)
+            if buffer.name in _written_bytes(kernel):
+                outputs[k] = _kept_where_filled(outputs[k], before)
         return Executed(outputs, ran.source, ran.compile_seconds, ran.launch_seconds, ran.overhead_seconds)
 
 
-def _kept_where_filled(after: Bytes, before: Bytes, size: int) -> bytes:
-    rows = np.frombuffer(bytes(after), np.uint8).reshape(-1, size)
-    kept = np.frombuffer(bytes(before), np.uint8).reshape(-1, size)
-    return np.where((rows == 0xA5).all(axis=1, keepdims=True), kept, rows).tobytes()
+def _written_bytes(kernel: Kernel) -> list[str]:
+    """Return the buffers of 8-bit dtypes that a kernel only writes."""
+    return [b.name for b in kernel.buffers if b.access == "write" and b.dtype.bytes == 1]
+
+
+def _kept_where_filled(after: Bytes, before: Bytes) -> bytes:
+    written, kept = (np.frombuffer(bytes(x), np.uint8) for x in (after, before))
+    return np.where(written == 0xA5, kept, written).tobytes()
 
 
 class CrashesOnRsqrt(Wrapped):
